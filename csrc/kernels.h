@@ -1,0 +1,99 @@
+// The one interface between the kernels and everyone who calls them.
+//
+// B samples of N elements, one contiguous row a sample; rows follow each other without a gap. T is the dtype of the
+// rows, acc_t the type that sums are kept in: double for float64, float for every other dtype. Pointers are device
+// pointers for namespace cuda. A function returns at once where there is nothing to do (B = 0), and throws
+// std::runtime_error where a launch fails.
+#pragma once
+
+#include <cstdint>
+
+namespace gpgan {
+
+enum class Dtype : int32_t { kFloat32, kFloat16, kBFloat16, kFloat64 };
+
+enum class Reduction : int32_t { kMean, kSum, kNone };
+
+struct Rows {
+  int64_t count;   // B
+  int64_t length;  // N
+  Dtype dtype;     // T
+};
+
+// P = weight * reduce(excess(n)^2), n = |g|, excess(n) = n - target, and where one_sided 0 below the target.
+struct Penalty {
+  double weight;
+  double target;
+  bool one_sided;
+  Reduction reduction;
+};
+
+struct InterpolateArgs {
+  Rows rows;
+  const void* real;   // [B, N] T
+  const void* fake;   // [B, N] T
+  const void* alpha;  // [B] acc_t
+  void* x;            // [B, N] T, out
+};
+
+// An output that is null is not computed; real and fake are read for grad_alpha alone.
+struct InterpolateBackwardArgs {
+  Rows rows;
+  const void* grad;   // [B, N] T
+  const void* real;   // [B, N] T
+  const void* fake;   // [B, N] T
+  const void* alpha;  // [B] acc_t
+  void* grad_real;    // [B, N] T, out
+  void* grad_fake;    // [B, N] T, out
+  void* grad_alpha;   // [B] acc_t, out
+};
+
+// With direction the one-pass form: value, norms and v = dP/dg together. Without (null): value and norms.
+struct GradientNormPenaltyArgs {
+  Rows rows;
+  Penalty penalty;
+  const void* grads;  // [B, N] T
+  void* value;        // [] acc_t, or [B] where the reduction is none, out
+  void* norms;        // [B] acc_t, out
+  void* direction;    // [B, N] T, out, or null
+};
+
+struct GradientNormPenaltyBackwardArgs {
+  Rows rows;
+  Penalty penalty;
+  const void* grad_value;  // as value, or null for zero
+  const void* grad_norms;  // [B] acc_t, or null for zero
+  const void* grads;       // [B, N] T
+  const void* norms;       // [B] acc_t
+  void* grad_grads;        // [B, N] T, out
+};
+
+namespace cpu {
+
+// How the caller runs a loop on its threads: body over disjoint ranges that cover [0, count), none shorter than grain
+// but the last. Results do not depend on how the ranges are cut.
+using Body = void (*)(int64_t begin, int64_t end, void* state);
+using ParallelFor = void (*)(int64_t count, int64_t grain, Body body, void* state);
+
+void interpolate(const InterpolateArgs& args, ParallelFor parallel_for);
+void interpolate_backward(const InterpolateBackwardArgs& args, ParallelFor parallel_for);
+void gradient_norm_penalty(const GradientNormPenaltyArgs& args, ParallelFor parallel_for);
+void gradient_norm_penalty_backward(const GradientNormPenaltyBackwardArgs& args, ParallelFor parallel_for);
+
+}  // namespace cpu
+
+namespace cuda {
+
+using Stream = void*;  // cudaStream_t
+
+// Bytes of device memory that interpolate_backward and gradient_norm_penalty need for their partial sums.
+int64_t workspace_bytes(const Rows& rows);
+
+void interpolate(const InterpolateArgs& args, Stream stream);
+void interpolate_backward(const InterpolateBackwardArgs& args, void* workspace, Stream stream);
+void gradient_norm_penalty(const GradientNormPenaltyArgs& args, void* workspace, Stream stream);
+void gradient_norm_penalty_backward(const GradientNormPenaltyBackwardArgs& args, Stream stream);
+
+}  // namespace cuda
+
+}  // namespace gpgan

@@ -1,0 +1,65 @@
+"""Checks of tensor arguments, written once for the native operators, their reference and the penalty."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that sums over a sample are kept in: float64 for float64, float32 for every other."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def check_samples(name: str, value: Tensor) -> None:
+    """Raises unless value is a real floating point tensor with a batch dimension."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} is a {type(value).__name__}; wanted a torch.Tensor of shape [B, ...]")
+    if value.dtype not in DTYPES:
+        raise TypeError(
+            f"{name} has dtype {value.dtype}; wanted one of float32, float16, bfloat16, float64: convert it, e.g. {name}.float()"
+        )
+    if value.dim() == 0:
+        raise ValueError(f"{name} is a scalar; wanted shape [B, ...] with one row a sample")
+
+
+def check_same(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
+    """Raises unless value has the shape, dtype and device of other."""
+    check_samples(name, value)
+    for what in ("shape", "dtype", "device"):
+        came, wanted = getattr(value, what), getattr(other, what)
+        if came != wanted:
+            error = TypeError if what == "dtype" else ValueError
+            if what == "shape":
+                came, wanted = tuple(came), tuple(wanted)
+            raise error(f"{name} has {what} {came} and {other_name} has {wanted}; wanted the same {what} for both")
+
+
+def check_alpha(alpha: Tensor, samples: Tensor) -> None:
+    """Raises unless alpha is a floating point tensor [B] on the device of samples [B, ...]."""
+    if not isinstance(alpha, Tensor):
+        raise TypeError(f"alpha is a {type(alpha).__name__}; wanted a torch.Tensor of shape [B], one number a sample")
+    if not alpha.dtype.is_floating_point:
+        raise TypeError(f"alpha has dtype {alpha.dtype}; wanted floating point")
+    if alpha.dim() != 1 or alpha.shape[0] != samples.shape[0]:
+        raise ValueError(
+            f"alpha has shape {tuple(alpha.shape)}; wanted ({samples.shape[0]},): one number a sample, neither one a batch nor one an element"
+        )
+    if alpha.device != samples.device:
+        raise ValueError(f"alpha is on {alpha.device} and the samples are on {samples.device}; wanted the same device")
+
+
+def check_penalty(weight: float, target: float, reduction: str) -> None:
+    """Raises unless weight and target are finite numbers not below zero and reduction has a known name."""
+    for name, value in (("weight", weight), ("target", target)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name} is a {type(value).__name__}; wanted a float")
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} is {value}; wanted a finite number, zero or above")
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction is {reduction!r}; wanted one of {', '.join(map(repr, REDUCTIONS))}")

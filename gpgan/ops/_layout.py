@@ -1,0 +1,55 @@
+"""How samples lie in memory, and how vmap's extra dimension becomes more samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def is_row_dense(samples: Tensor) -> bool:
+    """Whether each sample [B, ...] is one gapless row and rows follow each other, in any order inside the row."""
+    wanted = 1
+    for stride, size in sorted(zip(samples.stride()[1:], samples.shape[1:], strict=True)):
+        if size != 1:
+            if stride != wanted:
+                return False
+            wanted *= size
+    return samples.shape[0] <= 1 or samples.stride(0) == wanted
+
+
+def empty_rows(samples: Tensor) -> Tensor:
+    """What the native operators allocate for a result: the strides of samples where row-dense, else contiguous."""
+    if is_row_dense(samples):
+        return torch.empty_like(samples)
+    return torch.empty_like(samples, memory_format=torch.contiguous_format)
+
+
+def column(values: Tensor, samples: Tensor) -> Tensor:
+    """values [B] as [B, 1, ...], to be multiplied with samples [B, ...]."""
+    return values.reshape(-1, *[1] * (samples.dim() - 1))
+
+
+def row_dot(a: Tensor, b: Tensor) -> Tensor:
+    """The inner product of each sample [B, ...] of a with the same of b, [B]."""
+    return (a * b).unsqueeze(-1).flatten(1).sum(1)
+
+
+def fold(batch: int, in_dims: Sequence[int | None], values: Sequence[Any]) -> list[Any]:
+    """vmap's tensors [.., batch, ..] or shared ones, each made [batch * B, ...]; anything else unchanged."""
+    return [
+        lead(batch, dim, value).flatten(0, 1) if isinstance(value, Tensor) else value
+        for dim, value in zip(in_dims, values, strict=True)
+    ]
+
+
+def lead(batch: int, dim: int | None, value: Tensor) -> Tensor:
+    """value with vmap's dimension first, expanded where it has none."""
+    return value.expand(batch, *value.shape) if dim is None else value.movedim(dim, 0)
+
+
+def unfold(batch: int, value: Tensor) -> Tensor:
+    """The inverse of fold on a result [batch * B, ...]; one of no elements stays so."""
+    return value.reshape(batch, -1, *value.shape[1:]) if value.numel() else value.new_empty(batch, 0)

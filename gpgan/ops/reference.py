@@ -1,0 +1,48 @@
+"""The operators in plain PyTorch: what the native kernels are held against, and what runs where there are none.
+
+Same names, arguments, results and dtypes as in ``gpgan.ops``. Everything here is made of differentiable PyTorch
+operations, so derivatives of any order work.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gpgan.ops._checks import accumulate_dtype, check_alpha, check_penalty, check_same, check_samples
+
+
+def interpolate(real: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
+    """As :func:`gpgan.ops.interpolate`."""
+    check_samples("real", real)
+    check_same("fake", fake, "real", real)
+    check_alpha(alpha, real)
+    acc = accumulate_dtype(real.dtype)
+    alpha = alpha.to(acc).reshape(-1, *[1] * (real.dim() - 1))
+    return (alpha * real.to(acc) + (1 - alpha) * fake.to(acc)).to(real.dtype)
+
+
+def gradient_norm_penalty(
+    grads: Tensor,
+    *,
+    weight: float = 10.0,
+    target: float = 1.0,
+    one_sided: bool = False,
+    reduction: str = "mean",
+) -> tuple[Tensor, Tensor]:
+    """As :func:`gpgan.ops.gradient_norm_penalty`."""
+    check_samples("grads", grads)
+    check_penalty(weight, target, reduction)
+    if torch.is_autocast_enabled(grads.device.type) and grads.dtype != torch.float64:
+        grads = grads.float()
+    # vector_norm has subgradient zero at zero, and needs no flattening of a [B] input but the trailing dimension.
+    norms = torch.linalg.vector_norm(
+        grads.unsqueeze(-1), dim=list(range(1, grads.dim() + 1)), dtype=accumulate_dtype(grads.dtype)
+    )
+    excess = norms - target
+    if one_sided:
+        excess = excess.clamp(min=0)
+    penalty = weight * excess.square()
+    if reduction != "none":
+        penalty = penalty.mean() if reduction == "mean" else penalty.sum()
+    return penalty, norms
