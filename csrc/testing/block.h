@@ -1,0 +1,393 @@
+// A CUDA block on the CPU: its threads are fibers that run one at a time and change over at barriers and warp
+// collectives. Finds the mistakes that a GPU answers with a hang, a fault or a wrong number, and stops at the first.
+//
+// Threads only change over where they wait, so a kernel that waits in a loop for another thread's store never ends.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <source_location>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "testing/fiber.h"
+#include "vector_types.h"
+
+namespace gpgan::cuda::on_host {
+
+constexpr int kWarp = 32;
+constexpr unsigned kMaxThreads = 1024, kMaxBlockZ = 64, kMaxGridX = 0x7fffffff, kMaxGridYZ = 65535;
+constexpr size_t kMaxShared = size_t{48} << 10;
+
+// One access to an element of shared memory. clock is the thread's own at that time, see Block::ordered.
+struct Access {
+  uint32_t clock;
+  uint16_t thread;
+  bool atomic;
+};
+
+// What happened to one element of shared memory since the block's last barrier, and whether the block wrote it at all.
+struct Mark {
+  uint64_t written_in = 0, interval = 0;
+  std::vector<Access> writes, reads;
+};
+
+enum class Use { kRead, kWrite, kAtomic };
+
+// Where a thread waits, and for whom.
+enum class State { kReady, kAtBarrier, kAtCollective, kReturned };
+enum class Collective { kShuffle, kVote, kSync };
+
+struct Wait {
+  const char* name = "";
+  std::source_location site;
+  uint32_t mask = 0;
+  Collective kind = Collective::kSync;
+  uint64_t payload = 0;  // what the thread gives
+  int source = 0;        // the lane that a shuffle takes from
+};
+
+class Block {
+ public:
+  // The names a kernel knows; set before a thread goes on.
+  uint3 thread_index{}, block_index{};
+  dim3 block_dim, grid_dim;
+
+  // Runs last blocks and last threads first: correct kernels do not notice.
+  bool reversed = false;
+
+  // kernel(state) once for every thread of every block. Throws what the kernel threw, or std::runtime_error.
+  void launch(const char* name, dim3 grid, dim3 block, size_t shared_bytes, void (*kernel)(void*), void* state) {
+    ++launch_;
+    name_ = name;
+    grid_dim = grid;
+    block_dim = block;
+    shared_bytes_ = shared_bytes;
+    kernel_ = kernel;
+    state_ = state;
+    static_bytes_ = 0;
+    check_limits();
+    threads_used_ = static_cast<int>(block.x * block.y * block.z);
+    while (static_cast<int>(threads_.size()) < threads_used_) threads_.push_back(std::make_unique<Thread>(&thread_main));
+    const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
+    for (uint64_t i = 0; i < blocks; ++i) {
+      const uint64_t at = reversed ? blocks - 1 - i : i;
+      block_index = {static_cast<unsigned>(at % grid.x), static_cast<unsigned>(at / grid.x % grid.y),
+                     static_cast<unsigned>(at / grid.x / grid.y)};
+      run_block();
+    }
+  }
+
+  // Waits until all threads of the block are here; how many came with a predicate that holds.
+  int barrier(const char* name, bool predicate, std::source_location site) {
+    Thread& self = *current_;
+    self.wait = {.name = name, .site = site};
+    if (waiting_ == 0) {
+      first_waiting_ = current_;
+    } else if (!same(site, first_waiting_->wait.site)) {
+      fail("waits in " + text(self.wait) + " while thread " + text(first_waiting_->index) + " waits in " +
+           text(first_waiting_->wait) + ": a barrier has to be the same one for all threads of a block");
+    }
+    votes_ += predicate;
+    self.state = State::kAtBarrier;
+    if (++waiting_ < threads_used_) {
+      self.fiber.suspend();
+    } else {
+      for (int i = 0; i < threads_used_; ++i) threads_[i]->state = State::kReady;
+      barrier_result_ = votes_;
+      waiting_ = votes_ = 0;
+      ++interval_;
+    }
+    return barrier_result_;
+  }
+
+  // Waits until the lanes of the mask are here. A shuffle gives the payload of its source lane, a vote the lanes whose
+  // payload is not zero.
+  uint64_t collective(const Wait& wait) {
+    Thread& self = *current_;
+    const int lane = self.number % kWarp;
+    self.wait = wait;
+    if (!(wait.mask >> lane & 1)) fail("calls " + text(wait) + ", which does not name its own lane");
+    if (wait.kind == Collective::kShuffle && !(wait.mask >> wait.source & 1)) {
+      fail("reads lane " + std::to_string(wait.source) + " in " + text(wait) + ", which does not name that lane");
+    }
+    self.state = State::kAtCollective;
+    uint32_t& arrived = arrived_[self.number / kWarp];
+    arrived |= uint32_t{1} << lane;
+    if ((arrived & wait.mask) == wait.mask && all_wait_for_the_same()) {
+      arrived &= ~wait.mask;
+      complete();
+    } else {
+      self.fiber.suspend();
+    }
+    return self.result;
+  }
+
+  int lane() const { return current_->number % kWarp; }
+
+  // Checks count marks that stand for one element; place says which element it is.
+  template <class Place>
+  void access(Mark* marks, size_t count, Use use, const Place& place) {
+    if (current_ == nullptr) throw std::runtime_error("shared memory was used outside of a kernel");
+    const auto thread = static_cast<uint16_t>(current_->number);
+    const Access now{current_->seen[thread % kWarp], thread, use == Use::kAtomic};
+    for (Mark* mark = marks; mark != marks + count; ++mark) {
+      if (use != Use::kWrite && mark->written_in != block_) fail("reads " + place() + ", which no thread of the block wrote");
+      if (mark->interval != interval_) {
+        mark->interval = interval_;
+        mark->writes.clear();
+        mark->reads.clear();
+      }
+      for (const Access& write : mark->writes) {
+        if (!(write.atomic && now.atomic) && !ordered(write)) race(use, place(), "wrote", write);
+      }
+      if (use == Use::kRead) {
+        // A thread runs undisturbed between two waits, so its repeated reads stand side by side.
+        if (mark->reads.empty() || mark->reads.back().thread != thread || mark->reads.back().clock != now.clock) {
+          mark->reads.push_back(now);
+        }
+        continue;
+      }
+      for (const Access& read : mark->reads) {
+        if (!ordered(read)) race(use, place(), "read", read);
+      }
+      // A write comes after all that was before it, and what is ordered after the write is ordered after that too.
+      if (use == Use::kWrite) {
+        mark->writes.clear();
+        mark->reads.clear();
+      }
+      mark->writes.push_back(now);
+      mark->written_in = block_;
+    }
+  }
+
+  // Counts an array towards the launch's limit at its first use.
+  void use_static(uint64_t& launch, size_t bytes) {
+    if (launch == launch_) return;
+    launch = launch_;
+    static_bytes_ += bytes;
+    if (static_bytes_ + shared_bytes_ > kMaxShared) {
+      fail("uses " + std::to_string(static_bytes_) + " bytes of static and " + std::to_string(shared_bytes_) +
+           " of dynamic shared memory; wanted at most " + std::to_string(kMaxShared) + " together");
+    }
+  }
+
+  std::byte* dynamic() { return dynamic_.data(); }
+  Mark* dynamic_marks() { return dynamic_marks_.data(); }
+  size_t dynamic_bytes() const { return shared_bytes_; }
+
+  // Stops the launch: from a kernel's thread control never comes back.
+  [[noreturn]] void fail(const std::string& what) {
+    auto error = std::make_exception_ptr(std::runtime_error(where() + what));
+    if (current_ == nullptr) std::rethrow_exception(error);
+    failure_ = std::move(error);
+    current_->fiber.suspend();
+    std::terminate();  // an abandoned fiber is never resumed
+  }
+
+ private:
+  struct Thread {
+    explicit Thread(Fiber::Entry entry) : fiber(entry) { seen.fill(0); }
+    Fiber fiber;
+    State state = State::kReturned;
+    int number = 0;
+    uint3 index{};
+    Wait wait;
+    uint64_t result = 0;
+    // A vector clock over the warp: this thread comes after what each lane did up to its clock here. A lane's own
+    // clock ticks at each __syncwarp; barriers need no clock, they open a new interval.
+    std::array<uint32_t, kWarp> seen;
+  };
+
+  static void thread_main();
+
+  void run_block() {
+    ++block_;
+    ++interval_;
+    waiting_ = votes_ = 0;
+    arrived_.fill(0);
+    for (int i = 0; i < threads_used_; ++i) {
+      Thread& thread = *threads_[i];
+      thread.number = i;
+      thread.index = {i % block_dim.x, i / block_dim.x % block_dim.y, i / block_dim.x / block_dim.y};
+      thread.state = State::kReady;
+    }
+    returned_ = 0;
+    while (returned_ < threads_used_) {
+      bool moved = false;
+      for (int i = 0; i < threads_used_; ++i) {
+        Thread* thread = threads_[reversed ? threads_used_ - 1 - i : i].get();
+        if (thread->state != State::kReady) continue;
+        moved = true;
+        current_ = thread;
+        thread_index = thread->index;
+        thread->fiber.resume();
+        if (failure_) abandon(std::exchange(failure_, nullptr));
+      }
+      if (!moved) report_stall();
+    }
+    current_ = nullptr;
+  }
+
+  [[noreturn]] void abandon(std::exception_ptr error) {
+    current_ = nullptr;
+    for (auto& thread : threads_) thread->fiber.restart();
+    std::rethrow_exception(std::move(error));
+  }
+
+  // Every thread that has not returned waits. A collective without its lanes is reported first: it keeps its own
+  // thread from the barrier.
+  [[noreturn]] void report_stall() {
+    std::string what;
+    for (State stuck : {State::kAtCollective, State::kAtBarrier}) {
+      for (int i = 0; i < threads_used_ && what.empty(); ++i) {
+        if (threads_[i]->state != stuck) continue;
+        current_ = threads_[i].get();
+        what = where() + "waits in " + text(current_->wait) + ", which " + who_is_missing();
+      }
+    }
+    abandon(std::make_exception_ptr(std::runtime_error(what)));
+  }
+
+  std::string who_is_missing() const {
+    const Wait& wait = current_->wait;
+    const bool at_barrier = current_->state == State::kAtBarrier;
+    const int first = at_barrier ? 0 : current_->number / kWarp * kWarp;
+    const int end = at_barrier ? threads_used_ : first + kWarp;
+    for (int i = first; i < end; ++i) {
+      if (!at_barrier && !(wait.mask >> (i - first) & 1)) continue;
+      const std::string lane = at_barrier ? "" : "lane " + std::to_string(i - first) + ", ";
+      if (i >= threads_used_) return lane + "that the block does not have, never reaches";
+      const Thread& other = *threads_[i];
+      const bool here = other.state == current_->state && (at_barrier || matches(other.wait, wait));
+      if (here) continue;
+      return lane + "thread " + text(other.index) + ", never reaches: it " +
+             (other.state == State::kReturned ? "has returned" : "waits in " + text(other.wait));
+    }
+    return "never ends";
+  }
+
+  static bool same(const std::source_location& a, const std::source_location& b) {
+    return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
+  }
+  static bool matches(const Wait& a, const Wait& b) { return a.mask == b.mask && same(a.site, b.site); }
+
+  template <class Do>
+  void for_lanes(const Do& action) {
+    const int first = current_->number / kWarp * kWarp;
+    for (uint32_t rest = current_->wait.mask; rest != 0; rest &= rest - 1) {
+      action(*threads_[first + __builtin_ctz(rest)], __builtin_ctz(rest));
+    }
+  }
+
+  bool all_wait_for_the_same() {
+    bool all = true;
+    for_lanes([&](const Thread& other, int) { all = all && matches(other.wait, current_->wait); });
+    return all;
+  }
+
+  // The last lane works out the results of all, before any of them can go on and give another payload.
+  void complete() {
+    const Collective kind = current_->wait.kind;
+    const int first = current_->number / kWarp * kWarp;
+    uint64_t ballot = 0;
+    std::array<uint32_t, kWarp> joined{};
+    for_lanes([&](const Thread& thread, int lane) {
+      if (thread.wait.payload != 0) ballot |= uint64_t{1} << lane;
+      if (kind == Collective::kSync) {
+        for (int i = 0; i < kWarp; ++i) joined[i] = joined[i] < thread.seen[i] ? thread.seen[i] : joined[i];
+      }
+    });
+    for_lanes([&](Thread& thread, int lane) {
+      thread.result = kind == Collective::kShuffle ? threads_[first + thread.wait.source]->wait.payload : ballot;
+      if (kind == Collective::kSync) {
+        thread.seen = joined;
+        ++thread.seen[lane];
+      }
+      thread.state = State::kReady;
+    });
+  }
+
+  // Whether the current thread comes after an access of this interval.
+  bool ordered(const Access& before) const {
+    if (before.thread == current_->number) return true;
+    return before.thread / kWarp == current_->number / kWarp && current_->seen[before.thread % kWarp] >= before.clock;
+  }
+
+  [[noreturn]] void race(Use use, const std::string& place, const char* did, const Access& other) {
+    const char* does = use == Use::kRead ? "reads " : use == Use::kWrite ? "writes " : "updates ";
+    fail(does + place + ", which thread " + text(threads_[other.thread]->index) + " " + did +
+         " with no barrier between them");
+  }
+
+  void check_limits() {
+    const dim3 &grid = grid_dim, &block = block_dim;
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0) fail("the grid " + text(grid) + " has no blocks");
+    if (block.x == 0 || block.y == 0 || block.z == 0) fail("the block " + text(block) + " has no threads");
+    if (uint64_t{block.x} * block.y * block.z > kMaxThreads || block.z > kMaxBlockZ) {
+      fail("the block " + text(block) + " has too many threads; wanted at most 1024 together and 64 in z");
+    }
+    if (grid.x > kMaxGridX || grid.y > kMaxGridYZ || grid.z > kMaxGridYZ) {
+      fail("the grid " + text(grid) + " is too large; wanted at most 2147483647 in x and 65535 in y and z");
+    }
+    if (shared_bytes_ > kMaxShared) {
+      fail(std::to_string(shared_bytes_) + " bytes of dynamic shared memory; wanted at most " + std::to_string(kMaxShared));
+    }
+    if (dynamic_.size() < shared_bytes_) {
+      dynamic_.resize(kMaxShared);
+      dynamic_marks_.resize(kMaxShared);
+    }
+  }
+
+  template <class Index>
+  static std::string text(const Index& at) {
+    return "(" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) + ")";
+  }
+  static std::string text(const Wait& wait) {
+    const std::string file = wait.site.file_name();
+    const std::string at = file.substr(file.rfind('/') + 1) + ":" + std::to_string(wait.site.line());
+    return std::string(wait.name) + " (" + at + (wait.mask == 0 ? "" : ", mask " + std::to_string(wait.mask)) + ")";
+  }
+  std::string where() const {
+    const std::string kernel = "kernel " + std::string(name_) + ": ";
+    if (current_ == nullptr) return kernel;
+    return kernel + "block " + text(block_index) + ", thread " + text(current_->index) + " ";
+  }
+
+  const char* name_ = "";
+  void (*kernel_)(void*) = nullptr;
+  void* state_ = nullptr;
+  size_t shared_bytes_ = 0, static_bytes_ = 0;
+  // Serial numbers of launches, blocks and the intervals between barriers; never the same twice, so marks need no reset.
+  uint64_t launch_ = 0, block_ = 0, interval_ = 0;
+  std::vector<std::unique_ptr<Thread>> threads_;  // made once, reused by every block
+  int threads_used_ = 0, returned_ = 0;
+  Thread* current_ = nullptr;
+  int waiting_ = 0, votes_ = 0, barrier_result_ = 0;
+  const Thread* first_waiting_ = nullptr;
+  std::array<uint32_t, kMaxThreads / kWarp> arrived_{};  // lanes of each warp that wait in a collective
+  std::exception_ptr failure_;
+  std::vector<std::byte> dynamic_;
+  std::vector<Mark> dynamic_marks_;
+};
+
+inline Block block;
+
+inline void Block::thread_main() {
+  for (;;) {
+    try {
+      block.kernel_(block.state_);
+    } catch (...) {
+      block.failure_ = std::current_exception();
+    }
+    block.current_->state = State::kReturned;
+    ++block.returned_;
+    block.current_->fiber.suspend();
+  }
+}
+
+}  // namespace gpgan::cuda::on_host

@@ -1,0 +1,151 @@
+// What every operator does with tensors before and after its kernel: checks against memory errors, dense rows, results,
+// the caller's threads and the current stream. Arguments are checked for people in Python; what is checked here keeps a
+// direct call of torch.ops.gpgan from reading where it must not.
+#pragma once
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels.h"
+
+// Declared in torch's shim.h where torch was built with CUDA; null where the torch that is running was not.
+extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index,
+                                                                                   void** ret_stream);
+
+namespace gpgan::bindings {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+inline Dtype dtype_of(const Tensor& samples, const char* name) {
+  switch (samples.scalar_type()) {
+    case ScalarType::Float:
+      return Dtype::kFloat32;
+    case ScalarType::Half:
+      return Dtype::kFloat16;
+    case ScalarType::BFloat16:
+      return Dtype::kBFloat16;
+    case ScalarType::Double:
+      return Dtype::kFloat64;
+    default:
+      STD_TORCH_CHECK(false, name, " has a dtype gpgan has no kernel for; wanted float32, float16, bfloat16 or float64");
+  }
+}
+
+// The dtype of sums, norms and alpha.
+inline ScalarType acc_scalar_type(const Tensor& samples) {
+  return samples.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+inline Rows rows_of(const Tensor& samples, const char* name) {
+  STD_TORCH_CHECK(samples.dim() > 0, name, " is a scalar; wanted shape [B, ...]");
+  const int64_t count = samples.size(0);
+  return {count, count ? samples.numel() / count : 0, dtype_of(samples, name)};
+}
+
+inline void check_like(const Tensor& value, const char* name, const Tensor& samples, const char* samples_name) {
+  const auto sizes = value.sizes();
+  const auto wanted = samples.sizes();
+  STD_TORCH_CHECK(sizes.size() == wanted.size() && std::equal(sizes.begin(), sizes.end(), wanted.begin()) &&
+                      value.scalar_type() == samples.scalar_type() && value.device() == samples.device(),
+                  name, " and ", samples_name, " differ in shape, dtype or device; wanted the same");
+}
+
+// One number a sample, [B], in the dtype of sums.
+inline void check_per_sample(const Tensor& value, const char* name, const Tensor& samples) {
+  STD_TORCH_CHECK(value.dim() == 1 && value.size(0) == samples.size(0) &&
+                      value.scalar_type() == acc_scalar_type(samples) && value.device() == samples.device(),
+                  name, " is not one number a sample, [B], float32 (float64 for float64), on the samples' device");
+}
+
+// Whether each sample is one gapless row and rows follow each other; the order inside a row does not matter.
+// gpgan/ops/_layout.py says the same to the tracer.
+inline bool is_row_dense(const Tensor& samples) {
+  if (samples.is_contiguous()) {
+    return true;
+  }
+  std::vector<std::pair<int64_t, int64_t>> inner;  // stride, size
+  for (int64_t d = 1; d < samples.dim(); ++d) {
+    inner.emplace_back(samples.stride(d), samples.size(d));
+  }
+  std::sort(inner.begin(), inner.end());
+  int64_t wanted = 1;
+  for (const auto& [stride, size] : inner) {
+    if (size != 1) {
+      if (stride != wanted) {
+        return false;
+      }
+      wanted *= size;
+    }
+  }
+  return samples.size(0) <= 1 || samples.stride(0) == wanted;
+}
+
+inline Tensor dense(const Tensor& samples) {
+  return is_row_dense(samples) ? samples : torch::stable::contiguous(samples);
+}
+
+// value in the element order of samples, which is dense.
+inline Tensor dense_like(const Tensor& value, const Tensor& samples) {
+  const auto strides = value.strides();
+  const auto wanted = samples.strides();
+  if (std::equal(strides.begin(), strides.end(), wanted.begin()) || (value.is_contiguous() && samples.is_contiguous())) {
+    return value;
+  }
+  Tensor copy = torch::stable::empty_like(samples);
+  return torch::stable::copy_(copy, value);
+}
+
+inline Tensor none_of(const Tensor& like) { return torch::stable::new_empty(like, {0}, like.scalar_type()); }
+
+inline Penalty penalty_of(double weight, double target, bool one_sided, const std::string& reduction) {
+  STD_TORCH_CHECK(reduction == "mean" || reduction == "sum" || reduction == "none", "reduction is '", reduction,
+                  "'; wanted 'mean', 'sum' or 'none'");
+  const Reduction how = reduction == "mean"  ? Reduction::kMean
+                        : reduction == "sum" ? Reduction::kSum
+                                             : Reduction::kNone;
+  return {weight, target, one_sided, how};
+}
+
+inline const void* pointer_or_null(const std::optional<Tensor>& value) {
+  return value ? value->const_data_ptr() : nullptr;
+}
+
+// The CPU kernels' loops on torch's threads.
+inline void parallel_for(int64_t count, int64_t grain, cpu::Body body, void* state) {
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, grain, body, state));
+}
+
+// Runs on_cuda(stream) or on_cpu() for the device of samples, with that device current.
+template <typename OnCpu, typename OnCuda>
+void on_device_of(const Tensor& samples, OnCpu&& on_cpu, [[maybe_unused]] OnCuda&& on_cuda) {
+  if (!samples.is_cuda()) {
+    return on_cpu();
+  }
+#ifdef GPGAN_WITH_CUDA
+  const torch::stable::accelerator::DeviceGuard guard(samples.get_device_index());
+  void* stream = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(samples.get_device_index(), &stream));
+  on_cuda(stream);
+#else
+  STD_TORCH_CHECK(false, "gpgan was built without CUDA; rebuild it with GPGAN_CUDA=1");
+#endif
+}
+
+// Scratch memory for a kernel's partial sums, on the device of samples.
+inline Tensor workspace_for(const Rows& rows, const Tensor& samples) {
+  return torch::stable::new_empty(samples, {cuda::workspace_bytes(rows)}, ScalarType::Byte);
+}
+
+}  // namespace gpgan::bindings

@@ -1,0 +1,46 @@
+"""Generators and critics: perceptrons for vectors, small convolutional networks for images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from gpgan.nn.conv import ConvCritic, ConvGenerator
+from gpgan.nn.initialise import initialise
+from gpgan.nn.mlp import MLPCritic, MLPGenerator
+
+__all__ = ["ConvCritic", "ConvGenerator", "MLPCritic", "MLPGenerator", "build", "initialise"]
+
+KINDS = ("mlp", "conv")
+
+
+def build(
+    kind: str, shape: Sequence[int], *, latent: int, width: int, depth: int, generator: torch.Generator
+) -> tuple[nn.Module, nn.Module]:
+    """The pair (generator, critic) for samples of a shape, on the CPU, with weights drawn from ``generator``.
+
+    Args:
+        kind: ``"mlp"`` for samples of any shape, ``"conv"`` for images ``[C, H, W]``.
+        shape: The shape of one sample.
+        latent: How many numbers the generator makes a sample from.
+        width: Hidden units of an MLP; channels of a convolutional network at the full resolution.
+        depth: Hidden layers of an MLP.
+        generator: The random state for the weights, on the CPU.
+
+    Raises:
+        ValueError: The kind has another name, or a convolutional network is wanted for samples that are no images.
+    """
+    pair: tuple[nn.Module, nn.Module]
+    if kind == "mlp":
+        pair = MLPGenerator(latent, shape, width, depth), MLPCritic(shape, width, depth)
+    elif kind == "conv":
+        if len(shape) != 3:
+            raise ValueError(f"network.kind is 'conv' and samples have shape {tuple(shape)}; wanted [C, H, W], or kind 'mlp'")
+        pair = ConvGenerator(latent, shape, width), ConvCritic(shape, width)
+    else:
+        raise ValueError(f"network.kind is {kind!r}; wanted one of {', '.join(map(repr, KINDS))}")
+    for module in pair:
+        initialise(module, generator)
+    return pair

@@ -1,0 +1,34 @@
+"""First weights, from a random state of their own."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+# The gain of LeakyReLU with slope 0.2 (He et al., arXiv 1502.01852, equation 15).
+SLOPE = 0.2
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draws the weights of every linear and convolutional layer anew; biases become zero.
+
+    torch's own constructors draw from the global random state, so that a seed would also depend on what ran before.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.ConvTranspose2d):
+            # Each output pixel sees only every stride-th tap of the kernel in each direction.
+            taps = math.prod(layer.kernel_size) / math.prod(layer.stride)
+            _draw(layer, layer.in_channels * taps, generator)
+        elif isinstance(layer, nn.Conv2d):
+            _draw(layer, layer.in_channels * math.prod(layer.kernel_size), generator)
+        elif isinstance(layer, nn.Linear):
+            _draw(layer, layer.in_features, generator)
+
+
+def _draw(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, fan_in: float, generator: torch.Generator) -> None:
+    layer.weight.normal_(0, math.sqrt(2 / (1 + SLOPE**2) / fan_in), generator=generator)
+    if layer.bias is not None:
+        layer.bias.zero_()

@@ -1,0 +1,1 @@
+"""The trainer: its configuration, its loop and what a run leaves behind."""

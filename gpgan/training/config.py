@@ -1,0 +1,150 @@
+"""Everything a run depends on, as one tree of frozen dataclasses; the command line is generated from it.
+
+The string under each field is its help text. A tree that exists is valid: each class checks its own fields.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from gpgan.data import Dataset
+
+INT64_MAX = 2**63 - 1
+
+
+def _at_least(name: str, value: float, least: float, note: str = "") -> None:
+    if not (math.isfinite(value) and value >= least):
+        raise ValueError(f"{name} is {value}; wanted a finite number, {least} or above{note}")
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value < high:
+        raise ValueError(f"{name} is {value}; wanted a number from {low} to below {high}")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Generator and critic."""
+
+    kind: Literal["auto", "mlp", "conv"] = "auto"
+    """auto: conv for images, mlp for vectors"""
+    latent: int = 64
+    """numbers that a sample is made from"""
+    width: int = 32
+    """conv: channels at full size; mlp: hidden units"""
+    depth: int = 3
+    """mlp: hidden layers"""
+
+    def __post_init__(self) -> None:
+        for name in ("latent", "width", "depth"):
+            _at_least(f"network.{name}", getattr(self, name), 1)
+
+
+@dataclass(frozen=True)
+class PenaltyConfig:
+    """The gradient penalty: weight * mean((|gradient| - target)^2)."""
+
+    weight: float = 10.0
+    """lambda of the paper"""
+    target: float = 1.0
+    """wanted gradient norm"""
+    one_sided: bool = False
+    """penalise only norms above the target"""
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "target"):
+            _at_least(f"penalty.{name}", getattr(self, name), 0)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam, for both networks."""
+
+    lr: float = 1e-3
+    """learning rate at the first step"""
+    decay: bool = True
+    """lower the learning rate linearly to 0 at the last step"""
+    beta1: float = 0.0
+    """memory of the gradient's mean"""
+    beta2: float = 0.9
+    """memory of the gradient's square"""
+
+    def __post_init__(self) -> None:
+        _at_least("optimizer.lr", self.lr, 0)
+        for name in ("beta1", "beta2"):
+            _between(f"optimizer.{name}", getattr(self, name), 0, 1)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training run."""
+
+    data: str
+    """digits, ring, or the path of a .npy file"""
+    steps: int = 2500
+    """generator steps"""
+    seed: int = 0
+    """same seed, same run: bit for bit on a CPU"""
+    batch: int = 64
+    """samples a step"""
+    out: Path = Path("runs")
+    """folder that holds the runs"""
+    name: str | None = None
+    """folder of this run (default: a number and the data's name)"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    impl: Literal["auto", "native", "reference"] = "auto"
+    """the penalty's operators: native kernels or plain PyTorch"""
+    n_critic: int = 3
+    """critic steps a generator step"""
+    tick: int = 25
+    """steps between two lines of stats.jsonl"""
+    snapshot: int = 500
+    """steps between two pictures"""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "n_critic", "tick", "snapshot"):
+            _at_least(name.replace("_", "-"), getattr(self, name), 1)
+        # A BatchNorm cannot normalise one sample.
+        _at_least("batch", self.batch, 2)
+        if not 0 <= self.seed <= INT64_MAX:
+            raise ValueError(f"seed is {self.seed}; wanted a whole number from 0 to {INT64_MAX}")
+        if self.name is not None and (self.name in ("", ".", "..") or "/" in self.name or "\\" in self.name or "\0" in self.name):
+            raise ValueError(f"name is {self.name!r}; wanted the name of one folder; its parent is given by --out")
+
+
+def preset(data: str, dataset: Dataset) -> Config:
+    """The defaults for a data set: convolutional networks for images, a perceptron for vectors."""
+    batch = min(Config.batch, len(dataset.samples))
+    if len(dataset.shape) == 3:
+        return Config(data, batch=batch)
+    # Close modes need a steep critic: with the weight of the paper for images, 10, the points between them stay.
+    return Config(
+        data,
+        steps=3000,
+        batch=min(256, len(dataset.samples)),
+        n_critic=5,
+        network=NetworkConfig(latent=2 * dataset.shape[0], width=128),
+        penalty=PenaltyConfig(weight=0.1),
+    )
+
+
+def resolve(config: Config, dataset: Dataset, device: str, impl: Literal["native", "reference"]) -> Config:
+    """The same run with nothing left open.
+
+    Raises:
+        ValueError: The batch is larger than the data set, or the network does not fit the samples.
+    """
+    count = len(dataset.samples)
+    if config.batch > count:
+        raise ValueError(f"batch is {config.batch} and {config.data} has {count} samples; wanted a batch of 2 to {count}")
+    kind = config.network.kind
+    if kind == "auto":
+        kind = "conv" if len(dataset.shape) == 3 else "mlp"
+    return replace(config, device=device, impl=impl, network=replace(config.network, kind=kind))

@@ -1,0 +1,114 @@
+"""Builds gpgan/_C.abi3.so: one library for torch >= 2.11 and Python >= 3.10, with CUDA kernels where nvcc is.
+
+Environment:
+    GPGAN_CUDA            auto (default): CUDA kernels where nvcc is found; 1: required; 0: left out.
+    TORCH_CUDA_ARCH_LIST  e.g. "8.0 9.0+PTX"; by default every one of DEFAULT_ARCHITECTURES that this nvcc knows, and
+                          PTX of the last, for devices yet to come.
+    CUDA_HOME             where the toolkit lies, if not beside the nvcc on the PATH.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import torch
+from setuptools import Extension, setup
+from torch.utils import cpp_extension
+
+ROOT = Path(__file__).parent
+DEFAULT_ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
+# The oldest torch whose stable interface is used: what is built here runs on it and on every later one.
+TARGET_VERSION = "0x020b000000000000"
+
+
+def cuda_home() -> Path | None:
+    """The CUDA toolkit to build with, or None for a library without CUDA kernels."""
+    choice = os.environ.get("GPGAN_CUDA", "auto")
+    if choice not in ("auto", "0", "1"):
+        raise SystemExit(f"GPGAN_CUDA is {choice!r}; wanted auto, 0 or 1")
+    if choice == "0":
+        return None
+    named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    on_path = shutil.which("nvcc")
+    candidates = [Path(named)] if named else []
+    candidates += [Path(on_path).resolve().parent.parent] if on_path else []
+    candidates += [Path("/usr/local/cuda")]
+    for home in candidates:
+        if (home / "bin" / "nvcc").exists():
+            return home
+    if choice == "1":
+        looked = ", ".join(str(home / "bin" / "nvcc") for home in candidates)
+        raise SystemExit(f"GPGAN_CUDA=1 but there is no nvcc (looked for {looked}); install the CUDA toolkit or set CUDA_HOME")
+    return None
+
+
+def architectures(nvcc: Path) -> list[str]:
+    """Compute capabilities to compile for, as in TORCH_CUDA_ARCH_LIST: "9.0", or "12.0+PTX"."""
+    named = os.environ.get("TORCH_CUDA_ARCH_LIST", "").replace(";", " ").split()
+    if named:
+        wrong = [name for name in named if not re.fullmatch(r"\d+\.\d+[af]?(\+PTX)?", name)]
+        if wrong:
+            raise SystemExit(f"TORCH_CUDA_ARCH_LIST has {wrong[0]!r}; wanted numbers like 9.0 or 9.0+PTX")
+        return named
+    known = subprocess.run([nvcc, "--list-gpu-arch"], check=True, capture_output=True, text=True).stdout.split()
+    chosen = [name for name in DEFAULT_ARCHITECTURES if f"compute_{name.replace('.', '')}" in known]
+    return [*chosen[:-1], f"{chosen[-1]}+PTX"]
+
+
+def gencode(architecture: str) -> list[str]:
+    number, _, ptx = architecture.replace(".", "").partition("+")
+    flags = [f"-gencode=arch=compute_{number},code=sm_{number}"]
+    return [*flags, f"-gencode=arch=compute_{number},code=compute_{number}"] if ptx else flags
+
+
+def extension() -> Extension:
+    home = cuda_home()
+    includes = [str(ROOT / "csrc"), *cpp_extension.include_paths()]
+    sources = sorted((ROOT / "csrc").glob("cpu/*.cpp")) + sorted((ROOT / "csrc").glob("torch/*.cpp"))
+    macros: list[tuple[str, str | None]] = [("TORCH_TARGET_VERSION", TARGET_VERSION)]
+    cxx = ["-std=c++20", "-O3", "-fopenmp-simd", "-fvisibility=hidden", "-Wall", "-g0"]
+    # torch is linked though few of its symbols are named: the loader must find it first.
+    link = ["-Wl,--no-as-needed", "-ltorch", "-Wl,--as-needed"]
+    library_dirs = cpp_extension.library_paths()
+    nvcc: list[str] = []
+    if home:
+        # torch looks this up once at import, and finds None where torch itself was built without CUDA.
+        cpp_extension.CUDA_HOME = str(home)
+        wanted = architectures(home / "bin" / "nvcc")
+        macros += [("GPGAN_WITH_CUDA", None), ("GPGAN_CUDA_ARCHITECTURES", f'"{" ".join(wanted)}"')]
+        nvcc = ["-std=c++20", "-O3", "--threads=2", *(flag for name in wanted for flag in gencode(name))]
+        sources += sorted((ROOT / "csrc").glob("cuda/*.cu"))
+        includes.append(str(home / "include"))
+        library_dirs += [str(home / folder) for folder in ("lib64", "lib") if (home / folder).is_dir()]
+        link += ["-lcudart_static", "-lrt", "-ldl", "-lpthread"]
+    return Extension(
+        "gpgan._C",
+        [str(path.relative_to(ROOT)) for path in sources],
+        include_dirs=includes,
+        library_dirs=library_dirs,
+        define_macros=macros,
+        depends=[str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.*h")],
+        extra_compile_args={"cxx": cxx, "nvcc": nvcc},
+        extra_link_args=link,
+        py_limited_api=True,
+    )
+
+
+class Build(cpp_extension.BuildExtension):
+    """torch's build with ninja; without its demand for GPU architectures, which are given above as flags."""
+
+    def build_extensions(self) -> None:
+        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "9.0")
+        super().build_extensions()
+
+
+if not torch.__version__ or tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 11):
+    raise SystemExit(f"gpgan needs torch >= 2.11 and found {torch.__version__}; pip install 'torch>=2.11'")
+
+setup(
+    ext_modules=[extension()],
+    cmdclass={"build_ext": Build},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)
