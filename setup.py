@@ -36,11 +36,12 @@ def cuda_home() -> Path | None:
     candidates += [Path(on_path).resolve().parent.parent] if on_path else []
     candidates += [Path("/usr/local/cuda")]
     for home in candidates:
-        if (home / "bin" / "nvcc").exists():
+        # An nvcc on the PATH may be a script far from its toolkit.
+        if (home / "bin" / "nvcc").exists() and (home / "include" / "cuda_runtime.h").exists():
             return home
     if choice == "1":
         looked = ", ".join(str(home / "bin" / "nvcc") for home in candidates)
-        raise SystemExit(f"GPGAN_CUDA=1 but there is no nvcc (looked for {looked}); install the CUDA toolkit or set CUDA_HOME")
+        raise SystemExit(f"GPGAN_CUDA=1 but there is no toolkit with nvcc and cuda_runtime.h (looked for {looked}); install the CUDA toolkit or set CUDA_HOME")
     return None
 
 

@@ -6,12 +6,14 @@
 
 #include <array>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <source_location>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "testing/fiber.h"
@@ -23,7 +25,7 @@ constexpr int kWarp = 32;
 constexpr unsigned kMaxThreads = 1024, kMaxBlockZ = 64, kMaxGridX = 0x7fffffff, kMaxGridYZ = 65535;
 constexpr size_t kMaxShared = size_t{48} << 10;
 
-// One access to an element of shared memory. clock is the thread's own at that time, see Block::ordered.
+// One access to an element of shared memory. clock is the thread's own at that time, see Simulator::ordered.
 struct Access {
   uint32_t clock;
   uint16_t thread;
@@ -51,7 +53,7 @@ struct Wait {
   int source = 0;        // the lane that a shuffle takes from
 };
 
-class Block {
+class Simulator {
  public:
   // The names a kernel knows; set before a thread goes on.
   uint3 thread_index{}, block_index{};
@@ -72,7 +74,9 @@ class Block {
     static_bytes_ = 0;
     check_limits();
     threads_used_ = static_cast<int>(block.x * block.y * block.z);
-    while (static_cast<int>(threads_.size()) < threads_used_) threads_.push_back(std::make_unique<Thread>(&thread_main));
+    while (static_cast<int>(threads_.size()) < threads_used_) {
+      threads_.push_back(std::make_unique<Thread>(&thread_main, threads_.size() % kWarp));
+    }
     const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
     for (uint64_t i = 0; i < blocks; ++i) {
       const uint64_t at = reversed ? blocks - 1 - i : i;
@@ -191,7 +195,7 @@ class Block {
 
  private:
   struct Thread {
-    explicit Thread(Fiber::Entry entry) : fiber(entry) { seen.fill(0); }
+    Thread(Fiber::Entry entry, size_t lane) : fiber(entry) { seen[lane] = 1; }
     Fiber fiber;
     State state = State::kReturned;
     int number = 0;
@@ -200,7 +204,7 @@ class Block {
     uint64_t result = 0;
     // A vector clock over the warp: this thread comes after what each lane did up to its clock here. A lane's own
     // clock ticks at each __syncwarp; barriers need no clock, they open a new interval.
-    std::array<uint32_t, kWarp> seen;
+    std::array<uint32_t, kWarp> seen{};
   };
 
   static void thread_main();
@@ -350,7 +354,9 @@ class Block {
   static std::string text(const Wait& wait) {
     const std::string file = wait.site.file_name();
     const std::string at = file.substr(file.rfind('/') + 1) + ":" + std::to_string(wait.site.line());
-    return std::string(wait.name) + " (" + at + (wait.mask == 0 ? "" : ", mask " + std::to_string(wait.mask)) + ")";
+    char mask[24] = "";
+    if (wait.mask != 0) std::snprintf(mask, sizeof(mask), ", mask 0x%08x", wait.mask);
+    return std::string(wait.name) + " (" + at + mask + ")";
   }
   std::string where() const {
     const std::string kernel = "kernel " + std::string(name_) + ": ";
@@ -375,18 +381,18 @@ class Block {
   std::vector<Mark> dynamic_marks_;
 };
 
-inline Block block;
+inline Simulator simulator;
 
-inline void Block::thread_main() {
+inline void Simulator::thread_main() {
   for (;;) {
     try {
-      block.kernel_(block.state_);
+      simulator.kernel_(simulator.state_);
     } catch (...) {
-      block.failure_ = std::current_exception();
+      simulator.failure_ = std::current_exception();
     }
-    block.current_->state = State::kReturned;
-    ++block.returned_;
-    block.current_->fiber.suspend();
+    simulator.current_->state = State::kReturned;
+    ++simulator.returned_;
+    simulator.current_->fiber.suspend();
   }
 }
 

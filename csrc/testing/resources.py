@@ -1,0 +1,80 @@
+"""Prints what each CUDA kernel takes of a GPU: registers, stack, spills and shared memory, by architecture.
+
+Runs nvcc for every source and architecture and reads what ptxas reports. With ``--output`` the table is written there
+too. Exits 1 where nvcc fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+COLUMNS = ("kernel", "arch", "registers", "stack", "spill stores", "spill loads", "shared")
+ENTRY = re.compile(
+    r"Compiling entry function '(?P<kernel>\w+)' for '(?P<arch>sm_\w+)'"
+    r".*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads"
+    r".*?Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
+    re.DOTALL,
+)
+
+
+def compile_log(nvcc: str, include: str, source: Path, arch: str) -> str:
+    """What ptxas says of one source compiled for one architecture."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [nvcc, "-std=c++20", "-O3", f"-arch={arch}", "-Xptxas=-v", "-I", include, "-cubin", str(source)]
+        done = subprocess.run([*command, "-o", f"{folder}/out.cubin"], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def readable(symbols: list[str]) -> list[str]:
+    """The C++ names of mangled symbols, without their parameters."""
+    done = subprocess.run(["c++filt", "-p"], input="\n".join(symbols), capture_output=True, text=True, check=True)
+    hidden = re.compile(r"gpgan::(cuda::)?|\(anonymous namespace\)::|^void ")
+    return [hidden.sub("", name) for name in done.stdout.splitlines()]
+
+
+def rows(log: str) -> list[tuple[str, ...]]:
+    """One row a kernel; as many as ptxas has compiled, or the log was not understood."""
+    found = list(ENTRY.finditer(log))
+    if len(found) != log.count("Compiling entry function"):
+        sys.exit(f"this report of ptxas is not understood:\n{log}")
+    names = readable([entry["kernel"] for entry in found])
+    return [
+        (
+            name,
+            entry["arch"],
+            *entry.group("registers", "stack", "stores", "loads"),
+            (re.findall(r"(\d+) bytes smem", entry["rest"]) or ["0"])[0],
+        )
+        for name, entry in zip(names, found, strict=True)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nvcc", required=True)
+    parser.add_argument("--include", required=True)
+    parser.add_argument("--arch", action="append", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("sources", type=Path, nargs="+")
+    args = parser.parse_args()
+    jobs = [(args.nvcc, args.include, source, arch) for source in args.sources for arch in args.arch]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        logs = pool.map(lambda job: compile_log(*job), jobs)
+        table = sorted(row for log in logs for row in rows(log))
+    widths = [max(len(row[i]) for row in [COLUMNS, *table]) for i in range(len(COLUMNS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [COLUMNS, *table]]
+    sys.stdout.write("\n".join(lines) + "\n")
+    args.output.write_text("\n".join("\t".join(row) for row in [COLUMNS, *table]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
