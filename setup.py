@@ -41,7 +41,9 @@ def cuda_home() -> Path | None:
             return home
     if choice == "1":
         looked = ", ".join(str(home / "bin" / "nvcc") for home in candidates)
-        raise SystemExit(f"GPGAN_CUDA=1 but there is no toolkit with nvcc and cuda_runtime.h (looked for {looked}); install the CUDA toolkit or set CUDA_HOME")
+        raise SystemExit(
+            f"GPGAN_CUDA=1 but there is no toolkit with nvcc and cuda_runtime.h (looked for {looked}); install the CUDA toolkit or set CUDA_HOME"
+        )
     return None
 
 

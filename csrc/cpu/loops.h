@@ -17,14 +17,27 @@
 
 namespace gpgan::cpu {
 
-// Sum of x^2.
+constexpr int64_t kLanes = 64;
+
+// Sum of x^2. A single vector of sums would wait for each addition: there are kLanes sums side by side.
 template <typename T>
 GPGAN_CLONES acc_type<T> sum_squares(const T* __restrict__ x, int64_t length) {
+  acc_type<T> lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= length; i += kLanes) {
+#pragma omp simd
+    for (int64_t k = 0; k < kLanes; ++k) {
+      const auto value = load(x[i + k]);
+      lanes[k] += value * value;
+    }
+  }
   acc_type<T> sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < length; ++i) {
+  for (; i < length; ++i) {
     const auto value = load(x[i]);
     sum += value * value;
+  }
+  for (int64_t k = 0; k < kLanes; ++k) {
+    sum += lanes[k];
   }
   return sum;
 }

@@ -120,7 +120,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const acc_t norm = sqrt(item_sum(over_item<acc_t>(place, geometry.lanes, row), geometry.lanes));
   results.finish(place.row, place.inside && place.lane == 0, norm);
   if (out) {
-    const ScaleRow<T, kSize> scale{row.grads, out + place.row * geometry.length, results.formula.coefficient(norm, 1, 0)};
+    const ScaleRow<T, kSize> scale{row.grads, out + place.row * geometry.length,
+                                   results.formula.coefficient(norm, 1, 0)};
     over_item<acc_t>(place, geometry.lanes, scale);
   }
 }
@@ -182,10 +183,10 @@ void launch_penalty(const GradientNormPenaltyArgs& args, void* workspace, cudaSt
            geometry.rows, geometry.chunks, results);
     if (direction) {
       geometry.from_last = true;
-      launch_backward(geometry,
-                      Backward<T, kSize>{formula, nullptr, nullptr, squares.grads, norms, direction, geometry.length,
-                                         false, true},
-                      stream);
+      launch_backward(
+          geometry,
+          Backward<T, kSize>{formula, nullptr, nullptr, squares.grads, norms, direction, geometry.length, false, true},
+          stream);
     }
   } else {
     launch("gradient_norm_penalty", penalty_kernel<T, kSize>, blocks, kThreads, 0, stream, geometry, squares, results,

@@ -158,10 +158,10 @@ void interpolate_backward(const InterpolateBackwardArgs& args, void* workspace, 
         using T = decltype(type);
         using acc_t = acc_type<T>;
         using OpOf = InterpolateBackward<T, decltype(pack)::value>;
-        const OpOf op_of{static_cast<const T*>(args.grad),      static_cast<const T*>(args.real),
-                         static_cast<const T*>(args.fake),      static_cast<const acc_t*>(args.alpha),
-                         static_cast<T*>(args.grad_real),       static_cast<T*>(args.grad_fake),
-                         args.grad_alpha != nullptr,            geometry.length};
+        const OpOf op_of{static_cast<const T*>(args.grad), static_cast<const T*>(args.real),
+                         static_cast<const T*>(args.fake), static_cast<const acc_t*>(args.alpha),
+                         static_cast<T*>(args.grad_real),  static_cast<T*>(args.grad_fake),
+                         args.grad_alpha != nullptr,       geometry.length};
         const unsigned blocks = blocks_for(geometry.items(), geometry.lanes);
         if (!args.grad_alpha) {
           launch("interpolate_backward", elementwise_kernel<acc_t, OpOf>, blocks, kThreads, 0, stream, geometry, op_of);

@@ -30,20 +30,18 @@ constexpr unsigned kAllLanes = 0xffffffffu;
 // Items are chunks of rows; each has `lanes` neighbouring threads of a block, a power of two.
 struct Geometry {
   int64_t rows;
-  int64_t length;   // elements a row
-  int64_t chunk;    // elements an item
-  int64_t chunks;   // items a row
-  int lanes;        // threads an item
-  bool from_last;   // visit the last item first: what an earlier launch read last is still in the second-level cache
+  int64_t length;  // elements a row
+  int64_t chunk;   // elements an item
+  int64_t chunks;  // items a row
+  int lanes;       // threads an item
+  bool from_last;  // visit the last item first: what an earlier launch read last is still in the second-level cache
 
   int64_t items() const { return rows * chunks; }
 };
 
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-inline int64_t size_of(Dtype dtype) {
-  return dtype == Dtype::kFloat64 ? 8 : dtype == Dtype::kFloat32 ? 4 : 2;
-}
+inline int64_t size_of(Dtype dtype) { return dtype == Dtype::kFloat64 ? 8 : dtype == Dtype::kFloat32 ? 4 : 2; }
 
 inline Geometry geometry_of(const Rows& rows) {
   const int64_t bytes = rows.length * size_of(rows.dtype);

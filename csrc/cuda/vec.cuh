@@ -36,7 +36,8 @@ struct alignas(sizeof(T) * kSize) Pack {
 
 inline bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % kPackBytes == 0; }
 
-// f(T{}, integral constant of the pack size): 16 bytes where the row length and every pointer allow it, one element else.
+// f(T{}, integral constant of the pack size): 16 bytes where the row length and every pointer allow it, one element
+// else.
 template <typename F, typename... Pointers>
 void dispatch_pack(const Rows& rows, F&& f, Pointers... pointers) {
   dispatch<HalfTypes>(rows.dtype, [&](auto type) {

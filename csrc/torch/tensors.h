@@ -39,7 +39,8 @@ inline Dtype dtype_of(const Tensor& samples, const char* name) {
     case ScalarType::Double:
       return Dtype::kFloat64;
     default:
-      STD_TORCH_CHECK(false, name, " has a dtype gpgan has no kernel for; wanted float32, float16, bfloat16 or float64");
+      STD_TORCH_CHECK(false, name,
+                      " has a dtype gpgan has no kernel for; wanted float32, float16, bfloat16 or float64");
   }
 }
 
@@ -100,7 +101,8 @@ inline Tensor dense(const Tensor& samples) {
 inline Tensor dense_like(const Tensor& value, const Tensor& samples) {
   const auto strides = value.strides();
   const auto wanted = samples.strides();
-  if (std::equal(strides.begin(), strides.end(), wanted.begin()) || (value.is_contiguous() && samples.is_contiguous())) {
+  if (std::equal(strides.begin(), strides.end(), wanted.begin()) ||
+      (value.is_contiguous() && samples.is_contiguous())) {
     return value;
   }
   Tensor copy = torch::stable::empty_like(samples);
@@ -134,6 +136,7 @@ void on_device_of(const Tensor& samples, OnCpu&& on_cpu, [[maybe_unused]] OnCuda
     return on_cpu();
   }
 #ifdef GPGAN_WITH_CUDA
+  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream, "the torch that is running was built without CUDA");
   const torch::stable::accelerator::DeviceGuard guard(samples.get_device_index());
   void* stream = nullptr;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(samples.get_device_index(), &stream));

@@ -127,9 +127,9 @@ def _backward(ctx: Any, grad_penalty: Tensor | None, grad_norms: Tensor | None) 
 
 
 def _setup_context_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    up_penalty, up_norms, grads, norms, *ctx.spec = inputs
-    ctx.has = up_penalty is not None, up_norms is not None
-    ctx.save_for_backward(*(value for value in inputs[:4] if value is not None))
+    tensors, ctx.spec = inputs[:4], inputs[4:]
+    ctx.has = tensors[0] is not None, tensors[1] is not None
+    ctx.save_for_backward(*(value for value in tensors if value is not None))
 
 
 def _double_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:

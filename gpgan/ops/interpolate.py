@@ -101,9 +101,7 @@ def _double_backward(
 
 
 torch.library.register_autograd("gpgan::interpolate", _backward, setup_context=_setup_context)
-torch.library.register_autograd(
-    "gpgan::interpolate_backward", _double_backward, setup_context=_setup_context_backward
-)
+torch.library.register_autograd("gpgan::interpolate_backward", _double_backward, setup_context=_setup_context_backward)
 for _device in ("cpu", "cuda"):
     torch.library.register_autocast("gpgan::interpolate", _device, torch.float32)
 
