@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Literal, overload
 
@@ -157,11 +157,14 @@ def gradient_penalty(
         raise NotImplementedError('method="finite_difference" is not there yet; use method="exact"')
     if not callable(critic):
         raise TypeError(f"critic is a {type(critic).__name__}; wanted a callable from [B, ...] to scores [B, ...]")
-    if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
-        mode = "torch.inference_mode" if torch.is_inference_mode_enabled() else "torch.no_grad"
+    if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
+        mode, cure = (
+            ("torch.inference_mode", "call it outside")
+            if torch.is_inference_mode_enabled()
+            else ("torch.no_grad", "call it outside, or inside torch.enable_grad()")
+        )
         raise RuntimeError(
-            f"gradient_penalty was called with grad mode off ({mode}), where the critic has no gradient to penalise; "
-            "call it outside, or inside torch.enable_grad()"
+            f"gradient_penalty was called with grad mode off ({mode}), where the critic has no gradient to penalise; {cure}"
         )
 
     given = points if isinstance(points, Tensor) else real if real is not None else fake
@@ -282,6 +285,17 @@ BATCH_NORM_NODES = frozenset({"NativeBatchNormBackward0", "CudnnBatchNormBackwar
 SYNC_BATCH_NORM_NODE = "SyncBatchNormBackward"
 
 
+def _ancestors(node: Any) -> Iterator[Any]:
+    """The nodes of the autograd graph behind a node, itself included, each once."""
+    waiting, seen = [node], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            waiting.extend(parent for parent, _ in node.next_functions)
+
+
 def _couples(node: Any) -> bool:
     kind = type(node).__name__
     if kind not in BATCH_NORM_NODES:
@@ -290,22 +304,15 @@ def _couples(node: Any) -> bool:
     return bool(node._saved_training) and node._saved_input.shape[0] > 1
 
 
-def _refuse_batch_statistics(scores: Tensor) -> None:
-    """Raises where the graph behind scores normalises by the statistics of its batch, whoever called it."""
-    waiting = [scores.grad_fn]
-    seen = set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if _couples(node):
+def _refuse_batch_statistics(scores: Tensor, x: Tensor) -> None:
+    """Raises where x is normalised by the statistics of its batch on the way to scores, whoever called batch_norm."""
+    for node in _ancestors(scores.grad_fn):
+        if _couples(node) and torch.autograd.graph.get_gradient_edge(x).node in _ancestors(node):
             raise ValueError(
                 "critic has a BatchNorm in training mode: it couples the samples of a batch, so that no sample's "
                 "gradient is its own. Use LayerNorm, InstanceNorm or GroupNorm, call critic.eval(), or pass "
                 "allow_batch_coupling=True"
             )
-        waiting.extend(parent for parent, _ in node.next_functions)
 
 
 def _is_compiled(critic: Critic) -> bool:
@@ -351,7 +358,7 @@ def _scores(
             "summed over the batch"
         )
     if not allow_batch_coupling:
-        _refuse_batch_statistics(scores)
+        _refuse_batch_statistics(scores, x)
     return scores
 
 

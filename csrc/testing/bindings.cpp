@@ -1,5 +1,6 @@
-// The kernels as a Python module on NumPy arrays, for tests: backend "cpu", and "cuda" run on the CPU. Arrays are passed
-// as they are, outputs included, so a test chooses their alignment and what lies around them; None is a null pointer.
+// The kernels as a Python module on NumPy arrays, for tests: backend "cpu", and "cuda" run on the CPU. Arrays are
+// passed as they are, outputs included, so a test chooses their alignment and what lies around them; None is a null
+// pointer.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -118,7 +119,8 @@ class Workspace {
   void* data() { return memory_.data(); }
   void verify() {
     const unsigned char* end = bytes() + memory_.size() * sizeof(double);
-    if (std::any_of(bytes() + size_, const_cast<unsigned char*>(end), [](unsigned char byte) { return byte != kByte; })) {
+    if (std::any_of(bytes() + size_, const_cast<unsigned char*>(end),
+                    [](unsigned char byte) { return byte != kByte; })) {
       throw std::runtime_error("the workspace was written behind its " + std::to_string(size_) + " bytes");
     }
   }
@@ -136,10 +138,9 @@ void interpolate(const std::string& backend, const std::string& dtype, int64_t c
                  const py::object& real, const py::object& fake, const py::object& alpha, const py::object& x) {
   const Call call(backend, dtype, count, length);
   const int64_t n = call.elements();
-  const gpgan::InterpolateArgs args{call.rows, pointer("real", real, n, call.size, false),
-                                    pointer("fake", fake, n, call.size, false),
-                                    pointer("alpha", alpha, count, call.acc_size, false),
-                                    pointer("x", x, n, call.size, true)};
+  const gpgan::InterpolateArgs args{
+      call.rows, pointer("real", real, n, call.size, false), pointer("fake", fake, n, call.size, false),
+      pointer("alpha", alpha, count, call.acc_size, false), pointer("x", x, n, call.size, true)};
   if (!call.cuda) return gpgan::cpu::interpolate(args, run_pieces);
 #ifdef GPGAN_HOST_CUDA
   gpgan::cuda::interpolate(args, nullptr);
@@ -196,13 +197,14 @@ void gradient_norm_penalty_backward(const std::string& backend, const std::strin
   const Call call(backend, dtype, count, length);
   const Penalty penalty = penalty_of(weight, target, one_sided, reduction);
   const int64_t values = penalty.reduction == Reduction::kNone ? count : 1;
-  const gpgan::GradientNormPenaltyBackwardArgs args{call.rows,
-                                                    penalty,
-                                                    pointer("grad_value", grad_value, values, call.acc_size, false),
-                                                    pointer("grad_norms", grad_norms, count, call.acc_size, false),
-                                                    pointer("grads", grads, call.elements(), call.size, false),
-                                                    pointer("norms", norms, count, call.acc_size, false),
-                                                    pointer("grad_grads", grad_grads, call.elements(), call.size, true)};
+  const gpgan::GradientNormPenaltyBackwardArgs args{
+      call.rows,
+      penalty,
+      pointer("grad_value", grad_value, values, call.acc_size, false),
+      pointer("grad_norms", grad_norms, count, call.acc_size, false),
+      pointer("grads", grads, call.elements(), call.size, false),
+      pointer("norms", norms, count, call.acc_size, false),
+      pointer("grad_grads", grad_grads, call.elements(), call.size, true)};
   if (!call.cuda) return gpgan::cpu::gradient_norm_penalty_backward(args, run_pieces);
 #ifdef GPGAN_HOST_CUDA
   gpgan::cuda::gradient_norm_penalty_backward(args, nullptr);

@@ -66,7 +66,8 @@ class SharedElement {
 
  private:
   void check(on_host::Use use) const {
-    on_host::simulator.access(marks_, count_, use, [this] { return "element " + std::to_string(index_) + " of shared memory"; });
+    on_host::simulator.access(marks_, count_, use,
+                              [this] { return "element " + std::to_string(index_) + " of shared memory"; });
   }
   T* value_;
   on_host::Mark* marks_;
@@ -167,7 +168,8 @@ template <class T, class Source>
 T shuffle(const char* name, unsigned mask, T value, int width, const std::source_location& site, const Source& source) {
   static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(uint64_t));
   if (width < 1 || width > kWarp || !std::has_single_bit(static_cast<unsigned>(width))) {
-    simulator.fail("calls " + std::string(name) + " with width " + std::to_string(width) + "; wanted 1, 2, 4, 8, 16 or 32");
+    simulator.fail("calls " + std::string(name) + " with width " + std::to_string(width) +
+                   "; wanted 1, 2, 4, 8, 16 or 32");
   }
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
@@ -182,9 +184,8 @@ T shuffle(const char* name, unsigned mask, T value, int width, const std::source
 template <class T>
 T __shfl_sync(unsigned mask, T value, int source, int width = warpSize,
               std::source_location site = std::source_location::current()) {
-  return gpgan::cuda::on_host::shuffle("__shfl_sync", mask, value, width, site, [&](int, int first, int) {
-    return first + (source & (width - 1));
-  });
+  return gpgan::cuda::on_host::shuffle("__shfl_sync", mask, value, width, site,
+                                       [&](int, int first, int) { return first + (source & (width - 1)); });
 }
 template <class T>
 T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = warpSize,
@@ -295,7 +296,7 @@ extern "C" [[gnu::used]] inline void __ubsan_handle_type_mismatch_v1(void* data,
   const uint32_t line = *reinterpret_cast<const uint32_t*>(static_cast<const char*>(data) + sizeof(file));
   char what[128];
   const std::string_view path(file);
-  std::snprintf(what, sizeof(what), "uses the address %p at %.60s:%u, which is null or not aligned to its type", pointer,
-                file + path.rfind('/') + 1, line);
+  std::snprintf(what, sizeof(what), "uses the address %p at %.60s:%u, which is null or not aligned to its type",
+                pointer, file + path.rfind('/') + 1, line);
   gpgan::cuda::on_host::simulator.fail(what);
 }

@@ -1,7 +1,6 @@
-"""Prints what each CUDA kernel takes of a GPU: registers, stack, spills and shared memory, by architecture.
+"""Writes a table of what each CUDA kernel takes of a GPU: registers, stack, spills and shared memory, by architecture.
 
-Runs nvcc for every source and architecture and reads what ptxas reports. With ``--output`` the table is written there
-too. Exits 1 where nvcc fails.
+Runs nvcc for every source and architecture and reads what ptxas reports. Exits 1 where nvcc fails.
 """
 
 from __future__ import annotations
@@ -71,9 +70,11 @@ def main() -> None:
         logs = pool.map(lambda job: compile_log(*job), jobs)
         table = sorted(row for log in logs for row in rows(log))
     widths = [max(len(row[i]) for row in [COLUMNS, *table]) for i in range(len(COLUMNS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [COLUMNS, *table]]
-    sys.stdout.write("\n".join(lines) + "\n")
-    args.output.write_text("\n".join("\t".join(row) for row in [COLUMNS, *table]) + "\n")
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [COLUMNS, *table]
+    ]
+    args.output.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

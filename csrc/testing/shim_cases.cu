@@ -157,6 +157,8 @@ __global__ void unwritten_dynamic(const float*, float* out) {
 __global__ void shift_without_barrier(const float* in, float* out) {
   __shared__ SharedArray<float, 64> values;
   const int i = linear_thread();
+  values[i] = 0;
+  __syncthreads();
   values[i] = in[i];
   out[i] = values[i == 0 ? 0 : i - 1];
 }
@@ -201,6 +203,8 @@ __global__ void within_warp(const float* in, float* out) {
 __global__ void across_warps(const float* in, float* out) {
   __shared__ SharedArray<float, 64> values;
   const int i = linear_thread();
+  values[i] = 0;
+  __syncthreads();
   values[i] = in[i];
   __syncwarp();
   out[i] = values[i ^ 32];
@@ -210,6 +214,8 @@ template <bool kOrdered>
 __global__ void half_warps(const float* in, float* out) {
   __shared__ SharedArray<float, 32> values;
   const int i = linear_thread();
+  values[i] = 0;
+  __syncthreads();
   values[i] = in[i];
   __syncwarp(i < 16 ? 0x0000ffff : 0xffff0000);
   out[i] = values[i ^ (kOrdered ? 8 : 16)];
@@ -345,8 +351,8 @@ struct Case {
 
   template <class T, class U>
   void operator()(void (*kernel)(const T*, U*)) const {
-    cuda::launch(name, kernel, dim3(grid[0], grid[1], grid[2]), dim3(block[0], block[1], block[2]), shared_bytes, nullptr,
-                 static_cast<const T*>(in), static_cast<U*>(out));
+    cuda::launch(name, kernel, dim3(grid[0], grid[1], grid[2]), dim3(block[0], block[1], block[2]), shared_bytes,
+                 nullptr, static_cast<const T*>(in), static_cast<U*>(out));
   }
 };
 

@@ -140,7 +140,8 @@ class Simulator {
     const auto thread = static_cast<uint16_t>(current_->number);
     const Access now{current_->seen[thread % kWarp], thread, use == Use::kAtomic};
     for (Mark* mark = marks; mark != marks + count; ++mark) {
-      if (use != Use::kWrite && mark->written_in != block_) fail("reads " + place() + ", which no thread of the block wrote");
+      if (use != Use::kWrite && mark->written_in != block_)
+        fail("reads " + place() + ", which no thread of the block wrote");
       if (mark->interval != interval_) {
         mark->interval = interval_;
         mark->writes.clear();
@@ -339,7 +340,8 @@ class Simulator {
       fail("the grid " + text(grid) + " is too large; wanted at most 2147483647 in x and 65535 in y and z");
     }
     if (shared_bytes_ > kMaxShared) {
-      fail(std::to_string(shared_bytes_) + " bytes of dynamic shared memory; wanted at most " + std::to_string(kMaxShared));
+      fail(std::to_string(shared_bytes_) + " bytes of dynamic shared memory; wanted at most " +
+           std::to_string(kMaxShared));
     }
     if (dynamic_.size() < shared_bytes_) {
       dynamic_.resize(kMaxShared);
@@ -368,7 +370,8 @@ class Simulator {
   void (*kernel_)(void*) = nullptr;
   void* state_ = nullptr;
   size_t shared_bytes_ = 0, static_bytes_ = 0;
-  // Serial numbers of launches, blocks and the intervals between barriers; never the same twice, so marks need no reset.
+  // Serial numbers of launches, blocks and the intervals between barriers; never the same twice, so marks need no
+  // reset.
   uint64_t launch_ = 0, block_ = 0, interval_ = 0;
   std::vector<std::unique_ptr<Thread>> threads_;  // made once, reused by every block
   int threads_used_ = 0, returned_ = 0;

@@ -27,7 +27,9 @@ def load_npy(path: Path) -> Dataset:
     """
     array = _read(path)
     if array.dtype.kind not in "fiu":
-        raise ValueError(f"{path} holds {array.dtype} values; wanted floats or integers: convert with array.astype('float32')")
+        raise ValueError(
+            f"{path} holds {array.dtype} values; wanted floats or integers: convert with array.astype('float32')"
+        )
     if array.ndim not in (2, 3, 4):
         raise ValueError(f"{path} holds an array of shape {array.shape}; {WANTED}")
     if 0 in array.shape:
@@ -40,7 +42,9 @@ def load_npy(path: Path) -> Dataset:
     if len(array) < 2:
         raise ValueError(f"{path} holds one sample; wanted two or more, along the first axis")
     if not np.isfinite(array).all():
-        raise ValueError(f"{path} holds {int((~np.isfinite(array)).sum())} NaN or infinite values; wanted finite ones: remove them")
+        raise ValueError(
+            f"{path} holds {int((~np.isfinite(array)).sum())} NaN or infinite values; wanted finite ones: remove them"
+        )
 
     low, high = _range(array)
     if array.min() == array.max():
@@ -63,7 +67,9 @@ def _read(path: Path) -> np.ndarray[Any, Any]:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read ({_first_line(error)}); wanted a .npy file, as written by numpy.save") from error
+        raise ValueError(
+            f"{path} cannot be read ({_first_line(error)}); wanted a .npy file, as written by numpy.save"
+        ) from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path} is an archive; wanted one array in a .npy file, as written by numpy.save")
     return array

@@ -37,7 +37,9 @@ def build(
         pair = MLPGenerator(latent, shape, width, depth), MLPCritic(shape, width, depth)
     elif kind == "conv":
         if len(shape) != 3:
-            raise ValueError(f"network.kind is 'conv' and samples have shape {tuple(shape)}; wanted [C, H, W], or kind 'mlp'")
+            raise ValueError(
+                f"network.kind is 'conv' and samples have shape {tuple(shape)}; wanted [C, H, W], or kind 'mlp'"
+            )
         pair = ConvGenerator(latent, shape, width), ConvCritic(shape, width)
     else:
         raise ValueError(f"network.kind is {kind!r}; wanted one of {', '.join(map(repr, KINDS))}")

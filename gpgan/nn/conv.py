@@ -45,11 +45,14 @@ class ConvGenerator(nn.Module):
         sizes = ladder(height, breadth)
         widths = _channels(width, len(sizes))
         self.smallest = (widths[-1], *sizes[-1])
-        self.first = nn.Linear(latent, widths[-1] * sizes[-1][0] * sizes[-1][1])
+        # A bias before a BatchNorm changes nothing: its gradient is rounding noise, which Adam would scale up.
+        self.first = nn.Linear(latent, widths[-1] * sizes[-1][0] * sizes[-1][1], bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(widths[-1]), nn.LeakyReLU(SLOPE)]
         for rung in range(len(sizes) - 1, 0, -1):
             layers += [
-                nn.ConvTranspose2d(widths[rung], widths[rung - 1], _kernel(sizes[rung - 1]), stride=2, padding=1),
+                nn.ConvTranspose2d(
+                    widths[rung], widths[rung - 1], _kernel(sizes[rung - 1]), stride=2, padding=1, bias=False
+                ),
                 nn.BatchNorm2d(widths[rung - 1]),
                 nn.LeakyReLU(SLOPE),
             ]

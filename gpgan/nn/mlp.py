@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ from gpgan.nn.initialise import SLOPE
 def _layers(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers from sizes[0] to sizes[-1] with LeakyReLU between them."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers[:-1])
 

@@ -59,7 +59,7 @@ def check_penalty(weight: float, target: float, reduction: str) -> None:
     for name, value in (("weight", weight), ("target", target)):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name} is a {type(value).__name__}; wanted a float")
-        if not (math.isfinite(value) and value >= 0):
+        if not 0 <= value < math.inf:
             raise ValueError(f"{name} is {value}; wanted a finite number, zero or above")
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction is {reduction!r}; wanted one of {', '.join(map(repr, REDUCTIONS))}")

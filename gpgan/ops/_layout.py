@@ -51,5 +51,6 @@ def lead(batch: int, dim: int | None, value: Tensor) -> Tensor:
 
 
 def unfold(batch: int, value: Tensor) -> Tensor:
-    """The inverse of fold on a result [batch * B, ...]; one of no elements stays so."""
-    return value.reshape(batch, -1, *value.shape[1:]) if value.numel() else value.new_empty(batch, 0)
+    """The inverse of fold on a result [batch * B, ...]."""
+    unfolded: Tensor = value.unflatten(0, (batch, value.shape[0] // batch))
+    return unfolded

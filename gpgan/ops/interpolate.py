@@ -117,5 +117,8 @@ def _(
 ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[int, int, int]]:
     *tensors, mask = args
     grads = _interpolate_backward(*fold(info.batch_size, in_dims[:4], tensors), mask)
-    real, fake, alpha = (unfold(info.batch_size, grad) for grad in grads)
+    real, fake, alpha = (
+        unfold(info.batch_size, grad) if wanted else grad.expand(info.batch_size, 0)
+        for grad, wanted in zip(grads, mask, strict=True)
+    )
     return (real, fake, alpha), (0, 0, 0)

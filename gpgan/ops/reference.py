@@ -17,6 +17,7 @@ def interpolate(real: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
     check_samples("real", real)
     check_same("fake", fake, "real", real)
     check_alpha(alpha, real)
+    real, fake = _autocast(real), _autocast(fake)
     acc = accumulate_dtype(real.dtype)
     alpha = alpha.to(acc).reshape(-1, *[1] * (real.dim() - 1))
     return (alpha * real.to(acc) + (1 - alpha) * fake.to(acc)).to(real.dtype)
@@ -33,8 +34,7 @@ def gradient_norm_penalty(
     """As :func:`gpgan.ops.gradient_norm_penalty`."""
     check_samples("grads", grads)
     check_penalty(weight, target, reduction)
-    if torch.is_autocast_enabled(grads.device.type) and grads.dtype != torch.float64:
-        grads = grads.float()
+    grads = _autocast(grads)
     # vector_norm has subgradient zero at zero, and needs no flattening of a [B] input but the trailing dimension.
     norms = torch.linalg.vector_norm(
         grads.unsqueeze(-1), dim=list(range(1, grads.dim() + 1)), dtype=accumulate_dtype(grads.dtype)
@@ -46,3 +46,10 @@ def gradient_norm_penalty(
     if reduction != "none":
         penalty = penalty.mean() if reduction == "mean" else penalty.sum()
     return penalty, norms
+
+
+def _autocast(samples: Tensor) -> Tensor:
+    """What autocast hands to the native operators: float32 for every dtype but float64."""
+    if torch.is_autocast_enabled(samples.device.type) and samples.dtype != torch.float64:
+        return samples.float()
+    return samples

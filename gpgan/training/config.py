@@ -6,18 +6,20 @@ The string under each field is its help text. A tree that exists is valid: each 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from gpgan.data import Dataset
 
 INT64_MAX = 2**63 - 1
+# Numbers in a sample: 8 x 8 x 3.
+SMALL = 192
 
 
-def _at_least(name: str, value: float, least: float, note: str = "") -> None:
+def _at_least(name: str, value: float, least: float) -> None:
     if not (math.isfinite(value) and value >= least):
-        raise ValueError(f"{name} is {value}; wanted a finite number, {least} or above{note}")
+        raise ValueError(f"{name} is {value}; wanted a finite number, {least} or above")
 
 
 def _between(name: str, value: float, low: float, high: float) -> None:
@@ -73,7 +75,8 @@ class OptimizerConfig:
     """memory of the gradient's square"""
 
     def __post_init__(self) -> None:
-        _at_least("optimizer.lr", self.lr, 0)
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"optimizer.lr is {self.lr}; wanted a finite number above 0")
         for name in ("beta1", "beta2"):
             _between(f"optimizer.{name}", getattr(self, name), 0, 1)
 
@@ -93,11 +96,13 @@ class Config:
     out: Path = Path("runs")
     """folder that holds the runs"""
     name: str | None = None
-    """folder of this run (default: a number and the data's name)"""
+    """folder of this run, in place of a number and the data's name"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     impl: Literal["auto", "native", "reference"] = "auto"
     """the penalty's operators: native kernels or plain PyTorch"""
+    threads: int = 0
+    """CPU threads; 0: as many as torch takes"""
     n_critic: int = 3
     """critic steps a generator step"""
     tick: int = 25
@@ -111,40 +116,31 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("steps", "n_critic", "tick", "snapshot"):
             _at_least(name.replace("_", "-"), getattr(self, name), 1)
+        _at_least("threads", self.threads, 0)
         # A BatchNorm cannot normalise one sample.
         _at_least("batch", self.batch, 2)
         if not 0 <= self.seed <= INT64_MAX:
             raise ValueError(f"seed is {self.seed}; wanted a whole number from 0 to {INT64_MAX}")
-        if self.name is not None and (self.name in ("", ".", "..") or "/" in self.name or "\\" in self.name or "\0" in self.name):
+        if self.name is not None and (
+            self.name in ("", ".", "..") or "/" in self.name or "\\" in self.name or "\0" in self.name
+        ):
             raise ValueError(f"name is {self.name!r}; wanted the name of one folder; its parent is given by --out")
 
 
 def preset(data: str, dataset: Dataset) -> Config:
     """The defaults for a data set: convolutional networks for images, a perceptron for vectors."""
-    batch = min(Config.batch, len(dataset.samples))
+    count = len(dataset.samples)
+    # A second thread makes such small networks hardly faster, and many times slower where another program has the core.
+    threads = 1 if math.prod(dataset.shape) <= SMALL else 0
     if len(dataset.shape) == 3:
-        return Config(data, batch=batch)
-    # Close modes need a steep critic: with the weight of the paper for images, 10, the points between them stay.
+        return Config(data, batch=max(2, min(Config.batch, count)), threads=threads)
     return Config(
         data,
         steps=3000,
-        batch=min(256, len(dataset.samples)),
+        batch=max(2, min(256, count)),
         n_critic=5,
-        network=NetworkConfig(latent=2 * dataset.shape[0], width=128),
+        threads=threads,
+        network=NetworkConfig(width=128),
+        # Modes lie close to each other, in units of the critic's slope: with 10 the valleys between them stay shallow.
         penalty=PenaltyConfig(weight=0.1),
     )
-
-
-def resolve(config: Config, dataset: Dataset, device: str, impl: Literal["native", "reference"]) -> Config:
-    """The same run with nothing left open.
-
-    Raises:
-        ValueError: The batch is larger than the data set, or the network does not fit the samples.
-    """
-    count = len(dataset.samples)
-    if config.batch > count:
-        raise ValueError(f"batch is {config.batch} and {config.data} has {count} samples; wanted a batch of 2 to {count}")
-    kind = config.network.kind
-    if kind == "auto":
-        kind = "conv" if len(dataset.shape) == 3 else "mlp"
-    return replace(config, device=device, impl=impl, network=replace(config.network, kind=kind))

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 
 def check_writable(out: Path, name: str | None) -> None:
@@ -48,7 +48,7 @@ def create_run(out: Path, name: str | None, data: str) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of ``path`` when the block ends, or vanishes where the block raises."""
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -59,7 +59,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
-def write(path: Path, save: Callable[[IO[bytes]], object]) -> None:
+def write(path: Path, save: Callable[[BinaryIO], object]) -> None:
     """Writes a file through ``save``, whole or not at all."""
     with replacing(path) as file:
         save(file)

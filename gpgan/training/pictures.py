@@ -48,7 +48,9 @@ def point_scatter(path: Path, real: Tensor, fake: Tensor | None, critic: nn.Modu
     figure = Figure(figsize=(7, 6), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     real = real.detach().float().cpu()
-    groups = [("real", real, "tab:blue")] + ([("generated", fake.detach().float().cpu(), "tab:orange")] if fake is not None else [])
+    groups = [("real", real, "tab:blue")] + (
+        [("generated", fake.detach().float().cpu(), "tab:orange")] if fake is not None else []
+    )
     if real.shape[1] == 1:
         for label, points, colour in groups:
             axes.hist(points[:, 0].numpy(), bins=80, density=True, alpha=0.6, label=label, color=colour)
@@ -62,7 +64,9 @@ def point_scatter(path: Path, real: Tensor, fake: Tensor | None, critic: nn.Modu
             lines = axes.contour(x, y, scores, levels=24, linewidths=0.8, cmap="viridis")
             figure.colorbar(lines, ax=axes, label="critic's score (higher: more like real)")
         for label, points, colour in groups:
-            axes.scatter(points[:, 0].numpy(), points[:, 1].numpy(), s=5, alpha=0.5, linewidths=0, label=label, color=colour)
+            axes.scatter(
+                points[:, 0].numpy(), points[:, 1].numpy(), s=5, alpha=0.5, linewidths=0, label=label, color=colour
+            )
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="x1", ylabel="x2", title=title)
         axes.set_aspect("equal")
     axes.legend(loc="upper right", markerscale=3)

@@ -1,0 +1,1 @@
+"""What gpgan costs beside the same computation in PyTorch: ``python -m benchmarks``, explained in docs/benchmarks.md."""

@@ -1,0 +1,129 @@
+"""A result's Markdown table, made of pytest-benchmark's JSON alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LARGE_ON_CPU = 16e6  # bytes of one tensor from which the one-pass form is to be 1.5 times as fast as best
+LARGE_ON_GPU = 64 << 20  # and from which gpgan is to reach 85 percent of a copy
+
+
+def verdict(row: dict[str, Any]) -> tuple[str, bool] | None:
+    """The target that holds for a row and whether it is met; None where there is none."""
+    if row["device"] == "cuda":
+        if row["bytes"] < 0.99 * LARGE_ON_GPU:  # whole rows seldom make whole MiB
+            return None
+        return "85 % of copy", row["providers"]["gpgan"]["percent_of_copy"] >= 85
+    best = row["providers"]["best"]
+    if "times_first" not in best:
+        return None
+    wanted = 1.5 if row["operation"] == "one_pass" and row["bytes"] > LARGE_ON_CPU else 0.9
+    return f"{wanted} x best", best["times_first"]["median"] >= wanted
+
+
+def _time(seconds: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * factor >= 1 or unit == "us":
+            return f"{seconds * factor:.3g} {unit}"
+    raise AssertionError
+
+
+def _seconds(provider: dict[str, Any]) -> str:
+    if "failed" in provider:
+        return "failed"
+    value = provider["seconds"]
+    return f"{_time(value['median'])} ({_time(value['q1'])} to {_time(value['q3'])})"
+
+
+def _times(provider: dict[str, Any] | None) -> str:
+    if provider is None:
+        return ""
+    if "failed" in provider:
+        return "failed"
+    value = provider["times_first"]
+    return f"{value['median']:.2f} ({value['q1']:.2f} to {value['q3']:.2f})"
+
+
+def _number(provider: dict[str, Any], name: str) -> str:
+    return f"{provider[name]:.3g}" if name in provider else ""
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    providers = row["providers"]
+    gpgan = providers["gpgan"]
+    judged = verdict(row)
+    return [
+        row["operation"],
+        "x".join(map(str, row["shape"])),
+        row["dtype"],
+        f"{row['bytes'] / 1e6:.3g}",
+        _seconds(gpgan),
+        _number(gpgan, "gb_per_s"),
+        _number(gpgan, "percent_of_copy"),
+        *(_times(providers.get(name)) for name in ("plain", "best", "compiled")),
+        "" if judged is None else f"{judged[0]}: {'met' if judged[1] else 'MISSED'}",
+    ]
+
+
+def _counts(rows: list[dict[str, Any]]) -> str:
+    counts: dict[str, list[bool]] = {}
+    for row in rows:
+        judged = verdict(row)
+        if judged is not None:
+            counts.setdefault(row["operation"], []).append(judged[1])
+    return ", ".join(f"{name} {sum(met)} of {len(met)}" for name, met in counts.items()) or "none has one"
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
+
+
+def render(result: dict[str, Any]) -> str:
+    """The whole page for one result file."""
+    machine = result["machine_info"]
+    infos = [benchmark["extra_info"] for benchmark in result["benchmarks"]]
+    rows = [info for info in infos if info.get("kind") == "operation"]
+    commit = result["commit_info"]
+    lines = [
+        f"# {machine.get('gpu', machine['cpu'])}, {result['datetime'][:10]}",
+        "",
+        "Written by the command below from the JSON of the same name; how to read it: docs/benchmarks.md.",
+        "",
+        *_markdown(["", ""], [[name, f"`{value}`"] for name, value in machine.items()]),
+        f"| commit | `{commit.get('id', 'unknown')}`{' with uncommitted changes' if commit.get('dirty') else ''} |",
+        "",
+        "Memory by itself:",
+        "",
+    ]
+    for info in infos:
+        if info.get("kind") == "ceiling":
+            lines += _markdown(
+                ["", "time", "GB/s"],
+                [
+                    [f"{name} {info['bytes'] / 1e6:.0f} MB", _seconds(value), _number(value, "gb_per_s")]
+                    for name, value in info["providers"].items()
+                ],
+            )
+    lines += [
+        "",
+        f"Rows that meet their target: {_counts(rows)}.",
+        "",
+        "Times: median (quartiles). Under plain, best and compiled: how many times gpgan's time they take, round by round.",
+        "",
+        *_markdown(
+            ["operation", "shape", "dtype", "MB", "gpgan", "GB/s", "% of copy", "plain", "best", "compiled", "target"],
+            [_row(row) for row in rows],
+        ),
+        "",
+    ]
+    failures = sorted(
+        {
+            f"{row['operation']}, {name}: {value['failed']}"
+            for row in rows
+            for name, value in row["providers"].items()
+            if "failed" in value
+        }
+    )
+    if failures:
+        lines += ["Failed:", "", *(f"- {failure}" for failure in failures), ""]
+    return "\n".join(lines)

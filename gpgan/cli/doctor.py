@@ -1,0 +1,57 @@
+"""``gpgan doctor``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Sequence
+
+import torch
+
+import gpgan
+from gpgan import ops
+from gpgan.cli import EXTRA, complain
+
+HELP = "usage: gpgan doctor\n\nSays what is installed, what is missing, and how to get it.\n"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Writes what was found to stdout; 0, or 2 where there are arguments it does not know."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        sys.stdout.write(HELP)
+        return 0
+    if arguments:
+        return complain(f"doctor got {arguments[0]!r}; wanted no arguments")
+    for name, value in _findings():
+        sys.stdout.write(f"{name:<16} {value}\n")
+    return 0
+
+
+def _findings() -> list[tuple[str, str]]:
+    found = [
+        ("gpgan", gpgan.__version__),
+        ("python", platform.python_version()),
+        ("torch", str(torch.__version__)),
+        ("cpu", f"{os.cpu_count()} processors, {torch.get_num_threads()} threads for torch"),
+    ]
+    devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    found += [
+        (f"cuda:{i}", f"{d.name}, {d.total_memory / 2**30:.0f} GiB, capability {d.major}.{d.minor}")
+        for i, d in enumerate(devices)
+    ]
+    if not devices:
+        found.append(("cuda", "no device" if torch.version.cuda else "no device, and this torch is built without CUDA"))
+    found.append(("native library", ops.why_not_native("cpu") or "loaded"))
+    found.append(("its CUDA kernels", ", ".join(ops.cuda_architectures()) or "none: built without nvcc"))
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+    found.append(("trainer", f"missing {', '.join(missing)}: pip install 'gpgan[train]'" if missing else "ready"))
+    found.append(
+        ("data digits", "missing: pip install scikit-learn" if "sklearn" in missing else "found, in scikit-learn")
+    )
+    found.append(("data ring", "found, made by gpgan itself"))
+    found.append(
+        ("data PATH.npy", "yours: vectors [N, D] or images [N, H, W] or [N, C, H, W], as written by numpy.save")
+    )
+    return found

@@ -1,0 +1,80 @@
+"""From a configuration to what the loop needs, with every check made before anything is written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import nn
+
+from gpgan import nn as networks
+from gpgan import ops
+from gpgan.data import Dataset
+from gpgan.training.config import Config
+from gpgan.training.files import check_writable
+
+
+def prepare(config: Config, dataset: Dataset) -> tuple[Config, nn.Module, nn.Module]:
+    """The configuration with nothing left open, the generator and the critic, on their device.
+
+    Raises:
+        ValueError: The device, the operators, the batch, the network or the run's folder cannot be had as configured.
+    """
+    count = len(dataset.samples)
+    if config.batch > count:
+        raise ValueError(
+            f"batch is {config.batch} and {config.data} has {count} samples; wanted a batch from 2 to {count}"
+        )
+    check_writable(config.out, config.name)
+    device = _device(config.device)
+    net = config.network
+    kind = net.kind if net.kind != "auto" else "conv" if len(dataset.shape) == 3 else "mlp"
+    config = replace(
+        config,
+        device=str(device),
+        impl=_impl(config.impl, device),
+        threads=config.threads or torch.get_num_threads(),
+        network=replace(net, kind=kind),
+    )
+    rng = torch.Generator().manual_seed(config.seed)
+    generator, critic = networks.build(
+        kind, dataset.shape, latent=net.latent, width=net.width, depth=net.depth, generator=rng
+    )
+    return config, generator.to(device), critic.to(device)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device is {name!r}, which this torch cannot use ({reason}); wanted auto, cpu, cuda or cuda:N"
+        ) from error
+    return device
+
+
+def _impl(impl: Literal["auto", "native", "reference"], device: torch.device) -> Literal["native", "reference"]:
+    reason = ops.why_not_native(device)
+    if impl == "native" and reason:
+        raise ValueError(f"impl is 'native', which cannot run on {device}: {reason}; or take --impl reference")
+    if impl == "auto":
+        return "reference" if reason else "native"
+    return impl
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Within the block torch computes with this many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

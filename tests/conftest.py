@@ -1,0 +1,46 @@
+"""Devices, dtypes and implementations that tests run over, and the count of GPU tests that were skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from _pytest.terminal import TerminalReporter
+
+from gpgan import penalty
+
+NO_GPU = "no CUDA device"
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.param)
+
+
+@pytest.fixture(params=["native", "reference"])
+def impl(request: pytest.FixtureRequest) -> str:
+    """Both implementations. Where the native library is missing, its tests fail: they are never skipped."""
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One seed, no warning already given, and the process-wide switches of torch as they were."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(penalty, "_told", set())
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip(NO_GPU)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "gpu" in r.keywords]
+    reasons = sorted({r.longrepr[2].removeprefix("Skipped: ") for r in skipped if isinstance(r.longrepr, tuple)})
+    terminalreporter.write_line(f"GPU tests skipped: {len(skipped)}" + (f" ({'; '.join(reasons)})" if reasons else ""))

@@ -1,0 +1,89 @@
+"""Shapes of the networks' outputs, their first weights, and what the critic must not hold."""
+
+import pytest
+import torch
+from torch import nn
+
+from gpgan.nn import build
+from gpgan.nn.conv import ladder
+
+IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 9, 9), (2, 13, 30), (3, 5, 64), (1, 3, 3), (1, 1, 1)]
+
+
+def make(kind, shape, seed=0, latent=6, width=4, depth=2):
+    rng = torch.Generator().manual_seed(seed)
+    return build(kind, shape, latent=latent, width=width, depth=depth, generator=rng)
+
+
+@pytest.mark.parametrize("shape", IMAGES, ids=str)
+@pytest.mark.parametrize("kind", ["conv", "mlp"])
+def test_images(kind, shape):
+    generator, critic = make(kind, shape)
+    images = generator(torch.randn(5, 6))
+    assert images.shape == (5, *shape)
+    assert images.abs().max() <= 1
+    assert critic(images).shape == (5,)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_vectors(size):
+    generator, critic = make("mlp", (size,))
+    vectors = generator(100 * torch.randn(5, 6))
+    assert vectors.shape == (5, size)
+    assert vectors.abs().max() > 1, "vectors are unbounded"
+    assert critic(vectors).shape == (5,)
+
+
+def test_depth_counts_hidden_layers():
+    _, critic = make("mlp", (2,), width=4, depth=3)
+    assert [(m.in_features, m.out_features) for m in critic.modules() if isinstance(m, nn.Linear)] == [
+        (2, 4),
+        (4, 4),
+        (4, 4),
+        (4, 1),
+    ]
+
+
+def test_ladder_halves_down_to_four():
+    assert ladder(28, 28) == [(28, 28), (14, 14), (7, 7), (4, 4)]
+    assert ladder(9, 64) == [(9, 64), (5, 32), (3, 16)]
+    assert ladder(3, 3) == [(3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("mlp", (2,)), ("mlp", (1, 8, 8)), ("conv", (1, 8, 8)), ("conv", (3, 32, 32))]
+)
+def test_critic_scores_each_sample_by_itself(kind, shape):
+    _, critic = make(kind, shape)
+    samples = torch.randn(4, *shape, requires_grad=True)
+    (gradient,) = torch.autograd.grad(critic(samples)[1], samples)
+    assert gradient[1].abs().sum() > 0
+    assert gradient[[0, 2, 3]].abs().sum() == 0
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_weights_depend_on_the_given_random_state_alone(kind):
+    torch.manual_seed(1)
+    first = make(kind, (1, 8, 8), seed=3)
+    torch.manual_seed(2)
+    again, other = make(kind, (1, 8, 8), seed=3), make(kind, (1, 8, 8), seed=4)
+    for a, b, c in zip(first, again, other, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+        assert any(not torch.equal(x, y) for x, y in zip(a.parameters(), c.parameters(), strict=True))
+
+
+def test_scores_begin_neither_vanishing_nor_huge():
+    _, critic = make("conv", (1, 32, 32), width=16)
+    assert 0.05 < critic(torch.randn(256, 1, 32, 32)).std() < 20
+
+
+def test_convolution_wants_images():
+    with pytest.raises(
+        ValueError, match=r"network.kind is 'conv' and samples have shape \(2,\); wanted \[C, H, W\], or kind 'mlp'"
+    ):
+        make("conv", (2,))
+
+
+def test_unknown_kind():
+    with pytest.raises(ValueError, match=r"network.kind is 'transformer'; wanted one of 'mlp', 'conv'"):
+        make("transformer", (2,))
