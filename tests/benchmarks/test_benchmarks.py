@@ -115,6 +115,7 @@ def test_targets() -> None:
     assert table.verdict(row()) == ("1.5 x best", True)
     assert table.verdict(slower) == ("1.5 x best", False)
     assert table.verdict(slower | {"bytes": 1 << 20}) == ("0.9 x best", True)
+    assert table.verdict(row(operation="interpolate")) is None
     assert table.verdict(row(device="cuda", bytes=64 << 20)) == ("85 % of copy", False)
     assert table.verdict(row(device="cuda", bytes=8 << 20)) is None
 
@@ -142,4 +143,5 @@ def test_a_quick_run_writes_a_row_for_everything(tmp_path: Path) -> None:
             assert (name == "gpgan") == ("times_first" not in provider)
     page = result.with_suffix(".md").read_text()
     assert page in done.stdout
-    assert len(re.findall(r"^\| \w+ \| 64x.*(?:met|MISSED) \|$", page, re.MULTILINE)) == 20
+    assert len(re.findall(r"^\| \w+ \| 64x.*\|$", page, re.MULTILINE)) == 20
+    assert len(re.findall(r"^\| one_pass \| 64x.*(?:met|MISSED) \|$", page, re.MULTILINE)) == 4
