@@ -14,6 +14,7 @@ import tyro
 from gpgan.data import Dataset, load
 from gpgan.training.config import Config, preset
 
+HELP_FLAGS = {"-h", "--help"}
 DESCRIPTION = """\
 Train a WGAN-GP.
 
@@ -22,7 +23,7 @@ Examples:
   gpgan train images.npy --steps 20000 --batch 128 --network.width 64
   gpgan train ring --seed 1 --name ring --penalty.weight 0.1
 
-The defaults shown are those for images; for vectors some are others: config.json in the run's folder has them all."""
+Defaults depend on the data; `gpgan train DATA --help` shows those for DATA."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,18 @@ def parse(arguments: Sequence[str]) -> tuple[Config, Dataset]:
         SystemExit: Help was asked for, and has been written.
     """
     # Which defaults hold depends on the data, and where the data's name stands on the line only the parser knows.
-    data = _parse(arguments, Config("")).data
+    try:
+        data = _parse([argument for argument in arguments if argument not in HELP_FLAGS], Config("")).data
+    except ValueError:
+        if not HELP_FLAGS.isdisjoint(arguments):
+            _parse(arguments, Config(""))
+        raise
     dataset = load(data)
     return _parse(arguments, preset(data, dataset)), dataset
 
 
 def _parse(arguments: Sequence[str], default: Config) -> Config:
-    asks_help = "-h" in arguments or "--help" in arguments
+    asks_help = not HELP_FLAGS.isdisjoint(arguments)
     errors = io.StringIO()
     try:
         with contextlib.nullcontext() if asks_help else contextlib.redirect_stderr(errors):

@@ -13,7 +13,7 @@ from typing import Literal
 from gpgan.data import Dataset
 
 INT64_MAX = 2**63 - 1
-# Numbers in a sample: 8 x 8 x 3.
+# A sample of at most so many numbers, 3 x 8 x 8, is small.
 SMALL = 192
 
 
@@ -32,17 +32,17 @@ class NetworkConfig:
     """Generator and critic."""
 
     kind: Literal["auto", "mlp", "conv"] = "auto"
-    """auto: conv for images, mlp for vectors"""
+    """auto: conv for images, mlp for vectors and tiny images"""
     latent: int = 64
     """numbers that a sample is made from"""
-    width: int = 32
-    """conv: channels at full size; mlp: hidden units"""
+    width: int = 0
+    """conv: channels at full size; mlp: hidden units; 0: 32 or 256"""
     depth: int = 3
     """mlp: hidden layers"""
 
     def __post_init__(self) -> None:
-        for name in ("latent", "width", "depth"):
-            _at_least(f"network.{name}", getattr(self, name), 1)
+        for name, least in (("latent", 1), ("width", 0), ("depth", 1)):
+            _at_least(f"network.{name}", getattr(self, name), least)
 
 
 @dataclass(frozen=True)
@@ -128,19 +128,24 @@ class Config:
 
 
 def preset(data: str, dataset: Dataset) -> Config:
-    """The defaults for a data set: convolutional networks for images, a perceptron for vectors."""
-    count = len(dataset.samples)
+    """The defaults for a data set: by the shape of its samples, tuned on digits and ring."""
+    count, numbers = len(dataset.samples), math.prod(dataset.shape)
     # A second thread makes such small networks hardly faster, and many times slower where another program has the core.
-    threads = 1 if math.prod(dataset.shape) <= SMALL else 0
-    if len(dataset.shape) == 3:
-        return Config(data, batch=max(2, min(Config.batch, count)), threads=threads)
-    return Config(
-        data,
-        steps=3000,
-        batch=max(2, min(256, count)),
-        n_critic=5,
-        threads=threads,
-        network=NetworkConfig(width=128),
-        # Modes lie close to each other, in units of the critic's slope: with 10 the valleys between them stay shallow.
-        penalty=PenaltyConfig(weight=0.1),
-    )
+    threads = 1 if numbers <= SMALL else 0
+    if len(dataset.shape) == 1:
+        return Config(
+            data,
+            steps=2500,
+            batch=max(2, min(256, count)),
+            n_critic=5,
+            threads=threads,
+            # Few latents: a generator of 64 has to fold far more of its space away to separate modes of a plane.
+            network=NetworkConfig(latent=max(2, numbers), width=128),
+            # Modes lie close to each other, in units of the critic's slope: with 10 the valleys between them stay shallow.
+            penalty=PenaltyConfig(weight=0.1),
+        )
+    batch = max(2, min(Config.batch, count))
+    if numbers <= SMALL:
+        network, optimizer = NetworkConfig(latent=16), OptimizerConfig(lr=2e-3)
+        return Config(data, batch=batch, steps=4500, threads=threads, network=network, optimizer=optimizer)
+    return Config(data, batch=batch)

@@ -14,7 +14,8 @@ from gpgan.training.files import replacing
 
 # A tile of the grid is enlarged to about this many pixels, so that small images are visible.
 TILE = 56
-GAP = 1
+# A dark frame: digits that fill their tile run into each other without one.
+GAP, GREY = 8, 40
 # The size of the level lines' raster, and how far it reaches beyond the real points.
 RASTER = 200
 MARGIN = 0.35
@@ -32,9 +33,9 @@ def image_grid(path: Path, images: Tensor) -> None:
     count, _, height, width = images.shape
     columns = int(np.ceil(np.sqrt(count)))
     rows = int(np.ceil(count / columns))
-    grid = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, dtype=np.uint8)
+    grid = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), GREY, dtype=np.uint8)
     for index, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
-        top, left = index // columns * (height + GAP), index % columns * (width + GAP)
+        top, left = GAP + index // columns * (height + GAP), GAP + index % columns * (width + GAP)
         grid[top : top + height, left : left + width] = image
     with replacing(path) as file:
         matplotlib.image.imsave(file, grid, format="png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
@@ -13,8 +14,10 @@ from torch import nn
 from gpgan import nn as networks
 from gpgan import ops
 from gpgan.data import Dataset
-from gpgan.training.config import Config
+from gpgan.training.config import SMALL, Config
 from gpgan.training.files import check_writable
+
+WIDTHS = {"conv": 32, "mlp": 256}
 
 
 def prepare(config: Config, dataset: Dataset) -> tuple[Config, nn.Module, nn.Module]:
@@ -31,13 +34,16 @@ def prepare(config: Config, dataset: Dataset) -> tuple[Config, nn.Module, nn.Mod
     check_writable(config.out, config.name)
     device = _device(config.device)
     net = config.network
-    kind = net.kind if net.kind != "auto" else "conv" if len(dataset.shape) == 3 else "mlp"
+    # In very few pixels a perceptron learns more in the same time than convolutions do.
+    suits_conv = len(dataset.shape) == 3 and math.prod(dataset.shape) > SMALL
+    kind = net.kind if net.kind != "auto" else "conv" if suits_conv else "mlp"
+    net = replace(net, kind=kind, width=net.width or WIDTHS[kind])
     config = replace(
         config,
         device=str(device),
         impl=_impl(config.impl, device),
         threads=config.threads or torch.get_num_threads(),
-        network=replace(net, kind=kind),
+        network=net,
     )
     rng = torch.Generator().manual_seed(config.seed)
     generator, critic = networks.build(

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -160,6 +161,14 @@ def test_help(capsys, arguments):
     if "doctor" not in arguments:
         assert out.count("  gpgan train ") >= 3
         assert out.index("Examples") < out.index("ommands" if "train" not in arguments else "--steps")
+
+
+def test_help_shows_the_defaults_for_the_data(capsys):
+    weights = {}
+    for data in ("digits", "ring"):
+        assert main(["train", "--help", data]) == 0
+        weights[data] = re.search(r"lambda of the paper \(default: (\S+)\)", capsys.readouterr().out)[1]
+    assert weights == {"digits": "10.0", "ring": "0.1"}
 
 
 def test_doctor(capsys):

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from gpgan import ops
-from gpgan.data import load
+from gpgan.data import Dataset, load
 from gpgan.training.config import Config, NetworkConfig, OptimizerConfig, PenaltyConfig
 from gpgan.training.setup import prepare
 
 BAD = [
     (Config, "steps", 0), (Config, "n_critic", 0), (Config, "tick", 0), (Config, "snapshot", -1), (Config, "batch", 1),
     (Config, "threads", -1), (Config, "seed", -1), (Config, "seed", 2**63), (Config, "name", ""), (Config, "name", ".."),
-    (Config, "name", "a/b"), (NetworkConfig, "latent", 0), (NetworkConfig, "width", 0), (NetworkConfig, "depth", 0),
+    (Config, "name", "a/b"), (NetworkConfig, "latent", 0), (NetworkConfig, "width", -1), (NetworkConfig, "depth", 0),
     (PenaltyConfig, "weight", -1.0), (PenaltyConfig, "weight", math.nan), (PenaltyConfig, "target", -0.5),
     (OptimizerConfig, "lr", 0.0), (OptimizerConfig, "lr", math.inf), (OptimizerConfig, "beta1", 1.0), (OptimizerConfig, "beta2", -0.1),
 ]  # fmt: skip
@@ -57,5 +57,17 @@ def test_native_that_is_missing(tmp_path, monkeypatch):
 
 def test_open_values_are_closed(tmp_path):
     config, generator, critic = prepare(Config("digits", out=tmp_path, device="cpu"), load("digits"))
-    assert (config.device, config.network.kind, config.threads) == ("cpu", "conv", torch.get_num_threads())
+    assert (config.device, config.threads) == ("cpu", torch.get_num_threads())
+    assert (config.network.kind, config.network.width) == ("mlp", 256)
     assert next(generator.parameters()).device == next(critic.parameters()).device == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "width"), [((3,), "mlp", 256), ((1, 8, 8), "mlp", 256), ((1, 28, 28), "conv", 32)]
+)
+def test_network_follows_the_samples(tmp_path, shape, kind, width):
+    dataset = Dataset("made", torch.zeros(100, *shape))
+    network = prepare(Config("made", out=tmp_path), dataset)[0].network
+    assert (network.kind, network.width) == (kind, width)
+    chosen = prepare(Config("made", out=tmp_path, network=NetworkConfig("mlp", width=5)), dataset)[0].network
+    assert (chosen.kind, chosen.width) == ("mlp", 5)

@@ -24,7 +24,8 @@ SMALL = {"steps": 20, "batch": 8, "n_critic": 2, "tick": 5, "snapshot": 10, "thr
 
 def run(out, data="digits", watch=lambda step, stats: None, name=None, **changes):
     """Trains small networks; returns the run's folder and whether it finished."""
-    network = changes.pop("network", NetworkConfig(latent=4, width=4, depth=2))
+    kind = "conv" if data == "digits" else "auto"
+    network = changes.pop("network", NetworkConfig(kind, latent=4, width=4, depth=2))
     config = Config(data, out=out, name=name, network=network, **{**SMALL, **changes})
     dataset = load(data)
     config, generator, critic = prepare(config, dataset)
@@ -88,11 +89,12 @@ def test_stats(digits_run):
 
 def test_image_grid_is_of_the_data(digits_run):
     picture = (matplotlib.image.imread(digits_run / "reals.png")[..., :3] * 255).round().astype(int)
-    tile, gap = 56, 1
-    assert picture.shape == (10 * (tile + gap) - gap, 10 * (tile + gap) - gap, 3)
+    tile, gap, frame = 56, 8, 40
+    assert picture.shape == (10 * (tile + gap) + gap, 10 * (tile + gap) + gap, 3)
     first = (load("digits").samples[0, 0].numpy() + 1) * 127.5
-    assert np.abs(picture[3:tile:7, 3:tile:7, 0] - first).max() <= 1
-    assert (picture[tile] == 255).all(), "the gap is white"
+    assert np.abs(picture[gap + 3 : gap + tile : 7, gap + 3 : gap + tile : 7, 0] - first).max() <= 1
+    assert (picture[:gap] == frame).all()
+    assert (picture[:, gap + tile : gap + tile + gap] == frame).all()
 
 
 def test_fakes_change_and_samples_are_fresh(digits_run):
@@ -127,7 +129,12 @@ def test_another_seed_differs(tmp_path, digits_run):
 
 
 def test_pictures_do_not_change_the_training(tmp_path, digits_run):
-    assert numbers_of(run(tmp_path, snapshot=3)[0]) == numbers_of(digits_run)
+    more = run(tmp_path, snapshot=3)[0]
+    assert numbers_of(more) == numbers_of(digits_run)
+    # The running means of a BatchNorm are no weights, but they too must come from the training alone.
+    weights = [torch.load(folder / "generator.pt", weights_only=True)["weights"] for folder in (more, digits_run)]
+    assert any(name.endswith("running_mean") for name in weights[0])
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
 def test_penalty_and_decay_take_effect(tmp_path, digits_run):
@@ -140,7 +147,7 @@ def test_penalty_and_decay_take_effect(tmp_path, digits_run):
 
 def test_penalty_brings_the_gradient_to_its_target(tmp_path):
     weights = (0.0, 10.0)
-    config = {"steps": 40, "tick": 10, "batch": 32, "network": NetworkConfig(latent=4, width=8)}
+    config = {"steps": 40, "tick": 10, "batch": 32, "network": NetworkConfig("conv", latent=4, width=8)}
     norms = [stats_of(run(tmp_path, penalty=PenaltyConfig(weight=w), **config)[0])[-1]["norm_mean"] for w in weights]
     assert abs(norms[1] - 1) < 0.3 < abs(norms[0] - 1)
 
