@@ -70,15 +70,19 @@ struct GradientNormPenaltyBackwardArgs {
 
 namespace cpu {
 
-// How the caller runs a loop on its threads: body over disjoint ranges that cover [0, count), none shorter than grain
-// but the last. Results do not depend on how the ranges are cut.
+// The caller's threads. parallel_for runs body over disjoint ranges that cover [0, count), none shorter than grain but
+// the last. Results do not depend on the number of threads, nor on how the ranges are cut.
 using Body = void (*)(int64_t begin, int64_t end, void* state);
-using ParallelFor = void (*)(int64_t count, int64_t grain, Body body, void* state);
 
-void interpolate(const InterpolateArgs& args, ParallelFor parallel_for);
-void interpolate_backward(const InterpolateBackwardArgs& args, ParallelFor parallel_for);
-void gradient_norm_penalty(const GradientNormPenaltyArgs& args, ParallelFor parallel_for);
-void gradient_norm_penalty_backward(const GradientNormPenaltyBackwardArgs& args, ParallelFor parallel_for);
+struct Threads {
+  int64_t count;
+  void (*parallel_for)(int64_t count, int64_t grain, Body body, void* state);
+};
+
+void interpolate(const InterpolateArgs& args, const Threads& threads);
+void interpolate_backward(const InterpolateBackwardArgs& args, const Threads& threads);
+void gradient_norm_penalty(const GradientNormPenaltyArgs& args, const Threads& threads);
+void gradient_norm_penalty_backward(const GradientNormPenaltyBackwardArgs& args, const Threads& threads);
 
 }  // namespace cpu
 

@@ -12,7 +12,7 @@ namespace {
 // value = sum_i value(n_i), n_i = |g_i|; the one-pass form scales a row by c(n_i) with p = 1 and q = 0 (formula.h)
 // while it is still in the cache.
 template <typename T>
-void penalty_rows(const GradientNormPenaltyArgs& args, ParallelFor parallel_for) {
+void penalty_rows(const GradientNormPenaltyArgs& args, const Threads& threads) {
   using acc_t = acc_type<T>;
   const int64_t n = args.rows.length;
   const Formula<acc_t> formula(args.penalty, args.rows.count);
@@ -29,9 +29,9 @@ void penalty_rows(const GradientNormPenaltyArgs& args, ParallelFor parallel_for)
     scale(grads + at, formula.coefficient(norms[row], 1, 0), direction + at, length);
   };
   if (direction) {
-    reduce_rows<T>(args.rows, parallel_for, squares, root, scaled);
+    reduce_rows<T>(args.rows, threads, squares, root, scaled);
   } else {
-    reduce_rows<T>(args.rows, parallel_for, squares, root, nullptr);
+    reduce_rows<T>(args.rows, threads, squares, root, nullptr);
   }
   double total = 0;
   for (int64_t row = 0; row < args.rows.count; ++row) {
@@ -48,7 +48,7 @@ void penalty_rows(const GradientNormPenaltyArgs& args, ParallelFor parallel_for)
 
 // dL/dg_i = c(n_i) g_i with p = dL/dvalue and q = dL/dn_i (formula.h)
 template <typename T>
-void penalty_backward_rows(const GradientNormPenaltyBackwardArgs& args, ParallelFor parallel_for) {
+void penalty_backward_rows(const GradientNormPenaltyBackwardArgs& args, const Threads& threads) {
   using acc_t = acc_type<T>;
   const int64_t n = args.rows.length;
   const bool each = args.penalty.reduction == Reduction::kNone;
@@ -58,7 +58,7 @@ void penalty_backward_rows(const GradientNormPenaltyBackwardArgs& args, Parallel
   const auto* grads = static_cast<const T*>(args.grads);
   const auto* norms = static_cast<const acc_t*>(args.norms);
   auto* grad_grads = static_cast<T*>(args.grad_grads);
-  for_each_span(args.rows, parallel_for, [&](int64_t row, int64_t begin, int64_t length) {
+  for_each_span(args.rows, threads, [&](int64_t row, int64_t begin, int64_t length) {
     const int64_t at = row * n + begin;
     const acc_t p = grad_value ? grad_value[each ? row : 0] : 0;
     const acc_t q = grad_norms ? grad_norms[row] : 0;
@@ -68,15 +68,15 @@ void penalty_backward_rows(const GradientNormPenaltyBackwardArgs& args, Parallel
 
 }  // namespace
 
-void gradient_norm_penalty(const GradientNormPenaltyArgs& args, ParallelFor parallel_for) {
+void gradient_norm_penalty(const GradientNormPenaltyArgs& args, const Threads& threads) {
   if (args.rows.count > 0) {
-    dispatch<HalfTypes>(args.rows.dtype, [&](auto type) { penalty_rows<decltype(type)>(args, parallel_for); });
+    dispatch<HalfTypes>(args.rows.dtype, [&](auto type) { penalty_rows<decltype(type)>(args, threads); });
   }
 }
 
-void gradient_norm_penalty_backward(const GradientNormPenaltyBackwardArgs& args, ParallelFor parallel_for) {
+void gradient_norm_penalty_backward(const GradientNormPenaltyBackwardArgs& args, const Threads& threads) {
   if (args.rows.count > 0) {
-    dispatch<HalfTypes>(args.rows.dtype, [&](auto type) { penalty_backward_rows<decltype(type)>(args, parallel_for); });
+    dispatch<HalfTypes>(args.rows.dtype, [&](auto type) { penalty_backward_rows<decltype(type)>(args, threads); });
   }
 }
 

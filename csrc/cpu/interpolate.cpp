@@ -7,14 +7,14 @@ namespace gpgan::cpu {
 namespace {
 
 template <typename T>
-void interpolate_rows(const InterpolateArgs& args, ParallelFor parallel_for) {
+void interpolate_rows(const InterpolateArgs& args, const Threads& threads) {
   using acc_t = acc_type<T>;
   const int64_t n = args.rows.length;
   const auto* real = static_cast<const T*>(args.real);
   const auto* fake = static_cast<const T*>(args.fake);
   const auto* alpha = static_cast<const acc_t*>(args.alpha);
   auto* x = static_cast<T*>(args.x);
-  for_each_span(args.rows, parallel_for, [&](int64_t row, int64_t begin, int64_t length) {
+  for_each_span(args.rows, threads, [&](int64_t row, int64_t begin, int64_t length) {
     const int64_t at = row * n + begin;
     combine(alpha[row], real + at, 1 - alpha[row], fake + at, x + at, length);
   });
@@ -25,7 +25,7 @@ void interpolate_rows(const InterpolateArgs& args, ParallelFor parallel_for) {
 //   dL/dfake  = (1 - alpha) grad
 //   dL/dalpha = <grad, real - fake>
 template <typename T>
-void interpolate_backward_rows(const InterpolateBackwardArgs& args, ParallelFor parallel_for) {
+void interpolate_backward_rows(const InterpolateBackwardArgs& args, const Threads& threads) {
   using acc_t = acc_type<T>;
   const int64_t n = args.rows.length;
   const auto* grad = static_cast<const T*>(args.grad);
@@ -45,11 +45,11 @@ void interpolate_backward_rows(const InterpolateBackwardArgs& args, ParallelFor 
     }
   };
   if (!grad_alpha) {
-    for_each_span(args.rows, parallel_for, elements);
+    for_each_span(args.rows, threads, elements);
     return;
   }
   reduce_rows<T>(
-      args.rows, parallel_for,
+      args.rows, threads,
       [&](int64_t row, int64_t begin, int64_t length) {
         const int64_t at = row * n + begin;
         elements(row, begin, length);
@@ -60,13 +60,12 @@ void interpolate_backward_rows(const InterpolateBackwardArgs& args, ParallelFor 
 
 }  // namespace
 
-void interpolate(const InterpolateArgs& args, ParallelFor parallel_for) {
-  dispatch<HalfTypes>(args.rows.dtype, [&](auto type) { interpolate_rows<decltype(type)>(args, parallel_for); });
+void interpolate(const InterpolateArgs& args, const Threads& threads) {
+  dispatch<HalfTypes>(args.rows.dtype, [&](auto type) { interpolate_rows<decltype(type)>(args, threads); });
 }
 
-void interpolate_backward(const InterpolateBackwardArgs& args, ParallelFor parallel_for) {
-  dispatch<HalfTypes>(args.rows.dtype,
-                      [&](auto type) { interpolate_backward_rows<decltype(type)>(args, parallel_for); });
+void interpolate_backward(const InterpolateBackwardArgs& args, const Threads& threads) {
+  dispatch<HalfTypes>(args.rows.dtype, [&](auto type) { interpolate_backward_rows<decltype(type)>(args, threads); });
 }
 
 }  // namespace gpgan::cpu

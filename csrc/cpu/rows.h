@@ -14,10 +14,11 @@ namespace gpgan::cpu {
 
 constexpr int64_t kSpan = 8192;          // elements: 32 KiB of float32, a first-level cache
 constexpr int64_t kGrain = 32768;        // elements below which another thread costs more than it gives
-constexpr int64_t kLongRow = 256 << 10;  // bytes above which all threads work on one row
+constexpr int64_t kLongRow = 256 << 10;  // bytes above which a row is work for several threads
+constexpr int64_t kRowsPerThread = 2;    // from which there are rows enough for threads to work apart even so
 
 template <typename F>
-void parallel(ParallelFor parallel_for, int64_t count, int64_t grain, F&& f) {
+void parallel(const Threads& threads, int64_t count, int64_t grain, F&& f) {
   const Body body = [](int64_t begin, int64_t end, void* state) {
     auto& call = *static_cast<std::remove_reference_t<F>*>(state);
     for (int64_t i = begin; i < end; ++i) {
@@ -25,7 +26,7 @@ void parallel(ParallelFor parallel_for, int64_t count, int64_t grain, F&& f) {
     }
   };
   if (count > 0) {
-    parallel_for(count, grain, body, &f);
+    threads.parallel_for(count, grain, body, &f);
   }
 }
 
@@ -39,10 +40,10 @@ auto on_span(int64_t row_length, int64_t i, F&& f) {
 
 // f(row, begin, length) for every span of every row, where spans do not depend on each other.
 template <typename F>
-void for_each_span(const Rows& rows, ParallelFor parallel_for, F&& f) {
+void for_each_span(const Rows& rows, const Threads& threads, F&& f) {
   const int64_t per_row = spans(rows.length);
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, std::min(rows.length, kSpan)));
-  parallel(parallel_for, rows.count * per_row, grain, [&](int64_t i) {
+  parallel(threads, rows.count * per_row, grain, [&](int64_t i) {
     on_span(rows.length, i % per_row, [&](int64_t begin, int64_t length) { f(i / per_row, begin, length); });
   });
 }
@@ -50,7 +51,7 @@ void for_each_span(const Rows& rows, ParallelFor parallel_for, F&& f) {
 // For every row: finish(row, the sum of partial(row, begin, length) over its spans), then, unless again is nullptr,
 // again(row, begin, length) for each of its spans while they are still in the cache.
 template <typename T, typename Partial, typename Finish, typename Again>
-void reduce_rows(const Rows& rows, ParallelFor parallel_for, Partial&& partial, Finish&& finish, Again&& again) {
+void reduce_rows(const Rows& rows, const Threads& threads, Partial&& partial, Finish&& finish, Again&& again) {
   using acc_t = acc_type<T>;
   const int64_t per_row = spans(rows.length);
   const auto partial_of = [&](int64_t row, int64_t i) {
@@ -62,9 +63,10 @@ void reduce_rows(const Rows& rows, ParallelFor parallel_for, Partial&& partial, 
       on_span(rows.length, i, [&](int64_t begin, int64_t length) { again(row, begin, length); });
     }
   };
-  if (rows.length * static_cast<int64_t>(sizeof(T)) <= kLongRow) {
+  const bool is_long = rows.length * static_cast<int64_t>(sizeof(T)) > kLongRow;
+  if (!is_long || rows.count >= kRowsPerThread * threads.count) {
     const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, rows.length));
-    parallel(parallel_for, rows.count, grain, [&](int64_t row) {
+    parallel(threads, rows.count, grain, [&](int64_t row) {
       acc_t sum = 0;
       for (int64_t i = 0; i < per_row; ++i) {
         sum += partial_of(row, i);
@@ -78,7 +80,7 @@ void reduce_rows(const Rows& rows, ParallelFor parallel_for, Partial&& partial, 
   }
   std::vector<acc_t> partials(static_cast<size_t>(per_row));
   for (int64_t row = 0; row < rows.count; ++row) {
-    parallel(parallel_for, per_row, kGrain / kSpan,
+    parallel(threads, per_row, kGrain / kSpan,
              [&](int64_t i) { partials[static_cast<size_t>(i)] = partial_of(row, i); });
     acc_t sum = 0;
     for (const acc_t value : partials) {
@@ -86,7 +88,7 @@ void reduce_rows(const Rows& rows, ParallelFor parallel_for, Partial&& partial, 
     }
     finish(row, sum);
     if (kTwice) {
-      parallel(parallel_for, per_row, kGrain / kSpan, [&](int64_t i) { again_on(row, i); });
+      parallel(threads, per_row, kGrain / kSpan, [&](int64_t i) { again_on(row, i); });
     }
   }
 }

@@ -141,7 +141,7 @@ void interpolate(const std::string& backend, const std::string& dtype, int64_t c
   const gpgan::InterpolateArgs args{
       call.rows, pointer("real", real, n, call.size, false), pointer("fake", fake, n, call.size, false),
       pointer("alpha", alpha, count, call.acc_size, false), pointer("x", x, n, call.size, true)};
-  if (!call.cuda) return gpgan::cpu::interpolate(args, run_pieces);
+  if (!call.cuda) return gpgan::cpu::interpolate(args, {schedule.pieces, run_pieces});
 #ifdef GPGAN_HOST_CUDA
   gpgan::cuda::interpolate(args, nullptr);
 #endif
@@ -161,7 +161,7 @@ void interpolate_backward(const std::string& backend, const std::string& dtype, 
                                             pointer("grad_real", grad_real, n, call.size, true),
                                             pointer("grad_fake", grad_fake, n, call.size, true),
                                             pointer("grad_alpha", grad_alpha, count, call.acc_size, true)};
-  if (!call.cuda) return gpgan::cpu::interpolate_backward(args, run_pieces);
+  if (!call.cuda) return gpgan::cpu::interpolate_backward(args, {schedule.pieces, run_pieces});
 #ifdef GPGAN_HOST_CUDA
   Workspace workspace(call.rows);
   gpgan::cuda::interpolate_backward(args, workspace.data(), nullptr);
@@ -182,7 +182,7 @@ void gradient_norm_penalty(const std::string& backend, const std::string& dtype,
                                             pointer("value", value, values, call.acc_size, true),
                                             pointer("norms", norms, count, call.acc_size, true),
                                             pointer("direction", direction, call.elements(), call.size, true)};
-  if (!call.cuda) return gpgan::cpu::gradient_norm_penalty(args, run_pieces);
+  if (!call.cuda) return gpgan::cpu::gradient_norm_penalty(args, {schedule.pieces, run_pieces});
 #ifdef GPGAN_HOST_CUDA
   Workspace workspace(call.rows);
   gpgan::cuda::gradient_norm_penalty(args, workspace.data(), nullptr);
@@ -205,7 +205,7 @@ void gradient_norm_penalty_backward(const std::string& backend, const std::strin
       pointer("grads", grads, call.elements(), call.size, false),
       pointer("norms", norms, count, call.acc_size, false),
       pointer("grad_grads", grad_grads, call.elements(), call.size, true)};
-  if (!call.cuda) return gpgan::cpu::gradient_norm_penalty_backward(args, run_pieces);
+  if (!call.cuda) return gpgan::cpu::gradient_norm_penalty_backward(args, {schedule.pieces, run_pieces});
 #ifdef GPGAN_HOST_CUDA
   gpgan::cuda::gradient_norm_penalty_backward(args, nullptr);
 #endif

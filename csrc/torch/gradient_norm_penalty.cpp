@@ -26,7 +26,7 @@ std::tuple<Tensor, Tensor, Tensor> run(Tensor grads, const Penalty& penalty, boo
                                      norms.mutable_data_ptr(),
                                      with_direction ? direction.mutable_data_ptr() : nullptr};
   on_device_of(
-      grads, [&] { cpu::gradient_norm_penalty(args, parallel_for); },
+      grads, [&] { cpu::gradient_norm_penalty(args, threads()); },
       [&](void* stream) {
         const Tensor workspace = workspace_for(rows, grads);
         cuda::gradient_norm_penalty(args, workspace.mutable_data_ptr(), stream);
@@ -76,7 +76,7 @@ Tensor gradient_norm_penalty_backward(std::optional<Tensor> grad_penalty, std::o
                                              norms.const_data_ptr(),
                                              grad_grads.mutable_data_ptr()};
   on_device_of(
-      grads, [&] { cpu::gradient_norm_penalty_backward(args, parallel_for); },
+      grads, [&] { cpu::gradient_norm_penalty_backward(args, threads()); },
       [&](void* stream) { cuda::gradient_norm_penalty_backward(args, stream); });
   return grad_grads;
 }

@@ -13,7 +13,7 @@ Tensor interpolate(Tensor real, Tensor fake, Tensor alpha) {
   const InterpolateArgs args{rows, real.const_data_ptr(), fake.const_data_ptr(), alpha.const_data_ptr(),
                              x.mutable_data_ptr()};
   on_device_of(
-      real, [&] { cpu::interpolate(args, parallel_for); }, [&](void* stream) { cuda::interpolate(args, stream); });
+      real, [&] { cpu::interpolate(args, threads()); }, [&](void* stream) { cuda::interpolate(args, stream); });
   return x;
 }
 
@@ -42,7 +42,7 @@ std::tuple<Tensor, Tensor, Tensor> interpolate_backward(Tensor grad, Tensor real
                                      output_mask[1] ? grad_fake.mutable_data_ptr() : nullptr,
                                      output_mask[2] ? grad_alpha.mutable_data_ptr() : nullptr};
   on_device_of(
-      grad, [&] { cpu::interpolate_backward(args, parallel_for); },
+      grad, [&] { cpu::interpolate_backward(args, threads()); },
       [&](void* stream) {
         const Tensor workspace = workspace_for(rows, grad);
         cuda::interpolate_backward(args, workspace.mutable_data_ptr(), stream);

@@ -124,9 +124,11 @@ inline const void* pointer_or_null(const std::optional<Tensor>& value) {
   return value ? value->const_data_ptr() : nullptr;
 }
 
-// The CPU kernels' loops on torch's threads.
-inline void parallel_for(int64_t count, int64_t grain, cpu::Body body, void* state) {
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, grain, body, state));
+// torch's threads, for the CPU kernels.
+inline cpu::Threads threads() {
+  return {torch::stable::get_num_threads(), [](int64_t count, int64_t grain, cpu::Body body, void* state) {
+            STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, grain, body, state));
+          }};
 }
 
 // Runs on_cuda(stream) or on_cpu() for the device of samples, with that device current.

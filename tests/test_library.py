@@ -1,0 +1,36 @@
+"""The compiled library as a file: what it needs of torch and of Python."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from gpgan.ops import _native, cuda_architectures
+
+
+def test_runs_on_every_torch_from_2_11_on() -> None:
+    command = [Path(sys.executable).parent / "torch-abi-audit", "--json", _native.LIBRARY]
+    audit = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    (library,) = audit["bundled_libs"]
+    assert library["torch"]["unstable_symbols"] == []
+    assert library["torch"]["unknown_shim_symbols"] == []
+    assert library["torch"]["min_torch_version"] == "2.11.0"
+
+
+def test_needs_nothing_of_python_and_of_a_cuda_runtime() -> None:
+    symbols = subprocess.run(
+        ["nm", "-D", "--undefined-only", _native.LIBRARY], capture_output=True, text=True, check=True
+    )
+    undefined = [line.split()[-1] for line in symbols.stdout.splitlines()]
+    assert undefined
+    # The current stream comes from torch; the runtime itself is linked in.
+    assert not [name for name in undefined if name.startswith(("Py", "_Py", "cuda", "cuLaunch"))]
+
+
+def test_names_its_cuda_architectures() -> None:
+    for name in cuda_architectures():
+        number, _, ptx = name.partition("+")
+        assert float(number) >= 7.5
+        assert ptx in ("", "PTX")
