@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Literal, overload
 
@@ -280,34 +280,39 @@ def _check_rows(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any], ba
             )
 
 
-# Autograd's nodes of a batch_norm; those that may also use running statistics save which they did.
-BATCH_NORM_NODES = frozenset({"NativeBatchNormBackward0", "CudnnBatchNormBackward0", "MiopenBatchNormBackward0"})
+# Autograd's nodes of a batch_norm. All but the last save whether they took the statistics of the batch; it always does.
 SYNC_BATCH_NORM_NODE = "SyncBatchNormBackward"
+BATCH_NORM_NODES = frozenset(
+    {"NativeBatchNormBackward0", "CudnnBatchNormBackward0", "MiopenBatchNormBackward0", SYNC_BATCH_NORM_NODE}
+)
 
 
-def _ancestors(node: Any) -> Iterator[Any]:
-    """The nodes of the autograd graph behind a node, itself included, each once."""
-    waiting, seen = [node], set()
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            yield node
-            waiting.extend(parent for parent, _ in node.next_functions)
+def _graph(root: Any) -> list[Any]:
+    """The nodes of the autograd graph behind a node, itself included, each once. Runs on every call: kept quick."""
+    nodes = [root]
+    seen = {root}
+    for node in nodes:
+        for parent, _ in node.next_functions:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                nodes.append(parent)
+    return nodes
 
 
 def _couples(node: Any) -> bool:
-    kind = type(node).__name__
-    if kind not in BATCH_NORM_NODES:
-        return kind == SYNC_BATCH_NORM_NODE
+    if type(node).__name__ == SYNC_BATCH_NORM_NODE:
+        return True
     # InstanceNorm is a batch_norm too, of one sample that holds all samples' channels.
     return bool(node._saved_training) and node._saved_input.shape[0] > 1
 
 
 def _refuse_batch_statistics(scores: Tensor, x: Tensor) -> None:
     """Raises where x is normalised by the statistics of its batch on the way to scores, whoever called batch_norm."""
-    for node in _ancestors(scores.grad_fn):
-        if _couples(node) and torch.autograd.graph.get_gradient_edge(x).node in _ancestors(node):
+    if scores.grad_fn is None:
+        return
+    norms = [node for node in _graph(scores.grad_fn) if type(node).__name__ in BATCH_NORM_NODES]
+    for node in norms:
+        if _couples(node) and torch.autograd.graph.get_gradient_edge(x).node in _graph(node):
             raise ValueError(
                 "critic has a BatchNorm in training mode: it couples the samples of a batch, so that no sample's "
                 "gradient is its own. Use LayerNorm, InstanceNorm or GroupNorm, call critic.eval(), or pass "
