@@ -42,9 +42,11 @@ native: gpgan/_C.abi3.so build/host/.built
 	@touch $@
 
 gpgan/_C.abi3.so: .venv/.ready setup.py $(CSRC)
-	@echo "building the native library (a minute or two where nvcc compiles for every GPU; GPGAN_CUDA=0 leaves CUDA out)"
-	python setup.py --quiet build_ext --inplace
-	@touch $@
+	@echo "building the native library (a minute where nvcc compiles for every GPU; GPGAN_CUDA=0 leaves CUDA out)"
+	@mkdir -p build && rm -f $@
+	@python setup.py --quiet build_ext --inplace 2>&1 | tee build/native.log \
+	    | sed -un 's|^\(\[[0-9/]*\]\) .* -c $(CURDIR)/\([^ ]*\) -o .*|  \1 \2|p'
+	@test -f $@ || { cat build/native.log; exit 1; }
 
 build/host/.built: .venv/.ready CMakeLists.txt $(CSRC)
 	cmake -S . -B build/host -G Ninja --log-level=WARNING -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python

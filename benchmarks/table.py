@@ -78,6 +78,15 @@ def _markdown(header: list[str], rows: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
 
 
+def _one_pass_bound(ceilings: dict[str, dict[str, Any]]) -> str:
+    """What the memory allows the one-pass form to gain over best where a tensor is larger than the caches."""
+    read, write, copy = (ceilings[name]["seconds"]["median"] for name in ("read", "write", "copy"))
+    return (
+        "Larger than the caches, best reads the gradients for their norms and then copies them, scaled; the one-pass form "
+        f"reads them and writes. By these times that is at most {(read + copy) / (read + write):.2f} times as fast."
+    )
+
+
 def render(result: dict[str, Any]) -> str:
     """The whole page for one result file."""
     machine = result["machine_info"]
@@ -104,6 +113,7 @@ def render(result: dict[str, Any]) -> str:
                     for name, value in info["providers"].items()
                 ],
             )
+            lines += ["", _one_pass_bound(info["providers"])]
     lines += [
         "",
         f"Rows that meet their target: {_counts(rows)}.",

@@ -143,5 +143,7 @@ def test_a_quick_run_writes_a_row_for_everything(tmp_path: Path) -> None:
             assert (name == "gpgan") == ("times_first" not in provider)
     page = result.with_suffix(".md").read_text()
     assert page in done.stdout
+    read, write, copied = (rows[0]["providers"][name]["seconds"]["median"] for name in ("read", "write", "copy"))
+    assert f"at most {(read + copied) / (read + write):.2f} times" in page
     assert len(re.findall(r"^\| \w+ \| 64x.*\|$", page, re.MULTILINE)) == 20
     assert len(re.findall(r"^\| one_pass \| 64x.*(?:met|MISSED) \|$", page, re.MULTILINE)) == 4
