@@ -261,7 +261,8 @@ def _check_alpha_range(alpha: Tensor, samples: Tensor) -> None:
     check_alpha(alpha, samples)
     if alpha.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         return
-    if not bool(((alpha >= 0) & (alpha <= 1)).all()):
+    # A NaN does not equal itself.
+    if not torch.equal(alpha, alpha.clamp(0, 1)):
         low, high = alpha.min().item(), alpha.max().item()
         raise ValueError(f"alpha runs from {low} to {high}; wanted numbers in [0, 1], e.g. torch.rand({len(alpha)})")
 
