@@ -127,7 +127,7 @@ inline const void* pointer_or_null(const std::optional<Tensor>& value) {
 // torch's threads, for the CPU kernels.
 inline cpu::Threads threads() {
   return {torch::stable::get_num_threads(), [](int64_t count, int64_t grain, cpu::Body body, void* state) {
-            STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, grain, body, state));
+            TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, grain, body, state));
           }};
 }
 
@@ -141,7 +141,7 @@ void on_device_of(const Tensor& samples, OnCpu&& on_cpu, [[maybe_unused]] OnCuda
   STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream, "the torch that is running was built without CUDA");
   const torch::stable::accelerator::DeviceGuard guard(samples.get_device_index());
   void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(samples.get_device_index(), &stream));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(samples.get_device_index(), &stream));
   on_cuda(stream);
 #else
   STD_TORCH_CHECK(false, "gpgan was built without CUDA; rebuild it with GPGAN_CUDA=1");
