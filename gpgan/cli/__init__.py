@@ -10,6 +10,7 @@ from collections.abc import Sequence
 # Each has a function run(arguments) -> exit status. They are imported when asked for: they need the extra packages.
 COMMANDS = {"train": "train a generator on data", "doctor": "say what is installed and what is missing"}
 EXTRA = ("tyro", "rich", "matplotlib", "sklearn")
+GET_EXTRA = "pip install tyro rich matplotlib scikit-learn"
 
 HELP = """\
 gpgan: gradient penalties for Wasserstein GANs, and a trainer.
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         package = (error.name or "").split(".")[0]
         if package not in EXTRA:
             raise
-        return complain(f"gpgan {command} needs {package}, which is not installed: pip install 'gpgan[train]'")
+        return complain(f"gpgan {command} needs {package}, which is not installed: {GET_EXTRA}")
     except KeyboardInterrupt:
         return 130
 

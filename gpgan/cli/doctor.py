@@ -12,7 +12,7 @@ import torch
 
 import gpgan
 from gpgan import ops
-from gpgan.cli import EXTRA, complain
+from gpgan.cli import EXTRA, GET_EXTRA, complain
 
 HELP = "usage: gpgan doctor\n\nSays what is installed, what is missing, and how to get it.\n"
 
@@ -46,7 +46,7 @@ def _findings() -> list[tuple[str, str]]:
     found.append(("native library", ops.why_not_native("cpu") or "loaded"))
     found.append(("its CUDA kernels", ", ".join(ops.cuda_architectures()) or "none: built without nvcc"))
     missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
-    found.append(("trainer", f"missing {', '.join(missing)}: pip install 'gpgan[train]'" if missing else "ready"))
+    found.append(("trainer", f"missing {', '.join(missing)}: {GET_EXTRA}" if missing else "ready"))
     found.append(
         ("data digits", "missing: pip install scikit-learn" if "sklearn" in missing else "found, in scikit-learn")
     )
