@@ -2,7 +2,10 @@
 
 import sys
 
-from gpgan.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from gpgan.cli import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:  # before there was anything to save
+        sys.exit(130)

@@ -16,7 +16,7 @@ HELP = """\
 gpgan: gradient penalties for Wasserstein GANs, and a trainer.
 
 Examples:
-  gpgan train digits                     train on handwritten digits, about 100 seconds
+  gpgan train digits                     train on handwritten digits, a few minutes on a CPU
   gpgan train images.npy --steps 20000   train on images [N, H, W] or [N, C, H, W] of your own
   gpgan train ring --seed 1 --name ring  train on eight Gaussians in the plane
   gpgan doctor                           say what is installed and what is missing

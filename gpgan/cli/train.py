@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
+from torch import nn
 
 from gpgan import ops
 from gpgan.cli import complain
 from gpgan.cli.arguments import parse
 from gpgan.cli.progress import ProgressLine
+from gpgan.data import Dataset
+from gpgan.training.config import Config
 from gpgan.training.files import create_run
 from gpgan.training.loop import train
 from gpgan.training.recorder import Recorder
@@ -25,7 +29,7 @@ LOOK = """\
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Trains as the arguments say; 0 when done, 1 where training diverged, 2 on bad input, 130 when interrupted."""
+    """Trains as the arguments say; 0 when done, 1 where training broke off, 2 on bad input, 130 when interrupted."""
     try:
         config, dataset = parse(arguments)
         asked = config.impl
@@ -35,7 +39,15 @@ def run(arguments: Sequence[str]) -> int:
         return int(end.code or 0)
     except (ValueError, OSError) as error:
         return complain(str(error))
+    try:
+        return _train(config, dataset, generator, critic, folder, asked)
+    except FloatingPointError as error:
+        return complain(f"training diverged: {error}. What was recorded lies in {folder}", status=1)
+    except (OSError, UnicodeEncodeError) as error:
+        return complain(f"the run broke off: {error}. What was recorded lies in {folder}", status=1)
 
+
+def _train(config: Config, dataset: Dataset, generator: nn.Module, critic: nn.Module, folder: Path, asked: str) -> int:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     shape = " x ".join(map(str, dataset.shape))
     console.print(
@@ -44,11 +56,8 @@ def run(arguments: Sequence[str]) -> int:
     console.print(f"penalty: {config.impl} operators{_why(asked, config.impl, config.device)}")
     console.print(f"run: {folder}")
     begun = time.monotonic()
-    try:
-        with ProgressLine(console, config.steps) as progress:
-            finished = train(config, dataset, generator, critic, Recorder(folder, config, dataset), progress)
-    except FloatingPointError as error:
-        return complain(f"training diverged: {error}. What was recorded lies in {folder}", status=1)
+    with ProgressLine(console, config.steps) as progress:
+        finished = train(config, dataset, generator, critic, Recorder(folder, config, dataset), progress)
     word = "Done" if finished else "Interrupted and saved"
     console.print(f"{word} after {time.monotonic() - begun:.0f} s. The run lies in {folder}; look at")
     console.print(LOOK.format(tick=config.tick))

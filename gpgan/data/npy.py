@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ CHANNELS_MAX = 16
 def load_npy(path: Path) -> Dataset:
     """Samples from a ``.npy`` file: vectors ``[N, D]``, or images ``[N, H, W]`` or ``[N, C, H, W]``.
 
-    The values are scaled to [-1, 1]: unsigned bytes from 0..255, numbers that lie in [-1, 1] already not at all, all
-    others from the smallest and largest value of the whole array. Nothing in the file is executed.
+    The values are scaled to [-1, 1]: unsigned bytes from 0..255, floats from [0, 1] where they lie in it and not at all
+    where they lie in [-1, 1], all others (bytes that are only 0 and 1 among them) from the smallest and largest value of
+    the whole array. Nothing in the file is executed.
 
     Raises:
         ValueError: The file is missing, empty, no ``.npy``, or its array has the wrong type, shape or values.
@@ -49,8 +51,11 @@ def load_npy(path: Path) -> Dataset:
     low, high = _range(array)
     if array.min() == array.max():
         raise ValueError(f"{path} holds only the value {array.flat[0]}; wanted samples that differ")
-    scale, offset = (high - low) / 2, (high + low) / 2
-    samples = torch.from_numpy(((array - offset) / scale).astype(np.float32))
+    scale, offset = high / 2 - low / 2, high / 2 + low / 2
+    with np.errstate(over="ignore", invalid="ignore"):
+        samples = torch.from_numpy(((array - offset) / scale).astype(np.float32))
+    if not (math.isfinite(scale) and bool(samples.isfinite().all())):
+        raise ValueError(f"{path} holds values from {low} to {high}, which cannot be scaled; wanted a smaller range")
     if samples.dim() == 3:
         samples = samples.unsqueeze(1)
     name = re.sub(r"[^\w.-]+", "-", path.stem).strip(".-") or "data"
@@ -66,7 +71,7 @@ def _read(path: Path) -> np.ndarray[Any, Any]:
         raise ValueError(f"{path} is empty; wanted a .npy file, as written by numpy.save")
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # A damaged file fails in as many ways as zip, header and array have parsers.
         raise ValueError(
             f"{path} cannot be read ({_first_line(error)}); wanted a .npy file, as written by numpy.save"
         ) from error
@@ -82,8 +87,8 @@ def _first_line(error: Exception) -> str:
 def _range(array: np.ndarray[Any, Any]) -> tuple[float, float]:
     """The values that become -1 and 1."""
     low, high = float(array.min()), float(array.max())
-    if array.dtype == np.uint8:
+    if array.dtype == np.uint8 and high > 1:
         return 0.0, 255.0
     if array.dtype.kind == "f" and low >= -1 and high <= 1:
-        return -1.0, 1.0
+        return (0.0, 1.0) if low >= 0 else (-1.0, 1.0)
     return low, high

@@ -6,6 +6,7 @@ The string under each field is its help text. A tree that exists is valid: each 
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,13 +14,20 @@ from typing import Literal
 from gpgan.data import Dataset
 
 INT64_MAX = 2**63 - 1
+# Bytes of a file name that every usual file system takes.
+NAME_MAX = 255
 # A sample of at most so many numbers, 3 x 8 x 8, is small.
 SMALL = 192
 
 
 def _at_least(name: str, value: float, least: float) -> None:
-    if not (math.isfinite(value) and value >= least):
+    if not least <= value < math.inf:
         raise ValueError(f"{name} is {value}; wanted a finite number, {least} or above")
+
+
+def _count(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}; wanted a whole number from {least} to {most}")
 
 
 def _between(name: str, value: float, low: float, high: float) -> None:
@@ -41,8 +49,8 @@ class NetworkConfig:
     """mlp: hidden layers"""
 
     def __post_init__(self) -> None:
-        for name, least in (("latent", 1), ("width", 0), ("depth", 1)):
-            _at_least(f"network.{name}", getattr(self, name), least)
+        for name, least, most in (("latent", 1, 65536), ("width", 0, 8192), ("depth", 1, 32)):
+            _count(f"network.{name}", getattr(self, name), least, most)
 
 
 @dataclass(frozen=True)
@@ -115,14 +123,16 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("steps", "n_critic", "tick", "snapshot"):
-            _at_least(name.replace("_", "-"), getattr(self, name), 1)
-        _at_least("threads", self.threads, 0)
+            _count(name.replace("_", "-"), getattr(self, name), 1, INT64_MAX)
+        _count("threads", self.threads, 0, os.cpu_count() or 1)
         # A BatchNorm cannot normalise one sample.
-        _at_least("batch", self.batch, 2)
-        if not 0 <= self.seed <= INT64_MAX:
-            raise ValueError(f"seed is {self.seed}; wanted a whole number from 0 to {INT64_MAX}")
+        _count("batch", self.batch, 2, INT64_MAX)
+        _count("seed", self.seed, 0, INT64_MAX)
         if self.name is not None and (
-            self.name in ("", ".", "..") or "/" in self.name or "\\" in self.name or "\0" in self.name
+            self.name in ("", ".", "..")
+            or set(self.name) & set("/\\")
+            or not self.name.isprintable()
+            or len(os.fsencode(self.name)) > NAME_MAX
         ):
             raise ValueError(f"name is {self.name!r}; wanted the name of one folder; its parent is given by --out")
 

@@ -49,10 +49,10 @@ def train(
         return torch.randn(count, config.network.latent, device=config.device, generator=rng)
 
     fixed = draw_latents(recorder.count)
-    recorder.begin(samples, generator, critic, fixed)
     meter = Meter()
-    begun = time.monotonic()
     with Interrupt() as interrupt, cpu_threads(config.threads):
+        recorder.begin(samples, generator, critic, fixed)
+        begun = time.monotonic()
         for step in range(1, config.steps + 1):
             for optimizer in (generator_optimizer, critic_optimizer):
                 _set_lr(optimizer, config, step)
@@ -103,7 +103,7 @@ def train(
             if last:
                 break
         recorder.end(generator, critic, draw_latents(recorder.count))
-    return not interrupt.asked
+    return step == config.steps
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, config: Config, step: int) -> None:

@@ -58,7 +58,8 @@ def point_scatter(path: Path, real: Tensor, fake: Tensor | None, critic: nn.Modu
         axes.set(xlabel="x", ylabel="density", title=title)
     else:
         centre = (real.amin(0) + real.amax(0))[:2] / 2
-        reach = (1 + MARGIN) * (real.amax(0) - real.amin(0))[:2] / 2
+        # A column that does not vary still needs an axis of some length.
+        reach = ((1 + MARGIN) * (real.amax(0) - real.amin(0))[:2] / 2).clamp(min=1e-3)
         low, high = (centre - reach).tolist(), (centre + reach).tolist()
         if critic is not None and real.shape[1] == 2:
             x, y, scores = _raster(critic, low, high)

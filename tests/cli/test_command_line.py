@@ -96,6 +96,15 @@ BAD = {
         "penalty.weight is -1.0; wanted a finite number, 0 or above",
     ),
     "zero steps": (["train", "digits", "--steps", "0"], "steps is 0; wanted"),
+    "steps beyond any integer": (["train", "digits", "--steps", "9" * 400], "wanted a whole number from 1 to"),
+    "threads beyond the processors": (["train", "digits", "--threads", "100000"], "threads is 100000; wanted"),
+    "latents beyond memory": (["train", "digits", "--network.latent", "9" * 14], "network.latent is 999"),
+    "device meta": (["train", "digits", "--device", "meta"], "device is 'meta'"),
+    "long name": (["train", "digits", "--name", "x" * 300], "wanted the name of one folder"),
+    "name of two lines": (["train", "digits", "--name", "a\nb"], "wanted the name of one folder"),
+    "range beyond float64": (["train", "{tmp}/range.npy"], "cannot be scaled"),
+    "broken archive": (["train", "{tmp}/archive.npy"], "cannot be read"),
+    "header beyond memory": (["train", "{tmp}/header.npy"], "cannot be read"),
     "steps no number": (["train", "digits", "--steps", "many"], "--steps"),
     "steps without value": (["train", "digits", "--steps"], "steps"),
     "large batch": (["train", "digits", "--batch", "5000"], "digits has 1797 samples; wanted a batch from 2 to 1797"),
@@ -116,6 +125,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys,
     np.save(tmp_path / "shape.npy", np.zeros(4))
     np.save(tmp_path / "nan.npy", np.array([[1.0], [np.nan]]))
     np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "range.npy", np.array([[np.longdouble("1e4000")], [0]], dtype=np.longdouble))
+    (tmp_path / "archive.npy").write_bytes(b"PK\x03\x04 no archive")
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000, 2)}\n"
+    (tmp_path / "header.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
     before = sorted(tmp_path.iterdir())
     arguments, message = BAD[case]
     assert main([argument.format(tmp=tmp_path) for argument in arguments]) == 2
@@ -144,6 +157,17 @@ def test_existing_name(tmp_path, capsys):
     assert main(["train", "digits", "--out", str(tmp_path), "--name", "mine"]) == 2
     assert "mine exists already" in capsys.readouterr().err
     assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_run_that_cannot_write_is_one_line(tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gpgan.training.recorder.Recorder.tick", full)
+    assert main(["train", "digits", *QUICK, "--out", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"No space left on device. What was recorded lies in {tmp_path}" in err
 
 
 def test_divergence_is_one_line(tmp_path, capsys):
@@ -200,7 +224,10 @@ def test_missing_package_is_named(tmp_path, package):
     command, options = python("-c", code)
     done = subprocess.run(command, capture_output=True, text=True, **options)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"gpgan: gpgan train needs {package}, which is not installed: pip install tyro rich matplotlib scikit-learn\n"
+    assert (
+        done.stderr
+        == f"gpgan: gpgan train needs {package}, which is not installed: pip install tyro rich matplotlib scikit-learn\n"
+    )
     assert not (tmp_path / "runs").exists()
 
 

@@ -55,8 +55,10 @@ def test_npy_shapes(tmp_path, shape, wanted):
         (np.array([[10], [200]], np.int64), 10, 200),
         (np.array([[0.0], [4.0]]), 0, 4),
         (np.array([[-0.5], [0.25]], np.float16), -1, 1),
+        (np.array([[0.0], [0.75]], np.float32), 0, 1),
+        (np.array([[0], [1]], np.uint8), 0, 1),
     ],
-    ids=["bytes", "integers", "floats", "floats within"],
+    ids=["bytes", "integers", "floats", "floats around zero", "floats from zero", "a mask"],
 )
 def test_npy_scaling(tmp_path, array, low, high):
     dataset = load(save(tmp_path / "a.npy", array))
