@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -35,14 +36,25 @@ def cuda_home() -> Path | None:
     candidates = [Path(named)] if named else []
     candidates += [Path(on_path).resolve().parent.parent] if on_path else []
     candidates += [Path("/usr/local/cuda")]
+    other = ""
     for home in candidates:
         # An nvcc on the PATH may be a script far from its toolkit.
-        if (home / "bin" / "nvcc").exists() and (home / "include" / "cuda_runtime.h").exists():
+        if not ((home / "bin" / "nvcc").exists() and (home / "include" / "cuda_runtime.h").exists()):
+            continue
+        # torch refuses to build with another major version than its own; without CUDA it has none.
+        version = subprocess.run(
+            [home / "bin" / "nvcc", "--version"], check=True, capture_output=True, text=True
+        ).stdout
+        major = re.search(r"release (\d+)\.", version)
+        if torch.version.cuda is None or (major and major[1] == torch.version.cuda.split(".")[0]):
             return home
+        other = f"; {home} has another major version than torch's CUDA {torch.version.cuda}"
+    if choice == "auto" and other:
+        print(f"gpgan is built without CUDA kernels{other}")  # noqa: T201
     if choice == "1":
         looked = ", ".join(str(home / "bin" / "nvcc") for home in candidates)
         raise SystemExit(
-            f"GPGAN_CUDA=1 but there is no toolkit with nvcc and cuda_runtime.h (looked for {looked}); install the CUDA toolkit or set CUDA_HOME"
+            f"GPGAN_CUDA=1 but there is no toolkit with nvcc and cuda_runtime.h (looked for {looked}){other}; install the CUDA toolkit or set CUDA_HOME"
         )
     return None
 
@@ -71,9 +83,10 @@ def extension() -> Extension:
     includes = [str(ROOT / "csrc"), *cpp_extension.include_paths()]
     sources = sorted((ROOT / "csrc").glob("cpu/*.cpp")) + sorted((ROOT / "csrc").glob("torch/*.cpp"))
     macros: list[tuple[str, str | None]] = [("TORCH_TARGET_VERSION", TARGET_VERSION)]
-    cxx = ["-std=c++20", "-O3", "-fopenmp-simd", "-fvisibility=hidden", "-Wall", "-g0"]
+    # No contraction to fused multiply-add, so that every instruction set gives the same bits.
+    cxx = ["-std=c++20", "-O3", "-fopenmp-simd", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-g0"]
     # torch is linked though few of its symbols are named: the loader must find it first.
-    link = ["-Wl,--no-as-needed", "-ltorch", "-Wl,--as-needed"]
+    link = ["-Wl,--no-as-needed", "-ltorch", "-Wl,--as-needed"] if sys.platform == "linux" else ["-ltorch"]
     library_dirs = cpp_extension.library_paths()
     nvcc: list[str] = []
     if home:

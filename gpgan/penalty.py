@@ -10,6 +10,10 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
+# As torch.compiler.disable, which would import all of torch.compile with this package: what is compiled has no double
+# backward, so a compiled training step leaves its graph here and comes back to it after.
+from torch._compile import _disable_dynamo
+
 from gpgan import ops
 from gpgan.ops import reference
 from gpgan.ops._checks import accumulate_dtype, check_alpha, check_penalty, check_same, check_samples
@@ -77,6 +81,7 @@ def gradient_penalty(
 ) -> tuple[Tensor, Tensor]: ...
 
 
+@_disable_dynamo
 def gradient_penalty(
     critic: Critic,
     real: Tensor | None,
@@ -184,7 +189,7 @@ def gradient_penalty(
 def _tell_once(message: str) -> None:
     if message not in _told:
         _told.add(message)
-        warnings.warn(message, stacklevel=4)
+        warnings.warn(message, stacklevel=6)  # the caller: three frames here, two of _disable_dynamo
 
 
 def _backend(impl: str, samples: Tensor | None) -> ModuleType:
@@ -303,8 +308,9 @@ def _graph(root: Any) -> list[Any]:
 def _couples(node: Any) -> bool:
     if type(node).__name__ == SYNC_BATCH_NORM_NODE:
         return True
-    # InstanceNorm is a batch_norm too, of one sample that holds all samples' channels.
-    return bool(node._saved_training) and node._saved_input.shape[0] > 1
+    # InstanceNorm is a batch_norm too, of one sample that holds all samples' channels. The shape is asked of the graph's
+    # edge: a saved tensor may have to be recomputed or fetched.
+    return bool(node._saved_training) and node._input_metadata[0].shape[0] > 1
 
 
 def _refuse_batch_statistics(scores: Tensor, x: Tensor) -> None:
@@ -344,9 +350,8 @@ def _scores(
             "gradient_penalty runs the module underneath a torch.compile'd critic: a compiled graph has no double "
             "backward (pytorch#91469)"
         )
-        with torch.compiler.set_stance("force_eager"):
-            scores = critic(x, *args, **kwargs)
-    else:
+    # Also where no compiled critic is seen: it may hide in a partial or a closure.
+    with torch.compiler.set_stance("force_eager"):
         scores = critic(x, *args, **kwargs)
     if not isinstance(scores, Tensor):
         how = {tuple: "out[0]", list: "out[0]"}.get(
@@ -392,9 +397,9 @@ def _input_gradient(scores: Tensor, x: Tensor, scale: Tensor | None) -> Tensor:
     """d sum(scores) / dx [B, ...], with a graph of its own; computed scaled where a scale is given."""
     seed = torch.ones_like(scores)
     if scale is not None:
-        if scores.dtype == torch.float16:
-            # One score's share of the scaled loss must itself be finite; any power of two unscales to the same number.
-            scale = scale.clamp(max=FLOAT16_SEED_MAX)
+        # One score's share of the scaled loss must be finite in float16, which may lie anywhere behind float32 scores;
+        # any power of two unscales to the same number.
+        scale = scale.clamp(max=FLOAT16_SEED_MAX)
         seed = seed * scale.to(scores.dtype)
     grads: Tensor | None = None
     if scores.requires_grad:

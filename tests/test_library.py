@@ -37,3 +37,25 @@ def test_names_its_cuda_architectures() -> None:
         number, _, ptx = name.partition("+")
         assert float(number) >= 7.5
         assert ptx in ("", "PTX")
+
+
+@pytest.mark.parametrize(
+    ("built", "capability", "runs"),
+    [
+        (("9.0",), (9, 0), True),
+        (("8.0",), (8, 6), True),
+        (("8.6",), (8, 0), False),
+        (("9.0",), (8, 0), False),
+        (("9.0",), (10, 0), False),
+        (("8.0", "9.0+PTX"), (12, 0), True),
+        ((), (9, 0), False),
+    ],
+)
+def test_which_devices_the_library_runs_on(
+    monkeypatch: pytest.MonkeyPatch, built: tuple[str, ...], capability: tuple[int, int], runs: bool
+) -> None:
+    monkeypatch.setattr(_native, "_architectures", built)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
+    assert _native.native_available("cuda") == runs
+    assert runs == (not _native.why_not_native("cuda:0"))

@@ -186,3 +186,13 @@ def test_penalty_is_the_same_inside_and_outside_autocast_for_what_is_not_cast(im
         inside, norms = gradient_penalty(critic, x, x, points="real", impl=impl, return_norms=True)
     assert inside.dtype == norms.dtype == torch.float32
     assert_near(norms, x.double().norm(dim=1).float())
+
+
+def test_default_scaler_where_float32_scores_come_of_half_layers() -> None:
+    critic = nn.Sequential(nn.Linear(6, 16), nn.SiLU(), nn.Linear(16, 1))
+    x, y, alpha = torch.randn(8, 6), torch.randn(8, 6), torch.rand(8)
+    with torch.autocast("cpu", torch.float16):
+        scaled = gradient_penalty(
+            lambda x: critic(x).float(), x, y, alpha=alpha, grad_scale=torch.amp.GradScaler("cpu", init_scale=2.0**20)
+        )
+    assert scaled.item() == pytest.approx(gradient_penalty(critic, x, y, alpha=alpha).item(), rel=2e-2)

@@ -300,3 +300,51 @@ def test_hooks_of_the_critic_run(impl: str) -> None:
     x = torch.randn(4, 3)
     gradient_penalty(critic, x, x, impl=impl)
     assert shapes == [x.shape]
+
+
+class _Wrapped:
+    """A callable that hides a compiled critic."""
+
+    def __init__(self, critic: nn.Module) -> None:
+        self.critic = torch.compile(critic, backend="eager")
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.critic(x)
+
+
+def test_a_hidden_compiled_critic_gives_the_right_gradient() -> None:
+    critic, x, y = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 1)), torch.randn(4, 3), torch.randn(4, 3)
+    alpha = torch.rand(4)
+    plain = torch.autograd.grad(gradient_penalty(critic, x, y, alpha=alpha), critic[0].weight)[0]
+    hidden = torch.autograd.grad(gradient_penalty(_Wrapped(critic), x, y, alpha=alpha), critic[0].weight)[0]
+    assert torch.equal(plain, hidden)
+
+
+def test_the_look_for_batch_statistics_unpacks_no_saved_tensor() -> None:
+    critic = nn.Sequential(nn.Conv1d(2, 4, 3), nn.InstanceNorm1d(4), nn.SiLU(), nn.Flatten(), nn.Linear(24, 1))
+    unpacked: list[int] = []
+
+    def unpack(value: torch.Tensor) -> torch.Tensor:
+        unpacked.append(1)
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda value: value, unpack):
+        x = torch.randn(3, 2, 8)
+        counts = []
+        for allow in (True, False):
+            unpacked.clear()
+            gradient_penalty(critic, x, x, allow_batch_coupling=allow)
+            counts.append(len(unpacked))
+    assert counts[0] == counts[1]
+
+
+def test_a_compiled_training_step_gives_the_right_gradient() -> None:
+    critic, x, y = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 1)), torch.randn(4, 3), torch.randn(4, 3)
+    alpha = torch.rand(4)
+
+    def loss() -> Tensor:
+        return critic(y).mean() - critic(x).mean() + gradient_penalty(critic, x, y, alpha=alpha)
+
+    (wanted,) = torch.autograd.grad(loss(), critic[0].weight)
+    (got,) = torch.autograd.grad(torch.compile(loss, backend="aot_eager")(), critic[0].weight)
+    assert_near(got, wanted)

@@ -208,7 +208,7 @@ def test_finite_difference_names_what_is_there() -> None:
 
 
 def library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpgan.ops._native, "_library", None)
+    monkeypatch.setattr(gpgan.ops._native, "_architectures", ())
     monkeypatch.setattr(gpgan.ops._native, "_failure", "the native library was not built; run `make`")
 
 

@@ -19,22 +19,20 @@ namespace gpgan::cpu {
 
 constexpr int64_t kLanes = 64;
 
-// Sum of x^2. A single vector of sums would wait for each addition: there are kLanes sums side by side.
-template <typename T>
-GPGAN_CLONES acc_type<T> sum_squares(const T* __restrict__ x, int64_t length) {
-  acc_type<T> lanes[kLanes] = {};
+// Sum of term(i) for i < length, with kLanes sums side by side: a single vector of them would wait for each addition.
+template <typename acc_t, typename Term>
+[[gnu::always_inline]] inline acc_t sum_in_lanes(int64_t length, const Term& term) {
+  acc_t lanes[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= length; i += kLanes) {
 #pragma omp simd
     for (int64_t k = 0; k < kLanes; ++k) {
-      const auto value = load(x[i + k]);
-      lanes[k] += value * value;
+      lanes[k] += term(i + k);
     }
   }
-  acc_type<T> sum = 0;
+  acc_t sum = 0;
   for (; i < length; ++i) {
-    const auto value = load(x[i]);
-    sum += value * value;
+    sum += term(i);
   }
   for (int64_t k = 0; k < kLanes; ++k) {
     sum += lanes[k];
@@ -42,16 +40,22 @@ GPGAN_CLONES acc_type<T> sum_squares(const T* __restrict__ x, int64_t length) {
   return sum;
 }
 
+// Sum of x^2.
+template <typename T>
+GPGAN_CLONES acc_type<T> sum_squares(const T* __restrict__ x, int64_t length) {
+  return sum_in_lanes<acc_type<T>>(length, [x](int64_t i) __attribute__((always_inline)) {
+    const auto value = load(x[i]);
+    return value * value;
+  });
+}
+
 // Sum of grad * (real - fake).
 template <typename T>
 GPGAN_CLONES acc_type<T> dot_difference(const T* __restrict__ grad, const T* __restrict__ real,
                                         const T* __restrict__ fake, int64_t length) {
-  acc_type<T> sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < length; ++i) {
-    sum += load(grad[i]) * (load(real[i]) - load(fake[i]));
-  }
-  return sum;
+  return sum_in_lanes<acc_type<T>>(length, [=](int64_t i) __attribute__((always_inline)) {
+    return load(grad[i]) * (load(real[i]) - load(fake[i]));
+  });
 }
 
 // out = factor * x

@@ -13,40 +13,56 @@ LIBRARY = Path(__file__).parent.parent / "_C.abi3.so"
 library = torch.library.Library("gpgan", "DEF")
 
 
-def _load() -> tuple[ctypes.CDLL | None, str]:
+def _load() -> tuple[tuple[str, ...], str]:
+    """The architectures of the library's CUDA kernels, and why it could not be loaded."""
     if not LIBRARY.exists():
-        return None, (
+        return (), (
             "the native library was not built; run `make` in a clone, or `pip install --no-build-isolation .` "
             "where a C++ compiler is"
         )
     try:
         torch.ops.load_library(LIBRARY)
-        return ctypes.CDLL(str(LIBRARY)), ""
+        names = ctypes.CDLL(str(LIBRARY)).gpgan_cuda_architectures
     except (OSError, RuntimeError) as error:
-        return None, f"the native library does not load with torch {torch.__version__}: {error}"
+        return (), f"the native library does not load with torch {torch.__version__}: {error}"
+    names.restype = ctypes.c_char_p
+    return tuple(names().decode().split()), ""
 
 
-_library, _failure = _load()
+_architectures, _failure = _load()
 
 
 def cuda_architectures() -> tuple[str, ...]:
     """Compute capabilities the library holds CUDA kernels for, e.g. ("9.0", "12.0+PTX"); empty where it has none."""
-    if _library is None:
-        return ()
-    names = _library.gpgan_cuda_architectures
-    names.restype = ctypes.c_char_p
-    return tuple(names().decode().split())
+    return _architectures
+
+
+def _runs_on(capability: tuple[int, int]) -> bool:
+    """Whether a device of this capability runs one of the architectures: the same major, or by way of older PTX."""
+    for name in _architectures:
+        number, _, ptx = name.rstrip("af").partition("+")
+        built = tuple(int(part.rstrip("af")) for part in number.split("."))
+        if built <= capability and (ptx or built[0] == capability[0]):
+            return True
+    return False
 
 
 def why_not_native(device: torch.device | str) -> str:
     """Why the native operators do not run on this device, and what to do; empty where they do."""
     kind = torch.device(device).type
-    if _library is None:
+    if _failure:
         return _failure
     if kind == "cpu":
         return ""
     if kind == "cuda":
-        return "" if cuda_architectures() else "the native library was built without CUDA; rebuild it with GPGAN_CUDA=1"
+        if not _architectures:
+            return "the native library was built without CUDA; rebuild it with GPGAN_CUDA=1"
+        if torch.cuda.is_available() and not _runs_on(torch.cuda.get_device_capability(device)):
+            return (
+                f"the native library has no code for this GPU, only for {', '.join(_architectures)}; rebuild it with its "
+                "compute capability in TORCH_CUDA_ARCH_LIST"
+            )
+        return ""
     return f"gpgan has no kernels for {kind}"
 
 

@@ -146,6 +146,9 @@ def _double_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
     slope = scale * above * (norms - target)
     inverse = torch.where(norms == 0, 0, 1 / norms.where(norms != 0, 1))
     c = (p * slope + q) * inverse
+    if target == 0:
+        # weight |g|^2 is smooth at zero, where c g is zero but its derivative is not.
+        c = c.where(norms != 0, p * scale)
     dot = row_dot(up.to(norms.dtype), grads.to(norms.dtype))
     d_grads = (column(c, grads) * up).to(grads.dtype)
     d_norms = dot * (p * scale * above - c) * inverse

@@ -39,10 +39,12 @@ def gradient_norm_penalty(
     norms = torch.linalg.vector_norm(
         grads.unsqueeze(-1), dim=list(range(1, grads.dim() + 1)), dtype=accumulate_dtype(grads.dtype)
     )
-    excess = norms - target
-    if one_sided:
-        excess = excess.clamp(min=0)
-    penalty = weight * excess.square()
+    if target == 0:
+        # The same number, smooth at zero: the second derivative of a norm is lost there.
+        penalty = weight * (grads.to(norms.dtype).square()).unsqueeze(-1).flatten(1).sum(1)
+    else:
+        excess = norms - target
+        penalty = weight * (excess.clamp(min=0) if one_sided else excess).square()
     if reduction != "none":
         penalty = penalty.mean() if reduction == "mean" else penalty.sum()
     return penalty, norms

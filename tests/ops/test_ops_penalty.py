@@ -14,6 +14,7 @@ from tolerances import assert_as_good, assert_near
 from torch import Tensor
 
 from gpgan import ops
+from gpgan.ops import reference
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
@@ -314,3 +315,13 @@ def test_same_bits_over_runs_and_threads(shape: tuple[int, ...], dtype: torch.dt
         ]
         first = first or results
         assert all(torch.equal(a, b) for a, b in zip(first, results, strict=True))
+
+
+@pytest.mark.parametrize("module", [ops, reference], ids=["native", "reference"])
+def test_second_derivative_of_the_squared_norm_at_zero(module: ModuleType) -> None:
+    grads = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    penalty, _ = module.gradient_norm_penalty(grads, weight=1.0, target=0.0, reduction="sum")
+    (first,) = torch.autograd.grad(penalty, grads, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), grads)
+    assert first.abs().max() == 0
+    assert second.tolist() == [[2.0] * 3] * 2

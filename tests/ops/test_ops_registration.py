@@ -296,14 +296,14 @@ def test_operator_on_a_device_without_kernels_names_the_reference() -> None:
 
 def test_missing_library_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setattr(gpgan.ops._native, "LIBRARY", tmp_path / "_C.abi3.so")
-    library, why = gpgan.ops._native._load()
-    assert library is None
+    architectures, why = gpgan.ops._native._load()
+    assert architectures == ()
     assert "make" in why
     assert "pip install" in why
     (tmp_path / "_C.abi3.so").write_bytes(b"not a library")
-    library, why = gpgan.ops._native._load()
-    assert library is None
+    architectures, why = gpgan.ops._native._load()
+    assert architectures == ()
     assert "does not load" in why
     assert torch.__version__ in why
-    monkeypatch.setattr(gpgan.ops._native, "_library", None)
+    monkeypatch.setattr(gpgan.ops._native, "_architectures", ())
     assert ops.cuda_architectures() == ()
