@@ -37,14 +37,20 @@ def cuda_architectures() -> tuple[str, ...]:
     return _architectures
 
 
-def _runs_on(capability: tuple[int, int]) -> bool:
-    """Whether a device of this capability runs one of the architectures: the same major, or by way of older PTX."""
+def _has_code_for(device: torch.device | str) -> bool:
+    """Whether a CUDA device runs one of the architectures: the same major, or by way of older PTX."""
+    capability = torch.cuda.get_device_capability(device)
     for name in _architectures:
         number, _, ptx = name.rstrip("af").partition("+")
         built = tuple(int(part.rstrip("af")) for part in number.split("."))
         if built <= capability and (ptx or built[0] == capability[0]):
             return True
     return False
+
+
+# As torch.compiler.assume_constant_result, which would import all of torch.compile with this package: a compiled region
+# asks once, while it is traced.
+_has_code_for._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def why_not_native(device: torch.device | str) -> str:
@@ -57,7 +63,7 @@ def why_not_native(device: torch.device | str) -> str:
     if kind == "cuda":
         if not _architectures:
             return "the native library was built without CUDA; rebuild it with GPGAN_CUDA=1"
-        if torch.cuda.is_available() and not _runs_on(torch.cuda.get_device_capability(device)):
+        if torch.cuda.is_available() and not _has_code_for(device):
             return (
                 f"the native library has no code for this GPU, only for {', '.join(_architectures)}; rebuild it with its "
                 "compute capability in TORCH_CUDA_ARCH_LIST"
