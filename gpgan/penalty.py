@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, overload
 
@@ -17,20 +19,42 @@ from torch._compile import _disable_dynamo
 from gpgan import ops
 from gpgan.ops import reference
 from gpgan.ops._checks import accumulate_dtype, check_alpha, check_penalty, check_same, check_samples
+from gpgan.second_order import Pruning, graph
 
 Critic = Callable[..., Tensor]
 
 # What each kind of points is made of.
 NEEDS = {"between": ("real", "fake"), "real": ("real",), "fake": ("fake",), "noisy": ("real",)}
-METHODS = ("exact", "finite_difference")
-SECOND_ORDERS = ("pruned", "stock")
-IMPLS = ("auto", "native", "reference")
+CHOICES = {
+    "points": tuple(NEEDS),
+    "method": ("exact", "finite_difference"),
+    "second_order": ("pruned", "stock"),
+    "impl": ("auto", "native", "reference"),
+}
 # Half the standard deviation of the data, after Kodali et al., arXiv 1705.07215, and its authors' code.
 NOISE_SCALE = 0.5
 # The largest power of two that float16 holds with room for one doubling.
 FLOAT16_SEED_MAX = 2.0**14
 
 _told: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What a penalty is, for ``CriticStep``: arguments of ``gradient_penalty``, which says what each one means."""
+
+    weight: float = 10.0
+    target: float = 1.0
+    one_sided: bool = False
+    points: str = "between"
+    method: str = "exact"
+    second_order: str = "pruned"
+    impl: str = "auto"
+    allow_batch_coupling: bool = False
+
+    def __post_init__(self) -> None:
+        check_penalty(self.weight, self.target, "mean")
+        check_choices(points=self.points, method=self.method, second_order=self.second_order, impl=self.impl)
 
 
 @overload
@@ -128,7 +152,8 @@ def gradient_penalty(
         critic_kwargs: Passed on after x. A tensor here or in ``critic_args`` must have B rows.
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` (``[B]``).
         method: ``"exact"``, by double backward.
-        second_order: ``"pruned"`` or ``"stock"`` double backward: the same numbers, and for now the same work.
+        second_order: ``"pruned"`` or ``"stock"`` double backward: the same numbers, of which the first leaves out the
+            work that is known to give zero.
         impl: ``"native"`` kernels, the ``"reference"`` in plain PyTorch, or ``"auto"``: native where the compiled
             library runs on this device, else the reference, said once.
         grad_scale: For float16 under AMP: the ``GradScaler``, or its scale as a float or 0-d Tensor. The critic's
@@ -151,13 +176,7 @@ def gradient_penalty(
         Gulrajani et al., Improved Training of Wasserstein GANs, arXiv 1704.00028, equation 3 and algorithm 1.
     """
     check_penalty(weight, target, reduction)
-    for name, value, known in (
-        ("method", method, METHODS),
-        ("second_order", second_order, SECOND_ORDERS),
-        ("impl", impl, IMPLS),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} is {value!r}; wanted one of {', '.join(map(repr, known))}")
+    check_choices(method=method, second_order=second_order, impl=impl)
     if method == "finite_difference":
         raise NotImplementedError('method="finite_difference" is not there yet; use method="exact"')
     if not callable(critic):
@@ -178,12 +197,24 @@ def gradient_penalty(
     kwargs = dict(critic_kwargs or {})
     _check_rows(critic_args, kwargs, x.shape[0])
 
-    scores = _scores(critic, x, critic_args, kwargs, allow_batch_coupling)
+    with Pruning() if second_order == "pruned" else contextlib.nullcontext():
+        scores = _scores(critic, x, critic_args, kwargs)
+    behind = [] if scores.grad_fn is None else graph.nodes(scores.grad_fn)
+    if not allow_batch_coupling:
+        _refuse_batch_statistics(behind, x)
     grads = _input_gradient(scores, x, _scale_tensor(grad_scale, x.device))
     penalty, norms = backend.gradient_norm_penalty(
         grads, weight=weight, target=target, one_sided=one_sided, reduction=reduction
     )
+    if second_order == "pruned":
+        penalty = graph.reach_every_leaf(penalty, behind, x)
     return (penalty, norms.detach()) if return_norms else penalty
+
+
+def check_choices(**chosen: str) -> None:
+    for name, value in chosen.items():
+        if value not in CHOICES[name]:
+            raise ValueError(f"{name} is {value!r}; wanted one of {', '.join(map(repr, CHOICES[name]))}")
 
 
 def _tell_once(message: str) -> None:
@@ -293,18 +324,6 @@ BATCH_NORM_NODES = frozenset(
 )
 
 
-def _graph(root: Any) -> list[Any]:
-    """The nodes of the autograd graph behind a node, itself included, each once. Runs on every call: kept quick."""
-    nodes = [root]
-    seen = {root}
-    for node in nodes:
-        for parent, _ in node.next_functions:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                nodes.append(parent)
-    return nodes
-
-
 def _couples(node: Any) -> bool:
     if type(node).__name__ == SYNC_BATCH_NORM_NODE:
         return True
@@ -313,13 +332,11 @@ def _couples(node: Any) -> bool:
     return bool(node._saved_training) and node._input_metadata[0].shape[0] > 1
 
 
-def _refuse_batch_statistics(scores: Tensor, x: Tensor) -> None:
+def _refuse_batch_statistics(behind: list[Any], x: Tensor) -> None:
     """Raises where x is normalised by the statistics of its batch on the way to scores, whoever called batch_norm."""
-    if scores.grad_fn is None:
-        return
-    norms = [node for node in _graph(scores.grad_fn) if type(node).__name__ in BATCH_NORM_NODES]
+    norms = [node for node in behind if type(node).__name__ in BATCH_NORM_NODES]
     for node in norms:
-        if _couples(node) and torch.autograd.graph.get_gradient_edge(x).node in _graph(node):
+        if _couples(node) and torch.autograd.graph.get_gradient_edge(x).node in graph.nodes(node):
             raise ValueError(
                 "critic has a BatchNorm in training mode: it couples the samples of a batch, so that no sample's "
                 "gradient is its own. Use LayerNorm, InstanceNorm or GroupNorm, call critic.eval(), or pass "
@@ -341,9 +358,7 @@ def _is_compiled(critic: Critic) -> bool:
     return False
 
 
-def _scores(
-    critic: Critic, x: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any], allow_batch_coupling: bool
-) -> Tensor:
+def _scores(critic: Critic, x: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
     """The critic's scores [B, ...] at x, checked."""
     if _is_compiled(critic):
         _tell_once(
@@ -368,8 +383,6 @@ def _scores(
             f"critic returned shape {tuple(scores.shape)} for {x.shape[0]} samples; wanted [{x.shape[0]}, ...], not averaged or "
             "summed over the batch"
         )
-    if not allow_batch_coupling:
-        _refuse_batch_statistics(scores, x)
     return scores
 
 

@@ -1,11 +1,15 @@
-"""Critics with known gradients, and the penalty written plainly: what gradient_penalty is held against."""
+"""Critics with known gradients, the architectures critics are built from, and the penalty written plainly."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 
 
 def linear(w: Tensor) -> Callable[[Tensor], Tensor]:
@@ -43,6 +47,267 @@ def convolutional(channels: int, dtype: torch.dtype = torch.float32, seed: int =
         ).to(dtype)
 
 
+# --- architectures
+
+
+def mlp(inputs: int = 2, width: int = 12) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(inputs, width), nn.LeakyReLU(0.2), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
+    )
+
+
+def dcgan(width: int = 4, halvings: int = 2, size: int = 8) -> nn.Sequential:
+    """Kernels of 4 with stride 2 and padding 1, channels 3, width, 2 * width, ..., for images [B, 3, size, size]."""
+    layers: list[nn.Module] = []
+    channels = [3] + [width << i for i in range(halvings)]
+    for inputs, outputs in zip(channels, channels[1:], strict=False):
+        layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * (size >> halvings) ** 2, 1))
+
+
+def pool_by_slices(x: Tensor) -> Tensor:
+    """The mean over 2 x 2 pixels as the WGAN-GP authors' code takes it."""
+    return (x[:, :, ::2, ::2] + x[:, :, 1::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, 1::2]) / 4
+
+
+def pool_by_average(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 2)
+
+
+class ResidualBlock(nn.Module):
+    """A residual block of the WGAN-GP critic; the first one starts from the image, without an activation before it."""
+
+    def __init__(self, inputs: int, outputs: int, pool: Callable[[Tensor], Tensor] | None, first: bool = False) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs or pool else None
+        self.pool, self.first = pool, first
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
+        if self.shortcut is None or self.pool is None:
+            return x + h
+        side = self.shortcut(self.pool(x)) if self.first else self.pool(self.shortcut(x))
+        return side + self.pool(h)
+
+
+class PaperResNet(nn.Module):
+    """The critic for CIFAR-10 of Gulrajani et al., arXiv 1704.00028, appendix F: [B, 3, 32, 32] (any even size)."""
+
+    def __init__(self, width: int = 4, pool: Callable[[Tensor], Tensor] = pool_by_average) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            ResidualBlock(3, width, pool, first=True),
+            ResidualBlock(width, width, pool),
+            ResidualBlock(width, width, None),
+            ResidualBlock(width, width, None),
+        )
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.score(F.relu(self.blocks(x)).mean((2, 3))).squeeze(1)
+
+
+class SelfAttention(nn.Module):
+    """The attention block of SAGAN (arXiv 1805.08318) on [B, C, H, W], with its softmax written out."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # A bias of the keys would add the same to all that the softmax compares: its gradient is nothing but rounding.
+        self.query, self.key = nn.Conv2d(channels, 2, 1), nn.Conv2d(channels, 2, 1, bias=False)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.gain = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
+        weights = (query.transpose(1, 2) @ key).softmax(2)
+        return x + self.gain * (value @ weights.transpose(1, 2)).view_as(x)
+
+
+class Recurrent(nn.Module):
+    """Sequences [B, T, D] to scores [B]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs, self.cell, self.score = nn.Linear(3, 4), nn.LSTM(4, 5, batch_first=True), nn.Linear(5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.cell(F.relu(self.inputs(x)))
+        return self.score(F.leaky_relu(states[:, -1], 0.2)).squeeze(1)
+
+
+class Projection(nn.Module):
+    """psi(phi(x)) + embedding(y) . phi(x), as in Miyato and Koyama, arXiv 1802.05637."""
+
+    def __init__(self, features: nn.Module, width: int, classes: int = 3) -> None:
+        super().__init__()
+        self.features, self.labels, self.score = features, nn.Embedding(classes, width), nn.Linear(width, 1)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        phi = self.features(x)
+        return self.score(phi).squeeze(1) + (self.labels(y) * phi).sum(1)
+
+
+class Tied(nn.Module):
+    """One layer used twice, and a coefficient that may change between calls (the fading in of a progressive GAN)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(2, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+        self.fade = 0.3
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.leaky_relu(self.first(x), 0.2)
+        h = h + self.fade * F.relu(self.middle(h))
+        return self.last(F.relu(self.middle(h)))
+
+
+def layer_norm() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.LayerNorm([4, 8, 8]),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(4, 6, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.LayerNorm([6, 4, 4]),
+        nn.Flatten(),
+        nn.Linear(96, 5),
+        nn.LayerNorm(5),
+        nn.ReLU(),
+        nn.Linear(5, 1),
+    )
+
+
+def instance_norm() -> nn.Sequential:
+    # No bias before the norm, which would take it away again: its gradient is nothing but rounding.
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(4, 6, 3, padding=1, bias=False),
+        nn.InstanceNorm2d(6, affine=True),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        nn.Linear(96, 1),
+    )
+
+
+def prelu(parameters: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 4, stride=2, padding=1),
+        nn.PReLU(parameters),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.PReLU(parameters),
+        nn.Flatten(),
+        nn.Linear(64, 1),
+    )
+
+
+def mixed_activations() -> nn.Sequential:
+    """Smooth activations with second derivatives of their own between piecewise-linear ones without."""
+    layers: list[nn.Module] = [nn.Linear(3, 8)]
+    for activation in (nn.ReLU(), nn.SiLU(), nn.LeakyReLU(0.1), nn.ELU(), nn.Hardtanh(), nn.Softplus(), nn.Tanh()):
+        layers += [activation, nn.Linear(8, 8)]
+    return nn.Sequential(*layers, nn.ReLU6(), nn.Linear(8, 1))
+
+
+def attention() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        SelfAttention(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        nn.Linear(16, 1),
+    )
+
+
+def reparametrised(how: Callable[..., nn.Module]) -> nn.Sequential:
+    return nn.Sequential(
+        how(nn.Conv2d(3, 4, 4, stride=2, padding=1)),
+        nn.LeakyReLU(0.2),
+        how(nn.Conv2d(4, 6, 4, stride=2, padding=1)),
+        nn.ReLU(),
+        nn.Flatten(),
+        how(nn.Linear(24, 1)),
+    )
+
+
+def mixture() -> Projection:
+    """A little of everything."""
+    return Projection(
+        nn.Sequential(
+            parametrizations.spectral_norm(nn.Conv2d(3, 4, 3, padding=1)),
+            nn.PReLU(4),
+            ResidualBlock(4, 6, pool_by_slices),
+            nn.GroupNorm(2, 6),
+            nn.SiLU(),
+            SelfAttention(6),
+            nn.MaxPool2d(2),
+            parametrizations.weight_norm(nn.Conv2d(6, 8, 3, padding="same", groups=2)),
+            nn.InstanceNorm2d(8),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.LayerNorm(8),
+            nn.Hardtanh(),
+        ),
+        8,
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a critic is made, the shape [B, ...] of its samples, and the number of its classes (0: it takes no labels)."""
+
+    make: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    classes: int = 0
+
+    def build(self, dtype: torch.dtype = torch.float64, seed: int = 1) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return self.make().to(dtype)
+
+    def samples(self, dtype: torch.dtype = torch.float64, seed: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+        """real, fake and alpha."""
+        generator = torch.Generator().manual_seed(seed)
+        real, fake = (torch.randn(self.shape, dtype=dtype, generator=generator) for _ in range(2))
+        return real, 0.5 * fake + 0.3, torch.rand(self.shape[0], dtype=dtype, generator=generator)
+
+    def args(self) -> tuple[Tensor, ...]:
+        """What the critic takes after x."""
+        return (torch.arange(self.shape[0]) % self.classes,) if self.classes else ()
+
+
+IMAGES = (4, 3, 8, 8)
+CRITICS = {
+    "MLP": Case(mlp, (4, 2)),
+    "DCGAN": Case(dcgan, IMAGES),
+    "ResNet, average pooling": Case(PaperResNet, IMAGES),
+    "ResNet, slices": Case(lambda: PaperResNet(pool=pool_by_slices), IMAGES),
+    "LayerNorm": Case(layer_norm, IMAGES),
+    "InstanceNorm": Case(instance_norm, IMAGES),
+    "GroupNorm": Case(lambda: convolutional(3), IMAGES),
+    "PReLU, one parameter": Case(lambda: prelu(1), IMAGES),
+    "PReLU, one a channel": Case(lambda: prelu(4), IMAGES),
+    "mixed activations": Case(mixed_activations, (4, 3)),
+    "self-attention": Case(attention, IMAGES),
+    "spectral_norm": Case(lambda: reparametrised(parametrizations.spectral_norm), IMAGES),
+    "spectral_norm by hooks": Case(lambda: reparametrised(nn.utils.spectral_norm), IMAGES),
+    "weight_norm": Case(lambda: reparametrised(parametrizations.weight_norm), IMAGES),
+    "LSTM": Case(Recurrent, (4, 6, 3)),
+    "projection": Case(lambda: Projection(dcgan()[:-1], 32), IMAGES, classes=3),
+    "tied layers": Case(Tied, (4, 2)),
+    "mixture": Case(mixture, IMAGES, classes=3),
+}
+
+
+# --- the penalty written plainly
+
+
 def plain_penalty(critic: Callable[[Tensor], Tensor], x: Tensor, weight: float = 10.0, target: float = 1.0) -> Tensor:
     """weight * mean((|grad f(x_i)| - target)^2), each sample's gradient taken alone, from the scores of a batch of one."""
     total = x.new_zeros(())
@@ -53,7 +318,31 @@ def plain_penalty(critic: Callable[[Tensor], Tensor], x: Tensor, weight: float =
     return weight * total / len(x)
 
 
+def script_penalty(
+    critic: Callable[..., Tensor],
+    real: Tensor,
+    fake: Tensor,
+    alpha: Tensor,
+    args: Sequence[Any] = (),
+    weight: float = 10.0,
+    target: float = 1.0,
+) -> Tensor:
+    """The penalty as training scripts have it, by autograd as it comes."""
+    alpha = alpha.view(-1, *[1] * (real.dim() - 1))
+    x = (alpha * real + (1 - alpha) * fake).requires_grad_()
+    (grad,) = torch.autograd.grad(critic(x, *args).sum(), x, create_graph=True)
+    return weight * ((grad.flatten(1).norm(2, dim=1) - target) ** 2).mean()
+
+
 def parameter_grads(module: nn.Module, loss: Tensor) -> list[Tensor]:
     """d loss / d parameters, zero where the loss does not depend on one."""
     grads = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(module.parameters(), grads, strict=True)]
+
+
+def assert_exact(got: Sequence[Tensor], wanted: Sequence[Tensor], relative: float = 1e-12) -> None:
+    """Raises unless each tensor differs from the wanted one by at most a part of its norm: rounding, no more."""
+    for index, (mine, theirs) in enumerate(zip(got, wanted, strict=True)):
+        assert mine.shape == theirs.shape
+        error, size = float((mine - theirs).norm()), float(theirs.norm())
+        assert error <= relative * size, f"tensor {index} {tuple(mine.shape)}: error {error:.3g} in a norm of {size:.3g}"

@@ -1,0 +1,181 @@
+"""Convolution whose derivatives of every order are convolutions taken the direct way.
+
+A convolution y = conv(x, w) is linear in x and in w. So is each of its two gradients in both of its arguments, and their
+gradients are the three again:
+
+    conv(x, w)          by x: input_gradient(t, w)    by w: weight_gradient(t, x)
+    input_gradient(d, w)     by d: conv(t, w)         by w: weight_gradient(d, t)
+    weight_gradient(d, x)    by d: conv(x, t)         by x: input_gradient(d, t)
+
+PyTorch's own double backward computes weight_gradient(d, t) as a convolution of transposed tensors, dilated by the
+stride, which it then narrows: more operations, and shapes that libraries are slow at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+aten = torch.ops.aten
+
+Ints = int | Sequence[int]
+
+
+class Geometry(NamedTuple):
+    """All arguments of ``aten::convolution`` but the tensors, in its order."""
+
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    transposed: bool
+    output_padding: list[int]
+    groups: int
+
+
+def _gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needs: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """By x, weight and bias; of the one that is not needed only the shape counts."""
+    bias_sizes = [grad.shape[1]]
+    return aten.convolution_backward(grad, x, weight, bias_sizes, *geometry, needs)  # type: ignore[no-any-return]
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = geometry
+        return aten.convolution(x, weight, bias, *geometry)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        by_x, by_weight, by_bias = ctx.needs_input_grad[:3]
+        if not torch.is_grad_enabled():
+            return *_gradients(grad, x, weight, ctx.geometry, (by_x, by_weight, by_bias)), None
+        return (
+            _InputGradient.apply(grad, weight, x.detach(), ctx.geometry) if by_x else None,
+            _WeightGradient.apply(grad, x, weight.detach(), ctx.geometry) if by_weight else None,
+            grad.sum([0, *range(2, grad.dim())]) if by_bias else None,
+            None,
+        )
+
+
+class _InputGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, weight: Tensor, x: Tensor, geometry: Geometry) -> Tensor | None:
+        ctx.save_for_backward(grad, weight)
+        ctx.geometry = geometry
+        return _gradients(grad, x, weight, geometry, (True, False, False))[0]
+
+    @staticmethod
+    def backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
+        grad, weight = ctx.saved_tensors
+        by_grad, by_weight = ctx.needs_input_grad[:2]
+        return (
+            _Convolution.apply(tangent, weight, None, ctx.geometry) if by_grad else None,
+            _WeightGradient.apply(grad, tangent, weight.detach(), ctx.geometry) if by_weight else None,
+            None,
+            None,
+        )
+
+
+class _WeightGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor | None:
+        ctx.save_for_backward(grad, x)
+        ctx.geometry = geometry
+        return _gradients(grad, x, weight, geometry, (False, True, False))[1]
+
+    @staticmethod
+    def backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
+        grad, x = ctx.saved_tensors
+        by_grad, by_x = ctx.needs_input_grad[:2]
+        return (
+            _Convolution.apply(x, tangent, None, ctx.geometry) if by_grad else None,
+            _InputGradient.apply(grad, tangent, x.detach(), ctx.geometry) if by_x else None,
+            None,
+            None,
+        )
+
+
+def _list(value: Ints, n: int) -> list[int]:
+    values = [value] if isinstance(value, int) else list(value)
+    return values * n if len(values) == 1 else values
+
+
+def _padding(padding: str | Ints, kernel: Sequence[int], dilation: list[int]) -> list[int] | None:
+    """The numbers that a word stands for; None where the two sides would differ."""
+    if not isinstance(padding, str):
+        return _list(padding, len(kernel))
+    if padding == "valid":
+        return [0] * len(kernel)
+    totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    return None if any(total % 2 for total in totals) else [total // 2 for total in totals]
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    tensors = [x, weight, bias]
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        # As autocast has it: float64 stays.
+        tensors = [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors]
+    return _Convolution.apply(*tensors, geometry)  # type: ignore[no-any-return]
+
+
+def _supported(input: Tensor, weight: Tensor, bias: Tensor | None, n: int) -> bool:
+    """A batch, and tensors that nothing but autograd has to do with."""
+    plain = all(t is None or type(t) in (Tensor, nn.Parameter) for t in (weight, bias))
+    return plain and input.dim() == n + 2 == weight.dim()
+
+
+def _conv(n: int) -> Callable[..., Tensor]:
+    def conv(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Ints = 1,
+        padding: str | Ints = 0,
+        dilation: Ints = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        dilation = _list(dilation, n)
+        numbers = _padding(padding, weight.shape[2:], dilation)
+        if numbers is None or not _supported(input, weight, bias, n):
+            return NotImplemented  # type: ignore[no-any-return]
+        return _convolve(input, weight, bias, Geometry(_list(stride, n), numbers, dilation, False, [0] * n, groups))
+
+    return conv
+
+
+def _conv_transpose(n: int) -> Callable[..., Tensor]:
+    def conv_transpose(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Ints = 1,
+        padding: Ints = 0,
+        output_padding: Ints = 0,
+        groups: int = 1,
+        dilation: Ints = 1,
+    ) -> Tensor:
+        if not _supported(input, weight, bias, n):
+            return NotImplemented  # type: ignore[no-any-return]
+        stride, padding, output_padding, dilation = (_list(v, n) for v in (stride, padding, output_padding, dilation))
+        return _convolve(input, weight, bias, Geometry(stride, padding, dilation, True, output_padding, groups))
+
+    return conv_transpose
+
+
+REPLACEMENTS: dict[Any, Callable[..., Any]] = {
+    torch.conv1d: _conv(1),
+    torch.conv2d: _conv(2),
+    torch.conv3d: _conv(3),
+    torch.conv_transpose1d: _conv_transpose(1),
+    torch.conv_transpose2d: _conv_transpose(2),
+    torch.conv_transpose3d: _conv_transpose(3),
+}

@@ -1,0 +1,49 @@
+"""A look at the autograd graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LEAF = "AccumulateGrad"
+
+
+def nodes(root: Any) -> list[Any]:
+    """The nodes behind a node, itself included, each once. Runs on every call: kept quick."""
+    found = [root]
+    seen = {root}
+    for node in found:
+        for parent, _ in node.next_functions:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                found.append(parent)
+    return found
+
+
+class _WithZeros(torch.autograd.Function):
+    """The value as it is; leaves that it does not depend on get a gradient of zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, *leaves: Tensor) -> Tensor:
+        ctx.leaves = leaves
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        return grad, *(torch.zeros_like(leaf) for leaf in ctx.leaves)
+
+
+def reach_every_leaf(value: Tensor, behind: list[Any], x: Tensor) -> Tensor:
+    """value, such that its backward reaches every leaf behind the scores, x left out, if only with zeros.
+
+    Without it a parameter whose part of the penalty was pruned away would have no gradient at all after the backward
+    of a penalty alone, and optimizers skip such a parameter where they would otherwise decay it.
+    """
+    if value.grad_fn is None:
+        return value
+    reached = set(nodes(value.grad_fn))
+    missed = [node.variable for node in behind if node.name().endswith(LEAF) and node not in reached]
+    missed = [leaf for leaf in missed if leaf is not x]
+    return _WithZeros.apply(value, *missed) if missed else value
