@@ -1,8 +1,8 @@
 """Piecewise-linear activations whose second derivative is absent.
 
-Each computes bit for bit what PyTorch's own does. The trick: aten's backward of such an activation is linear in the
-gradient and chosen by the input, ``f_backward(g, x)``, and only its derivative by x is made of zeros. So x goes in
-detached there. Each saves what PyTorch's own saves, or less, so that later in-place changes are as harmless as before.
+The values are PyTorch's own, and so are the gradients: aten's backward of such an activation is linear in the gradient
+and chosen by the input, ``f_backward(g, x)``, and only its derivative by x is made of zeros. So x goes in detached.
+Each keeps what PyTorch's own keeps, so that later changes in place are as harmless as before.
 """
 
 from __future__ import annotations
@@ -17,41 +17,46 @@ from torch import Tensor
 aten = torch.ops.aten
 
 
-class _ReLU(torch.autograd.Function):
-    """Saves its result, as relu does: the input may be changed in place."""
+class _Activation(torch.autograd.Function):
+    """run: from the input to (result, what is kept for the backward); backward: from (gradient, kept) to the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor) -> Tensor:
-        result = torch.relu(input)
-        ctx.save_for_backward(result)
+    def forward(
+        ctx: Any, input: Tensor, inplace: bool, run: Callable[[Tensor], tuple[Tensor, Tensor]], backward: Any
+    ) -> Tensor:
+        result, kept = run(input)
+        if inplace:
+            ctx.mark_dirty(input)
+        ctx.save_for_backward(kept)
+        ctx.run_backward = backward
         return result
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (result,) = ctx.saved_tensors
-        return aten.threshold_backward(grad, result.detach(), 0)  # type: ignore[no-any-return]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (kept,) = ctx.saved_tensors
+        return ctx.run_backward(grad, kept.detach()), None, None, None
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    if inplace:
-        return relu_(input)
-    return _ReLU.apply(input)  # type: ignore[no-any-return]
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        result = torch.relu_(x) if inplace else torch.relu(x)
+        return result, result
 
-
-def relu_(input: Tensor) -> Tensor:
-    # Not <= 0: a NaN stays one.
-    return input.masked_fill_(input.detach() <= 0, 0)
+    return _Activation.apply(input, inplace, run, lambda grad, kept: aten.threshold_backward(grad, kept, 0))  # type: ignore[no-any-return]
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    if inplace:
-        return leaky_relu_(input, negative_slope)
-    return aten.leaky_relu_backward(input, input.detach(), negative_slope, False)  # type: ignore[no-any-return]
+    if not inplace:
+        # The backward is the activation itself where the gradient is the input: no Python in the graph.
+        return aten.leaky_relu_backward(input, input.detach(), negative_slope, False)  # type: ignore[no-any-return]
 
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        result = F.leaky_relu_(x, negative_slope)
+        return result, result
 
-def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
-    slopes = aten.leaky_relu_backward(torch.ones_like(input), input.detach(), negative_slope, False)
-    return input.mul_(slopes)
+    return _Activation.apply(  # type: ignore[no-any-return]
+        input, True, run, lambda grad, kept: aten.leaky_relu_backward(grad, kept, negative_slope, True)
+    )
 
 
 def rrelu(
@@ -70,11 +75,13 @@ def rrelu_(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: 
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    x = input.detach()
-    below, above = x <= min_val, x >= max_val
-    if inplace:
-        return input.masked_fill_(below, min_val).masked_fill_(above, max_val)
-    return input.masked_fill(below, min_val).masked_fill_(above, max_val)
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        result = F.hardtanh(x, min_val, max_val, inplace)
+        return result, result if inplace else x
+
+    return _Activation.apply(  # type: ignore[no-any-return]
+        input, inplace, run, lambda grad, kept: aten.hardtanh_backward(grad, kept, min_val, max_val)
+    )
 
 
 def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
@@ -92,18 +99,26 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 
 def abs(input: Tensor) -> Tensor:
-    return input * input.detach().sgn()
+    return _Activation.apply(input, False, lambda x: (torch.abs(x), x), _abs_backward)  # type: ignore[no-any-return]
 
 
 def abs_(input: Tensor) -> Tensor:
-    return input.mul_(input.detach().sgn())
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        signs = x.sgn()
+        return torch.abs_(x), signs
+
+    return _Activation.apply(input, True, run, _abs_backward)  # type: ignore[no-any-return]
+
+
+def _abs_backward(grad: Tensor, kept: Tensor) -> Tensor:
+    return grad * kept.sgn()
 
 
 REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys((F.relu, torch.relu, Tensor.relu), relu),
-    **dict.fromkeys((torch.relu_, Tensor.relu_), relu_),
+    **dict.fromkeys((torch.relu_, Tensor.relu_), lambda input: relu(input, inplace=True)),
     **dict.fromkeys((F.leaky_relu, torch._C._nn.leaky_relu), leaky_relu),
-    F.leaky_relu_: leaky_relu_,
+    F.leaky_relu_: lambda input, negative_slope=0.01: leaky_relu(input, negative_slope, inplace=True),
     **dict.fromkeys((F.rrelu, torch.rrelu), rrelu),
     torch.rrelu_: rrelu_,
     **dict.fromkeys((F.hardtanh, torch._C._nn.hardtanh), hardtanh),

@@ -14,6 +14,7 @@ stride, which it then narrows: more operations, and shapes that libraries are sl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import NoneType
 from typing import Any, NamedTuple
 
 import torch
@@ -117,23 +118,16 @@ def _padding(padding: str | Ints, kernel: Sequence[int], dilation: list[int]) ->
     return None if any(total % 2 for total in totals) else [total // 2 for total in totals]
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    tensors = [x, weight, bias]
-    device = x.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        # As autocast has it: float64 stays.
-        tensors = [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors]
-    return _Convolution.apply(*tensors, geometry)  # type: ignore[no-any-return]
+class Call(NamedTuple):
+    """A call of one of PyTorch's convolutions, whichever it was."""
+
+    input: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    geometry: Geometry
 
 
-def _supported(input: Tensor, weight: Tensor, bias: Tensor | None, n: int) -> bool:
-    """A batch, and tensors that nothing but autograd has to do with."""
-    plain = all(t is None or type(t) in (Tensor, nn.Parameter) for t in (weight, bias))
-    return plain and input.dim() == n + 2 == weight.dim()
-
-
-def _conv(n: int) -> Callable[..., Tensor]:
+def _conv(n: int) -> Callable[..., Call | None]:
     def conv(
         input: Tensor,
         weight: Tensor,
@@ -142,17 +136,17 @@ def _conv(n: int) -> Callable[..., Tensor]:
         padding: str | Ints = 0,
         dilation: Ints = 1,
         groups: int = 1,
-    ) -> Tensor:
+    ) -> Call | None:
         dilation = _list(dilation, n)
         numbers = _padding(padding, weight.shape[2:], dilation)
-        if numbers is None or not _supported(input, weight, bias, n):
-            return NotImplemented  # type: ignore[no-any-return]
-        return _convolve(input, weight, bias, Geometry(_list(stride, n), numbers, dilation, False, [0] * n, groups))
+        if numbers is None or not input.dim() == n + 2 == weight.dim():
+            return None
+        return Call(input, weight, bias, Geometry(_list(stride, n), numbers, dilation, False, [0] * n, groups))
 
     return conv
 
 
-def _conv_transpose(n: int) -> Callable[..., Tensor]:
+def _conv_transpose(n: int) -> Callable[..., Call | None]:
     def conv_transpose(
         input: Tensor,
         weight: Tensor,
@@ -162,16 +156,17 @@ def _conv_transpose(n: int) -> Callable[..., Tensor]:
         output_padding: Ints = 0,
         groups: int = 1,
         dilation: Ints = 1,
-    ) -> Tensor:
-        if not _supported(input, weight, bias, n):
-            return NotImplemented  # type: ignore[no-any-return]
+    ) -> Call | None:
+        if not input.dim() == n + 2 == weight.dim():
+            return None
         stride, padding, output_padding, dilation = (_list(v, n) for v in (stride, padding, output_padding, dilation))
-        return _convolve(input, weight, bias, Geometry(stride, padding, dilation, True, output_padding, groups))
+        return Call(input, weight, bias, Geometry(stride, padding, dilation, True, output_padding, groups))
 
     return conv_transpose
 
 
-REPLACEMENTS: dict[Any, Callable[..., Any]] = {
+# What a convolution's arguments mean; None for what is left to PyTorch: a single sample, and padding with unequal sides.
+CALLS: dict[Any, Callable[..., Call | None]] = {
     torch.conv1d: _conv(1),
     torch.conv2d: _conv(2),
     torch.conv3d: _conv(3),
@@ -179,3 +174,22 @@ REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     torch.conv_transpose2d: _conv_transpose(2),
     torch.conv_transpose3d: _conv_transpose(3),
 }
+
+
+def _replacement(read: Callable[..., Call | None]) -> Callable[..., Tensor]:
+    def convolve(*args: Any, **kwargs: Any) -> Tensor:
+        call = read(*args, **kwargs)
+        if call is None or any(type(t) not in (Tensor, nn.Parameter, NoneType) for t in call[1:3]):
+            return NotImplemented  # type: ignore[no-any-return]
+        tensors: tuple[Tensor | None, ...] = call[:3]
+        device = call.input.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            # As autocast has it: float64 stays.
+            tensors = tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)
+        return _Convolution.apply(*tensors, call.geometry)  # type: ignore[no-any-return]
+
+    return convolve
+
+
+REPLACEMENTS: dict[Any, Callable[..., Any]] = {func: _replacement(read) for func, read in CALLS.items()}

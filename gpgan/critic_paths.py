@@ -1,0 +1,298 @@
+"""The ways in which a critic step's gradients are computed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from gpgan.penalty import Critic, Penalty, _backend, _is_compiled, _points, gradient_penalty
+from gpgan.second_order.maps import Convolution, Gradients
+from gpgan.second_order.schedule import Schedule
+from gpgan.second_order.tape import Tape, Unsupported
+
+Term = Callable[[Tensor], Tensor]
+
+
+def wasserstein_real(scores: Tensor) -> Tensor:
+    """-mean(f(real)): the critic's loss on real samples (Arjovsky et al., arXiv 1701.07875, equation 3)."""
+    return -scores.mean()
+
+
+def wasserstein_fake(scores: Tensor) -> Tensor:
+    """mean(f(fake)): the critic's loss on fake samples (same source)."""
+    return scores.mean()
+
+
+WASSERSTEIN = (wasserstein_real, wasserstein_fake)
+
+
+@dataclass(frozen=True)
+class CriticStats:
+    """What a step saw before its update: detached tensors on the critic's device. Reading one does not wait for it."""
+
+    real_scores: Tensor
+    """``[B, ...]``"""
+    fake_scores: Tensor
+    """``[B, ...]``"""
+    penalty: Tensor | None
+    """0-d, times ``lazy``; None at a step without penalty, as are the three below"""
+    norms: Tensor | None
+    """``[B]``: the critic's gradient norms at the points"""
+    objective: tuple[Term, Term]
+
+    @property
+    def loss(self) -> Tensor:
+        """Objective plus penalty, 0-d."""
+        with torch.no_grad():
+            loss = self.objective[0](self.real_scores) + self.objective[1](self.fake_scores)
+            return loss if self.penalty is None else loss + self.penalty
+
+    @property
+    def wasserstein(self) -> Tensor:
+        """mean(f(real)) - mean(f(fake)), 0-d: the estimate of the distance, whatever the objective."""
+        return self.real_scores.mean() - self.fake_scores.mean()
+
+    @property
+    def norm_mean(self) -> Tensor | None:
+        return None if self.norms is None else self.norms.mean()
+
+    @property
+    def norm_max(self) -> Tensor | None:
+        return None if self.norms is None else self.norms.amax()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The arguments of one step."""
+
+    real: Tensor
+    fake: Tensor
+    alpha: Tensor | None
+    generator: torch.Generator | None
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a path needs to know of the step that it serves."""
+
+    critic: Critic
+    objective: tuple[Term, Term]
+    autocast: torch.dtype | None
+
+    def casting(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+        if self.autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(device.type, self.autocast)
+
+    def terms(self, real_scores: Tensor, fake_scores: Tensor) -> list[Tensor]:
+        terms = [term(scores) for term, scores in zip(self.objective, (real_scores, fake_scores), strict=True)]
+        for name, term in zip(("real", "fake"), terms, strict=True):
+            check_term(name, term)
+        return terms
+
+
+def check_term(name: str, term: Any) -> None:
+    if not isinstance(term, Tensor) or term.dim() != 0:
+        came = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"a {type(term).__name__}"
+        raise ValueError(f"objective's {name} term returned {came}; wanted a 0-d Tensor, e.g. a mean over the scores")
+
+
+class Path(Protocol):
+    plan: str
+
+    def __call__(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
+        """Computes the gradients of all parameters, which have none before."""
+
+
+class General:
+    """Autograd: the real term, the fake term and the pruned penalty one after the other, each graph freed before the next
+    is built."""
+
+    def __init__(self, settings: Settings, why: str) -> None:
+        self.settings, self.why = settings, why
+        self.plan = self._plan("")
+        self.counted = False
+
+    def _plan(self, operations: str) -> str:
+        return f"general path: autograd with the pruned penalty{operations}, because {self.why}"
+
+    def __call__(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
+        if penalty is not None and not self.counted:
+            self.counted = True
+            return self._counted(inputs, penalty)
+        return self._run(inputs, penalty, None)
+
+    def _counted(self, inputs: Inputs, penalty: Penalty) -> CriticStats:
+        from gpgan.second_order.counting import Operations  # slow to import, needed once
+
+        with Operations() as operations:
+            forward: list[int] = []
+            stats = self._run(inputs, penalty, lambda: forward.append(operations.count))
+        share = f"{operations.count / forward[0]:.2f}F" if forward[0] else "operations not counted"
+        self.plan = self._plan(f" ({share} with the penalty, F being one forward over B)")
+        return stats
+
+    def _run(self, inputs: Inputs, penalty: Penalty | None, after_forward: Callable[[], None] | None) -> CriticStats:
+        settings, kwargs = self.settings, dict(inputs.kwargs or {})
+        scores: list[Tensor] = []
+        for name, samples, term in zip(("real", "fake"), (inputs.real, inputs.fake), settings.objective, strict=True):
+            with settings.casting(samples.device):
+                out = settings.critic(samples, *inputs.args, **kwargs)
+                if after_forward is not None and not scores:
+                    after_forward()
+                loss = term(out)
+            check_term(name, loss)
+            torch.autograd.backward(loss)
+            scores.append(out.detach())
+        value = norms = None
+        if penalty is not None:
+            with settings.casting(inputs.real.device):
+                value, norms = gradient_penalty(
+                    settings.critic,
+                    inputs.real,
+                    inputs.fake,
+                    weight=penalty.weight,
+                    target=penalty.target,
+                    one_sided=penalty.one_sided,
+                    alpha=inputs.alpha,
+                    generator=inputs.generator,
+                    points=penalty.points,
+                    critic_args=inputs.args,
+                    critic_kwargs=inputs.kwargs,
+                    method=penalty.method,
+                    second_order=penalty.second_order,
+                    impl=penalty.impl,
+                    allow_batch_coupling=penalty.allow_batch_coupling,
+                    return_norms=True,
+                )
+            torch.autograd.backward(value)
+            value = value.detach()
+        return CriticStats(scores[0], scores[1], value, norms, settings.objective)
+
+
+class Scheduled:
+    """The explicit schedule of second_order/schedule.py."""
+
+    def __init__(self, settings: Settings, memory_format: torch.memory_format, operations: str) -> None:
+        self.settings, self.memory_format = settings, memory_format
+        self.plan = (
+            f"scheduled path: the critic is a sum of chains of linear maps and piecewise-linear activations, whose "
+            f"derivatives are computed without autograd ({operations})"
+        )
+
+    def __call__(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
+        parts = [inputs.real, inputs.fake]
+        if penalty is not None:
+            backend = _backend(penalty.impl, inputs.real)
+            x = _points(backend, inputs.real, inputs.fake, penalty.points, inputs.alpha, inputs.generator)
+            parts.append(x.detach())
+        with torch.no_grad(), self.settings.casting(inputs.real.device):
+            batch = torch.cat(parts)
+            stats, gradients = self._sweep(batch.contiguous(memory_format=self.memory_format), penalty)
+        for parameter, gradient in gradients.items():
+            parameter.grad = gradient
+        return stats
+
+    def _sweep(self, batch: Tensor, penalty: Penalty | None) -> tuple[CriticStats, Gradients]:
+        rows = len(batch) // (2 if penalty is None else 3)
+        tape, scores = run(self.settings.critic, batch)
+        schedule = Schedule(tape, scores, 0 if penalty is None else rows)
+        value = norms = None
+
+        def direction(g: Tensor) -> Tensor:
+            nonlocal value, norms
+            assert penalty is not None
+            value, norms, v = _backend(penalty.impl, g).gradient_norm_penalty_with_direction(
+                g, weight=penalty.weight, target=penalty.target, one_sided=penalty.one_sided
+            )
+            return v  # type: ignore[no-any-return]
+
+        real, fake = scores[:rows], scores[rows : 2 * rows]
+        gradients = schedule.gradients(self._seed(scores, rows), direction)
+        return CriticStats(real, fake, value, norms, self.settings.objective), gradients
+
+    def _seed(self, scores: Tensor, rows: int) -> Tensor:
+        """d loss / d score of real and fake, and ones for the points, whose scores are summed."""
+        seed = torch.ones_like(scores)
+        if self.settings.objective == WASSERSTEIN:
+            share = rows / scores[:rows].numel() / rows
+            seed[:rows], seed[rows : 2 * rows] = -share, share
+            return seed
+        with torch.enable_grad():
+            leaf = scores[: 2 * rows].detach().requires_grad_()
+            terms = self.settings.terms(leaf[:rows], leaf[rows:])
+            (seed[: 2 * rows],) = torch.autograd.grad(terms[0] + terms[1], leaf)
+        return seed
+
+
+def run(critic: Critic, batch: Tensor) -> tuple[Tape, Tensor]:
+    """The critic's run over batch and its scores, without autograd.
+
+    Raises:
+        Unsupported: The schedule does not know how to take it apart.
+    """
+    with Tape(batch) as tape:
+        scores = critic(batch)
+    if tape.failure is not None:
+        raise Unsupported(tape.failure)
+    if not isinstance(scores, Tensor) or scores.shape[:1] != batch.shape[:1]:
+        raise Unsupported("its output is no tensor [B, ...]")
+    tape.number(scores)
+    return tape, scores
+
+
+def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Path:
+    """The path for a critic, by a trial run of its forward that leaves no trace in buffers and random states."""
+    reason = _static_reason(settings.critic, inputs, penalty)
+    if reason is not None:
+        return General(settings, reason)
+    critic = settings.critic
+    assert isinstance(critic, nn.Module)
+    buffers = [(buffer, buffer.clone()) for buffer in critic.buffers()]
+    devices = [inputs.real.device] if inputs.real.is_cuda else []
+    try:
+        with torch.random.fork_rng(devices), torch.no_grad(), settings.casting(inputs.real.device):
+            batch = torch.cat([inputs.real, inputs.fake, inputs.real])
+            schedule = _trial(critic, batch)
+            memory_format = torch.contiguous_format
+            # oneDNN's convolutions are quicker on channels that lie together; a view across them is not possible then.
+            if batch.dim() == 4 and not batch.is_cuda and any(isinstance(map, Convolution) for map in schedule.maps):
+                with contextlib.suppress(Exception):
+                    _trial(critic, batch.contiguous(memory_format=torch.channels_last))
+                    memory_format = torch.channels_last
+    except Exception as error:  # whatever it is, autograd's path will show it as it is
+        return General(settings, str(error) if isinstance(error, Unsupported) else "its trial run failed")
+    finally:
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+    done, forward = schedule.operations()
+    return Scheduled(settings, memory_format, f"{done / forward:.2f}F with the penalty, F being one forward over B")
+
+
+def _trial(critic: nn.Module, batch: Tensor) -> Schedule:
+    tape, scores = run(critic, batch)
+    return Schedule(tape, scores, len(batch) // 3)
+
+
+def _static_reason(critic: Critic, inputs: Inputs, penalty: Penalty | None) -> str | None:
+    """Why a critic cannot be scheduled, as far as that shows without running it."""
+    if not isinstance(critic, nn.Module):
+        return "critic is no nn.Module"
+    if isinstance(critic, DistributedDataParallel):
+        return "critic is wrapped in DistributedDataParallel"
+    if _is_compiled(critic):
+        return "critic is compiled"
+    if inputs.args or inputs.kwargs:
+        return "critic takes more than samples"
+    if penalty is not None and (penalty.method != "exact" or penalty.second_order != "pruned"):
+        return "of the penalty's method or second_order"
+    return None

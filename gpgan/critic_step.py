@@ -1,0 +1,175 @@
+"""One update of a critic: all terms, gradients, clipping and the optimizer's step in one call, at its arithmetic floor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from gpgan.critic_paths import WASSERSTEIN, CriticStats, General, Inputs, Path, Settings, Term, choose
+from gpgan.ops._checks import check_same, check_samples
+from gpgan.penalty import Critic, Penalty
+from gpgan.second_order.tape import Unsupported
+
+
+class CriticStep:
+    """One call does a critic's whole update: ``step(real, fake)`` zeroes the gradients, computes those of the real, the
+    fake and the penalty term, averages and clips them where asked, and steps the optimizer.
+
+    The numbers are those of the usual script,
+
+        loss = real_term(critic(real)) + fake_term(critic(fake)) + gradient_penalty(critic, real, fake)
+
+    up to rounding. Chains and residual sums of linear maps and piecewise-linear activations run by an explicit schedule
+    without autograd; anything else by autograd with the pruned penalty. ``plan`` says which, why, and at what cost.
+
+    Args:
+        critic: Any callable from ``[B, ...]`` to scores ``[B, ...]``. The schedule takes ``nn.Module``s only. It hands
+            the critic real, fake and penalty samples as one batch.
+        optimizer: Of the critic's parameters. An Adam or AdamW that was left to choose its implementation
+            (``fused=None, foreach=None``) is switched to the fused one where it has not stepped yet.
+        penalty: None for a step without.
+        objective: ``(real_term, fake_term)``: each takes scores ``[B, ...]`` to a 0-d loss. Wasserstein by default.
+        lazy: The penalty at every k-th step only, the first included, with weight * k (lazy regularisation, Karras et
+            al., arXiv 1912.04958, appendix B).
+        max_grad_norm: Clips the norm of all gradients together.
+        autocast: ``torch.bfloat16``: the critic runs under autocast, parameters and penalty stay float32.
+        compile: The schedule's sweeps through torch.compile, traced at the first step: what the critic's forward reads
+            from its attributes is then fixed. Falls back with the reason in ``plan``.
+        cuda_graph: The whole step, optimizer included, captured as a CUDA graph and replayed. Falls back likewise.
+        process_group: Averages the gradients over this group of ``torch.distributed``; each process has its own share of
+            the batch, of the same size. For a critic that is not wrapped in DistributedDataParallel.
+
+    Raises:
+        TypeError, ValueError: An argument is of the wrong type, dtype, shape or range; as ``gradient_penalty`` raises.
+    """
+
+    def __init__(
+        self,
+        critic: Critic,
+        optimizer: torch.optim.Optimizer,
+        *,
+        penalty: Penalty | None = Penalty(),  # noqa: B008 (frozen)
+        objective: tuple[Term, Term] = WASSERSTEIN,
+        lazy: int = 1,
+        max_grad_norm: float | None = None,
+        autocast: torch.dtype | None = None,
+        compile: bool = False,
+        cuda_graph: bool = False,
+        process_group: dist.ProcessGroup | None = None,
+    ) -> None:
+        _check(critic, optimizer, penalty, objective, lazy, max_grad_norm, autocast)
+        self.optimizer, self.penalty, self.lazy = optimizer, penalty, lazy
+        self.settings = Settings(critic, objective, autocast)
+        self.max_grad_norm, self.process_group = max_grad_norm, process_group
+        self.compile, self.cuda_graph = compile, cuda_graph
+        self.steps = 0
+        _choose_fused(optimizer)
+        self._path: Path | None = None
+
+    @property
+    def plan(self) -> str:
+        """How the steps are computed and why, in words; known from the first step on."""
+        return "not known before the first step" if self._path is None else self._path.plan
+
+    def __call__(
+        self,
+        real: Tensor,
+        fake: Tensor,
+        *,
+        alpha: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        critic_args: Sequence[Any] = (),
+        critic_kwargs: Mapping[str, Any] | None = None,
+    ) -> CriticStats:
+        """Updates the critic.
+
+        Args:
+            real: ``[B, ...]``.
+            fake: ``[B, ...]``, detached here: nothing flows into the generator.
+            alpha: ``[B]``, generator: of the interpolation, as for ``gradient_penalty``.
+            generator: For ``alpha``.
+            critic_args: Passed on after the samples (labels, the same for real, fake and the penalty's points).
+            critic_kwargs: Likewise.
+        """
+        check_samples("real", real)
+        check_same("fake", fake, "real", real)
+        inputs = Inputs(real.detach(), fake.detach(), alpha, generator, critic_args, critic_kwargs)
+        penalty = self.penalty if self.steps % self.lazy == 0 else None
+        if penalty is not None and self.lazy > 1:
+            penalty = replace(penalty, weight=penalty.weight * self.lazy)
+        if self._path is None:
+            self._path = choose(self.settings, inputs, self.penalty)
+        stats = self._update(inputs, penalty)
+        self.steps += 1
+        return stats
+
+    def _update(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
+        assert self._path is not None
+        self.optimizer.zero_grad()
+        try:
+            stats = self._path(inputs, penalty)
+        except Unsupported as reason:  # the critic took another way than at the first step
+            self._path = path = General(self.settings, str(reason))
+            self.optimizer.zero_grad()
+            stats = path(inputs, penalty)
+        if self.process_group is not None:
+            _average(self.optimizer, self.process_group)
+        if self.max_grad_norm is not None:
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        self.optimizer.step()
+        return stats
+
+
+def _choose_fused(optimizer: torch.optim.Optimizer) -> None:
+    """One call for all parameters, where the user left the choice to PyTorch, which makes one call for each operation."""
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or optimizer.state:
+        return
+    for group in optimizer.param_groups:
+        free = group["fused"] is None and group["foreach"] is None and not group["differentiable"]
+        if free and all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in group["params"]):
+            group["fused"] = True
+
+
+def _average(optimizer: torch.optim.Optimizer, group: dist.ProcessGroup) -> None:
+    """The gradients' mean over the processes, in one transfer for each dtype."""
+    gradients = [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+    for dtype in {gradient.dtype for gradient in gradients}:
+        same = [gradient for gradient in gradients if gradient.dtype == dtype]
+        flat = torch.cat([gradient.reshape(-1) for gradient in same])
+        dist.all_reduce(flat, group=group)
+        flat /= dist.get_world_size(group)
+        for gradient, part in zip(same, torch.split(flat, [g.numel() for g in same]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def _check(
+    critic: Any, optimizer: Any, penalty: Any, objective: Any, lazy: Any, max_grad_norm: Any, autocast: Any
+) -> None:
+    if not callable(critic):
+        raise TypeError(f"critic is a {type(critic).__name__}; wanted a callable from [B, ...] to scores [B, ...]")
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(
+            f"optimizer is a {type(optimizer).__name__}; wanted a torch.optim.Optimizer of the critic's parameters"
+        )
+    if penalty is not None and not isinstance(penalty, Penalty):
+        raise TypeError(f"penalty is a {type(penalty).__name__}; wanted gpgan.Penalty(weight=10.0) or None")
+    if not (isinstance(objective, tuple) and len(objective) == 2 and all(callable(term) for term in objective)):
+        raise TypeError(
+            "objective is no pair of functions; wanted (real_term, fake_term), each from scores to a 0-d loss"
+        )
+    if isinstance(lazy, bool) or not isinstance(lazy, int) or lazy < 1:
+        raise ValueError(f"lazy is {lazy!r}; wanted a whole number, 1 or above: the penalty at every so-manieth step")
+    if max_grad_norm is not None and not 0 < max_grad_norm < math.inf:
+        raise ValueError(f"max_grad_norm is {max_grad_norm!r}; wanted a finite number above 0, or None")
+    if autocast not in (None, torch.bfloat16):
+        raise ValueError(
+            f"autocast is {autocast!r}; wanted torch.bfloat16 or None (float16 needs its losses scaled, which this step "
+            "does not do)"
+        )

@@ -1,0 +1,208 @@
+"""The pieces of a critic that is a sum of chains: linear maps, and activations that are linear where the input is.
+
+Each piece knows three things beside its value: its transpose, which takes the derivative of the scores by its output
+(the delta) to that by its input; its tangent, which takes a change of its input to that of its output; and, where it
+has parameters, their gradient. A delta of fewer rows than the batch belongs to the last rows, which are the points of
+the penalty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpgan.second_order.convolution import Geometry
+from gpgan.second_order.products import outer, product
+
+aten = torch.ops.aten
+
+Gradients = dict[nn.Parameter, Tensor]
+
+
+def _add(gradients: Gradients, parameter: nn.Parameter, value: Tensor) -> None:
+    """A parameter that is used twice gets the sum."""
+    value = value.view(parameter.shape).to(parameter.dtype)
+    gradients[parameter] = gradients[parameter] + value if parameter in gradients else value
+
+
+class Map:
+    """A piece of the critic, from the values numbered ``inputs`` to the one numbered ``output``."""
+
+    learned = False  # whether it has parameters
+    inputs: tuple[int, ...]
+    output: int
+
+    def transpose(self, delta: Tensor) -> tuple[Tensor, ...]:
+        """The deltas of the inputs."""
+        raise NotImplementedError
+
+    def tangent(self, *tangents: Tensor) -> Tensor:
+        """The change of the output."""
+        raise NotImplementedError
+
+
+class Learned(Map):
+    """A linear map with a weight and perhaps a bias. Keeps its input, whose last rows the tangent then replaces: so one
+    product over all rows is the gradient of the critic's terms and of the penalty together."""
+
+    learned = True
+
+    def __init__(self, x: Tensor, weight: nn.Parameter, bias: nn.Parameter | None) -> None:
+        self.x, self.parameter, self.bias = x, weight, bias
+        self.weight: Tensor = weight if weight.dtype == x.dtype else weight.to(x.dtype)
+        self.delta: Tensor | None = None
+
+    def put_tangent(self, tangent: Tensor) -> None:
+        rows = self.x[-len(tangent) :]
+        if rows.data_ptr() != tangent.data_ptr():
+            rows.copy_(tangent)
+
+    def gradients(self, into: Gradients, plain_rows: int) -> None:
+        """Adds those of the weight and the bias. plain_rows: how many rows are not the penalty's, which no bias reaches."""
+        delta, self.delta = self.delta, None
+        if delta is None:
+            return
+        if self.parameter.requires_grad:
+            _add(into, self.parameter, self.weight_gradient(delta))
+        if self.bias is not None and self.bias.requires_grad:
+            _add(into, self.bias, self.bias_gradient(delta[:plain_rows]))
+
+    def operations_of_a_row(self) -> int:
+        """Multiply-adds of the forward for one sample."""
+        raise NotImplementedError
+
+    def weight_gradient(self, delta: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def bias_gradient(self, delta: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Linear(Learned):
+    """y = x W^T + b over the last dimension."""
+
+    def __init__(self, x: Tensor, weight: nn.Parameter, bias: nn.Parameter | None) -> None:
+        super().__init__(x, weight, bias)
+        row = bias if bias is None or bias.dtype == x.dtype else bias.to(x.dtype)
+        self.value = self._shaped(product(self._flat(x), self.weight.t(), row), x)
+
+    def operations_of_a_row(self) -> int:
+        return self.weight.numel() * math.prod(self.x.shape[1:-1])
+
+    @staticmethod
+    def _flat(x: Tensor) -> Tensor:
+        return x if x.dim() == 2 else x.flatten(0, -2)
+
+    @staticmethod
+    def _shaped(flat: Tensor, like: Tensor) -> Tensor:
+        return flat if like.dim() == 2 else flat.view(*like.shape[:-1], flat.shape[-1])
+
+    def transpose(self, delta: Tensor) -> tuple[Tensor, ...]:
+        return (self._shaped(product(self._flat(delta), self.weight), delta),)
+
+    def tangent(self, *tangents: Tensor) -> Tensor:
+        (t,) = tangents
+        return self._shaped(product(self._flat(t), self.weight.t()), t)
+
+    def weight_gradient(self, delta: Tensor) -> Tensor:
+        return outer(self._flat(delta), self._flat(self.x))
+
+    def bias_gradient(self, delta: Tensor) -> Tensor:
+        return self._flat(delta).sum(0)
+
+
+class Convolution(Learned):
+    """Convolution of any geometry, transposed too."""
+
+    def __init__(self, x: Tensor, weight: nn.Parameter, bias: nn.Parameter | None, geometry: Geometry) -> None:
+        super().__init__(x, weight, bias)
+        self.geometry = geometry
+        cast = bias if bias is None or bias.dtype == x.dtype else bias.to(x.dtype)
+        self.value: Tensor = aten.convolution(x, self.weight, cast, *geometry)
+
+    def operations_of_a_row(self) -> int:
+        # Each weight meets each place of the output, or of the input where the convolution is transposed, once.
+        places = self.x if self.geometry.transposed else self.value
+        return self.weight.numel() * math.prod(places.shape[2:])
+
+    def transpose(self, delta: Tensor) -> tuple[Tensor, ...]:
+        x = self.x[-len(delta) :]
+        grads = aten.convolution_backward(delta, x, self.weight, None, *self.geometry, (True, False, False))
+        return (grads[0],)
+
+    def tangent(self, *tangents: Tensor) -> Tensor:
+        return aten.convolution(*tangents, self.weight, None, *self.geometry)  # type: ignore[no-any-return]
+
+    def weight_gradient(self, delta: Tensor) -> Tensor:
+        grads = aten.convolution_backward(delta, self.x, self.weight, None, *self.geometry, (False, True, False))
+        # In the layout of the parameter, as optimizers expect, not in that of the activations.
+        grad = torch.empty_like(self.parameter)
+        return grad.copy_(grads[1])
+
+    def bias_gradient(self, delta: Tensor) -> Tensor:
+        return delta.sum([0, *range(2, delta.dim())])
+
+
+class Activation(Map):
+    """Keeps its result, which tells the slope, and whose last rows the tangent then replaces."""
+
+    def __init__(self, kept: Tensor, backward: Any, *arguments: Any) -> None:
+        # backward: aten's own, called as backward(gradient, kept, *arguments), with its out= form.
+        self.kept, self.backward, self.arguments = kept, backward, arguments
+
+    def transpose(self, delta: Tensor) -> tuple[Tensor, ...]:
+        return (self.backward.default(delta, self.kept[-len(delta) :], *self.arguments),)
+
+    def tangent(self, *tangents: Tensor) -> Tensor:
+        (t,) = tangents
+        kept = self.kept[-len(t) :]
+        return self.backward.grad_input(t, kept, *self.arguments, grad_input=kept)  # type: ignore[no-any-return]
+
+
+class Reshape(Map):
+    """Another shape of each row."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.before, self.after = x.shape[1:], y.shape[1:]
+
+    def transpose(self, delta: Tensor) -> tuple[Tensor, ...]:
+        return (delta.reshape(len(delta), *self.before),)
+
+    def tangent(self, *tangents: Tensor) -> Tensor:
+        (t,) = tangents
+        return t.reshape(len(t), *self.after)
+
+
+class Sum(Map):
+    """a + b or a - b."""
+
+    def __init__(self, subtract: bool) -> None:
+        self.subtract = subtract
+
+    def transpose(self, delta: Tensor) -> tuple[Tensor, ...]:
+        return delta, -delta if self.subtract else delta
+
+    def tangent(self, *tangents: Tensor) -> Tensor:
+        a, b = tangents
+        return a - b if self.subtract else a + b
+
+
+class Rowwise(Map):
+    """Any linear map without parameters that does the same to each row: pooling by the mean, slices, a factor."""
+
+    def __init__(self, x: Tensor, run: Callable[[Tensor], Tensor]) -> None:
+        self.run = run
+        self.shape, self.dtype = x.shape[1:], x.dtype
+
+    def transpose(self, delta: Tensor) -> tuple[Tensor, ...]:
+        # Of a linear map only the shape of its input matters.
+        with torch.enable_grad():
+            x = torch.empty(len(delta), *self.shape, dtype=self.dtype, device=delta.device, requires_grad=True)
+            return torch.autograd.grad(self.run(x), x, delta)
+
+    def tangent(self, *tangents: Tensor) -> Tensor:
+        return self.run(*tangents)
