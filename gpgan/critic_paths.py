@@ -233,6 +233,42 @@ class Scheduled:
         return seed
 
 
+class Compiled(Scheduled):
+    """The schedule's sweeps, traced once for each kind of batch and compiled by inductor."""
+
+    def __init__(self, scheduled: Scheduled) -> None:
+        self.settings, self.memory_format = scheduled.settings, scheduled.memory_format
+        self.plan = f"{scheduled.plan}, traced and compiled"
+        self._programs: dict[Any, tuple[Callable[[Tensor], tuple[Any, ...]], list[nn.Parameter]]] = {}
+
+    def _sweep(self, batch: Tensor, penalty: Penalty | None) -> tuple[CriticStats, Gradients]:
+        kind = (penalty, batch.shape, batch.dtype)
+        if kind not in self._programs:
+            self._programs[kind] = self._compile(batch, penalty)
+        program, parameters = self._programs[kind]
+        real, fake, value, norms, *gradients = program(batch)
+        stats = CriticStats(real, fake, value, norms, self.settings.objective)
+        return stats, dict(zip(parameters, gradients, strict=True))
+
+    def _compile(self, batch: Tensor, penalty: Penalty | None) -> Any:
+        from torch.fx.experimental.proxy_tensor import make_fx  # slow to import, and rarely needed
+
+        parameters: list[nn.Parameter] = []
+
+        def sweep(batch: Tensor) -> tuple[Any, ...]:
+            stats, gradients = super(Compiled, self)._sweep(batch, penalty)
+            parameters[:] = gradients
+            return stats.real_scores, stats.fake_scores, stats.penalty, stats.norms, *gradients.values()
+
+        # A clone: the sweeps write into their batch.
+        traced = make_fx(sweep, tracing_mode="real")(batch.clone())
+        # Without a Python call for each operation, which on small critics takes longer than the operation.
+        options: dict[str, Any] = {} if batch.is_cuda else {"cpp_wrapper": True}
+        program = torch.compile(traced, fullgraph=True, dynamic=False, options=options)
+        program(batch.clone())
+        return program, parameters
+
+
 def run(critic: Critic, batch: Tensor) -> tuple[Tape, Tensor]:
     """The critic's run over batch and its scores, without autograd.
 

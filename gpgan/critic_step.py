@@ -11,7 +11,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gpgan.critic_paths import WASSERSTEIN, CriticStats, General, Inputs, Path, Settings, Term, choose
+from gpgan import cuda_graph
+from gpgan.critic_paths import (
+    WASSERSTEIN,
+    Compiled,
+    CriticStats,
+    General,
+    Inputs,
+    Path,
+    Scheduled,
+    Settings,
+    Term,
+    choose,
+)
+from gpgan.cuda_graph import CudaGraphs
 from gpgan.ops._checks import check_same, check_samples
 from gpgan.penalty import Critic, Penalty
 from gpgan.second_order.tape import Unsupported
@@ -71,11 +84,13 @@ class CriticStep:
         self.steps = 0
         _choose_fused(optimizer)
         self._path: Path | None = None
+        self._graphs: CudaGraphs | None = None
+        self._notes: list[str] = []
 
     @property
     def plan(self) -> str:
         """How the steps are computed and why, in words; known from the first step on."""
-        return "not known before the first step" if self._path is None else self._path.plan
+        return "not known before the first step" if self._path is None else "; ".join([self._path.plan, *self._notes])
 
     def __call__(
         self,
@@ -104,10 +119,34 @@ class CriticStep:
         if penalty is not None and self.lazy > 1:
             penalty = replace(penalty, weight=penalty.weight * self.lazy)
         if self._path is None:
-            self._path = choose(self.settings, inputs, self.penalty)
-        stats = self._update(inputs, penalty)
+            self._prepare(inputs)
+        stats = self._captured(inputs, penalty) if self._graphs is not None else self._update(inputs, penalty)
         self.steps += 1
         return stats
+
+    def _prepare(self, inputs: Inputs) -> None:
+        path = choose(self.settings, inputs, self.penalty)
+        if self.compile and isinstance(path, Scheduled):
+            path = Compiled(path)
+        elif self.compile:
+            self._notes.append("not compiled: torch.compile has no double backward, which this path needs")
+        self._path = path
+        if self.cuda_graph:
+            reason = cuda_graph.why_not(inputs, self.process_group is not None)
+            if reason is None:
+                self._graphs = cuda_graph.CudaGraphs(self._update, self.optimizer)
+                self._notes.append(f"captured as a CUDA graph after {cuda_graph.WARM_UP} steps")
+            else:
+                self._notes.append(f"no CUDA graph: {reason}")
+
+    def _captured(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
+        assert self._graphs is not None
+        try:
+            return self._graphs(inputs, penalty)
+        except RuntimeError as error:
+            self._graphs = None
+            self._notes[-1] = f"no CUDA graph: {str(error).splitlines()[0]}"
+            return self._update(inputs, penalty)
 
     def _update(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
         assert self._path is not None
@@ -116,7 +155,6 @@ class CriticStep:
             stats = self._path(inputs, penalty)
         except Unsupported as reason:  # the critic took another way than at the first step
             self._path = path = General(self.settings, str(reason))
-            self.optimizer.zero_grad()
             stats = path(inputs, penalty)
         if self.process_group is not None:
             _average(self.optimizer, self.process_group)

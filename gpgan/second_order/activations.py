@@ -27,12 +27,15 @@ class _Activation(torch.autograd.Function):
         result, kept = run(input)
         if inplace:
             ctx.mark_dirty(input)
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(kept)
         ctx.run_backward = backward
         return result
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, None, None, None]:
+        if grad is None:
+            return None, None, None, None
         (kept,) = ctx.saved_tensors
         return ctx.run_backward(grad, kept.detach()), None, None, None
 
@@ -76,8 +79,8 @@ def rrelu_(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
-        result = F.hardtanh(x, min_val, max_val, inplace)
-        return result, result if inplace else x
+        kept = x.clone() if inplace else x
+        return F.hardtanh(x, min_val, max_val, inplace), kept
 
     return _Activation.apply(  # type: ignore[no-any-return]
         input, inplace, run, lambda grad, kept: aten.hardtanh_backward(grad, kept, min_val, max_val)

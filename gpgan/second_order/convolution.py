@@ -44,22 +44,37 @@ def _gradients(
     return aten.convolution_backward(grad, x, weight, bias_sizes, *geometry, needs)  # type: ignore[no-any-return]
 
 
+def _wanted(ctx: Any, index: int) -> bool:
+    """Whether the engine, as it runs now, has a use for the gradient of an argument: autograd.grad by the samples has none
+    for those of the weights, which a Function's ``needs_input_grad`` does not say."""
+    return ctx.needs_input_grad[index] and torch._C._will_engine_execute_node(ctx.next_functions[index][0])
+
+
+def _apply(function: Any, *arguments: Any) -> Tensor:
+    # The engine answers the question above for all nodes but a leaf's.
+    views = (a.view_as(a) if isinstance(a, Tensor) and a.requires_grad and a.is_leaf else a for a in arguments)
+    return function.apply(*views)  # type: ignore[no-any-return]
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, weight)
         ctx.geometry = geometry
         return aten.convolution(x, weight, bias, *geometry)  # type: ignore[no-any-return]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return None, None, None, None
         x, weight = ctx.saved_tensors
-        by_x, by_weight, by_bias = ctx.needs_input_grad[:3]
+        by_x, by_weight, by_bias = (_wanted(ctx, index) for index in range(3))
         if not torch.is_grad_enabled():
             return *_gradients(grad, x, weight, ctx.geometry, (by_x, by_weight, by_bias)), None
         return (
-            _InputGradient.apply(grad, weight, x.detach(), ctx.geometry) if by_x else None,
-            _WeightGradient.apply(grad, x, weight.detach(), ctx.geometry) if by_weight else None,
+            _apply(_InputGradient, grad, weight, x.detach(), ctx.geometry) if by_x else None,
+            _apply(_WeightGradient, grad, x, weight.detach(), ctx.geometry) if by_weight else None,
             grad.sum([0, *range(2, grad.dim())]) if by_bias else None,
             None,
         )
@@ -68,17 +83,19 @@ class _Convolution(torch.autograd.Function):
 class _InputGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, weight: Tensor, x: Tensor, geometry: Geometry) -> Tensor | None:
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(grad, weight)
         ctx.geometry = geometry
         return _gradients(grad, x, weight, geometry, (True, False, False))[0]
 
     @staticmethod
-    def backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, tangent: Tensor | None) -> tuple[Tensor | None, ...]:
+        if tangent is None:
+            return None, None, None, None
         grad, weight = ctx.saved_tensors
-        by_grad, by_weight = ctx.needs_input_grad[:2]
         return (
-            _Convolution.apply(tangent, weight, None, ctx.geometry) if by_grad else None,
-            _WeightGradient.apply(grad, tangent, weight.detach(), ctx.geometry) if by_weight else None,
+            _apply(_Convolution, tangent, weight, None, ctx.geometry) if _wanted(ctx, 0) else None,
+            _apply(_WeightGradient, grad, tangent, weight.detach(), ctx.geometry) if _wanted(ctx, 1) else None,
             None,
             None,
         )
@@ -87,17 +104,19 @@ class _InputGradient(torch.autograd.Function):
 class _WeightGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor | None:
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(grad, x)
         ctx.geometry = geometry
         return _gradients(grad, x, weight, geometry, (False, True, False))[1]
 
     @staticmethod
-    def backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, tangent: Tensor | None) -> tuple[Tensor | None, ...]:
+        if tangent is None:
+            return None, None, None, None
         grad, x = ctx.saved_tensors
-        by_grad, by_x = ctx.needs_input_grad[:2]
         return (
-            _Convolution.apply(x, tangent, None, ctx.geometry) if by_grad else None,
-            _InputGradient.apply(grad, tangent, x.detach(), ctx.geometry) if by_x else None,
+            _apply(_Convolution, x, tangent, None, ctx.geometry) if _wanted(ctx, 0) else None,
+            _apply(_InputGradient, grad, tangent, x.detach(), ctx.geometry) if _wanted(ctx, 1) else None,
             None,
             None,
         )
@@ -187,7 +206,7 @@ def _replacement(read: Callable[..., Call | None]) -> Callable[..., Tensor]:
             dtype = torch.get_autocast_dtype(device)
             # As autocast has it: float64 stays.
             tensors = tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)
-        return _Convolution.apply(*tensors, call.geometry)  # type: ignore[no-any-return]
+        return _apply(_Convolution, *tensors, call.geometry)
 
     return convolve
 

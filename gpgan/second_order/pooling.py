@@ -12,32 +12,57 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+
+class _End(torch.autograd.Function):
+    """input as a value that requires grad, and whose gradient goes nowhere."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, input: Tensor) -> Tensor:
+        return input.view_as(input)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None]:
+        return None, None
 
 
 class _CutOff(torch.autograd.Function):
-    """The outputs of an operator as a function of its input, where they were computed from a copy of it."""
+    """The outputs of an operator as a function of its input, where they were computed from a copy that is an end."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, copy: Tensor, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        ctx.copy, ctx.values = copy, outputs[0]
+    def forward(
+        ctx: Any, input: Tensor, run: Callable[[], tuple[GradientEdge, tuple[Tensor, ...]]]
+    ) -> tuple[Tensor, ...]:
+        with torch.enable_grad():
+            ctx.end, outputs = run()
+        ctx.set_materialize_grads(False)
+        ctx.values = outputs[0]
         results = tuple(output.detach() for output in outputs)
         ctx.mark_non_differentiable(*results[1:])  # the indices of max pooling
         return results
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
-        (input_grad,) = torch.autograd.grad(
-            ctx.values, ctx.copy, grad, retain_graph=True, create_graph=torch.is_grad_enabled()
-        )
-        return input_grad, None, None
+    def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, None]:
+        if grad is None:
+            return None, None
+        graph = torch.is_grad_enabled()
+        return torch.autograd.grad(ctx.values, ctx.end, grad, retain_graph=True, create_graph=graph)[0], None
 
 
 def _cut_off(operator: Callable[..., Any]) -> Callable[..., Any]:
     def pool(input: Tensor, *args: Any, **kwargs: Any) -> Any:
-        copy = input.detach().requires_grad_()
-        out = operator(copy, *args, **kwargs)
-        results = _CutOff.apply(input, copy, out if isinstance(out, tuple) else (out,))
-        return results if isinstance(out, tuple) else results[0]
+        outputs: Any = None
+
+        def run() -> tuple[GradientEdge, tuple[Tensor, ...]]:
+            nonlocal outputs
+            copy = _End.apply(torch.zeros((), requires_grad=True), input.detach())
+            outputs = operator(copy, *args, **kwargs)
+            # The edge, not the copy: the input may be changed in place later, and the copy would follow.
+            return get_gradient_edge(copy), outputs if isinstance(outputs, tuple) else (outputs,)
+
+        results = _CutOff.apply(input, run)
+        return results if isinstance(outputs, tuple) else results[0]
 
     return pool
 
