@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gpgan.penalty import Critic, Penalty, _backend, _is_compiled, _points, gradient_penalty
+from gpgan.penalty import Critic, Penalty, _backend, _is_compiled, gradient_penalty
 from gpgan.second_order.maps import Convolution, Gradients
 from gpgan.second_order.schedule import Schedule
 from gpgan.second_order.tape import Tape, Unsupported
@@ -108,8 +109,8 @@ def check_term(name: str, term: Any) -> None:
 class Path(Protocol):
     plan: str
 
-    def __call__(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
-        """Computes the gradients of all parameters, which have none before."""
+    def __call__(self, inputs: Inputs, points: Tensor | None, penalty: Penalty | None) -> CriticStats:
+        """Computes the gradients of all parameters, which have none before. points: where the penalty is taken, if any."""
 
 
 class General:
@@ -124,23 +125,29 @@ class General:
     def _plan(self, operations: str) -> str:
         return f"general path: autograd with the pruned penalty{operations}, because {self.why}"
 
-    def __call__(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
+    def __call__(self, inputs: Inputs, points: Tensor | None, penalty: Penalty | None) -> CriticStats:
         if penalty is not None and not self.counted:
             self.counted = True
-            return self._counted(inputs, penalty)
-        return self._run(inputs, penalty, None)
+            return self._counted(inputs, points, penalty)
+        return self._run(inputs, points, penalty, None)
 
-    def _counted(self, inputs: Inputs, penalty: Penalty) -> CriticStats:
+    def _counted(self, inputs: Inputs, points: Tensor | None, penalty: Penalty) -> CriticStats:
         from gpgan.second_order.counting import Operations  # slow to import, needed once
 
         with Operations() as operations:
             forward: list[int] = []
-            stats = self._run(inputs, penalty, lambda: forward.append(operations.count))
+            stats = self._run(inputs, points, penalty, lambda: forward.append(operations.count))
         share = f"{operations.count / forward[0]:.2f}F" if forward[0] else "operations not counted"
         self.plan = self._plan(f" ({share} with the penalty, F being one forward over B)")
         return stats
 
-    def _run(self, inputs: Inputs, penalty: Penalty | None, after_forward: Callable[[], None] | None) -> CriticStats:
+    def _run(
+        self,
+        inputs: Inputs,
+        points: Tensor | None,
+        penalty: Penalty | None,
+        after_forward: Callable[[], None] | None,
+    ) -> CriticStats:
         settings, kwargs = self.settings, dict(inputs.kwargs or {})
         scores: list[Tensor] = []
         for name, samples, term in zip(("real", "fake"), (inputs.real, inputs.fake), settings.objective, strict=True):
@@ -154,17 +161,16 @@ class General:
             scores.append(out.detach())
         value = norms = None
         if penalty is not None:
+            assert points is not None
             with settings.casting(inputs.real.device):
                 value, norms = gradient_penalty(
                     settings.critic,
-                    inputs.real,
-                    inputs.fake,
+                    None,
+                    None,
                     weight=penalty.weight,
                     target=penalty.target,
                     one_sided=penalty.one_sided,
-                    alpha=inputs.alpha,
-                    generator=inputs.generator,
-                    points=penalty.points,
+                    points=points,
                     critic_args=inputs.args,
                     critic_kwargs=inputs.kwargs,
                     method=penalty.method,
@@ -188,17 +194,14 @@ class Scheduled:
             f"derivatives are computed without autograd ({operations})"
         )
 
-    def __call__(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
-        parts = [inputs.real, inputs.fake]
-        if penalty is not None:
-            backend = _backend(penalty.impl, inputs.real)
-            x = _points(backend, inputs.real, inputs.fake, penalty.points, inputs.alpha, inputs.generator)
-            parts.append(x.detach())
+    def __call__(self, inputs: Inputs, points: Tensor | None, penalty: Penalty | None) -> CriticStats:
+        parts = [part for part in (inputs.real, inputs.fake, points) if part is not None]
         with torch.no_grad(), self.settings.casting(inputs.real.device):
             batch = torch.cat(parts)
             stats, gradients = self._sweep(batch.contiguous(memory_format=self.memory_format), penalty)
         for parameter, gradient in gradients.items():
-            parameter.grad = gradient
+            if parameter.requires_grad:
+                parameter.grad = gradient
         return stats
 
     def _sweep(self, batch: Tensor, penalty: Penalty | None) -> tuple[CriticStats, Gradients]:
@@ -213,7 +216,7 @@ class Scheduled:
             value, norms, v = _backend(penalty.impl, g).gradient_norm_penalty_with_direction(
                 g, weight=penalty.weight, target=penalty.target, one_sided=penalty.one_sided
             )
-            return v  # type: ignore[no-any-return]
+            return v.to(g.dtype)  # type: ignore[no-any-return]
 
         real, fake = scores[:rows], scores[rows : 2 * rows]
         gradients = schedule.gradients(self._seed(scores, rows), direction)
@@ -221,11 +224,9 @@ class Scheduled:
 
     def _seed(self, scores: Tensor, rows: int) -> Tensor:
         """d loss / d score of real and fake, and ones for the points, whose scores are summed."""
-        seed = torch.ones_like(scores)
         if self.settings.objective == WASSERSTEIN:
-            share = rows / scores[:rows].numel() / rows
-            seed[:rows], seed[rows : 2 * rows] = -share, share
-            return seed
+            return _wasserstein_seed(scores.shape, rows, scores.dtype, scores.device)
+        seed = torch.ones_like(scores)
         with torch.enable_grad():
             leaf = scores[: 2 * rows].detach().requires_grad_()
             terms = self.settings.terms(leaf[:rows], leaf[rows:])
@@ -233,10 +234,23 @@ class Scheduled:
         return seed
 
 
+@functools.lru_cache(maxsize=8)
+def _wasserstein_seed(shape: torch.Size, rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    seed = torch.ones(shape, dtype=dtype, device=device)
+    share = 1 / seed[:rows].numel()
+    seed[:rows], seed[rows : 2 * rows] = -share, share
+    return seed
+
+
+class NotCompiled(Exception):
+    """torch.compile could not do it, for want of a C++ compiler perhaps."""
+
+
 class Compiled(Scheduled):
     """The schedule's sweeps, traced once for each kind of batch and compiled by inductor."""
 
     def __init__(self, scheduled: Scheduled) -> None:
+        self.scheduled = scheduled
         self.settings, self.memory_format = scheduled.settings, scheduled.memory_format
         self.plan = f"{scheduled.plan}, traced and compiled"
         self._programs: dict[Any, tuple[Callable[[Tensor], tuple[Any, ...]], list[nn.Parameter]]] = {}
@@ -244,7 +258,11 @@ class Compiled(Scheduled):
     def _sweep(self, batch: Tensor, penalty: Penalty | None) -> tuple[CriticStats, Gradients]:
         kind = (penalty, batch.shape, batch.dtype)
         if kind not in self._programs:
-            self._programs[kind] = self._compile(batch, penalty)
+            try:
+                self._programs[kind] = self._compile(batch, penalty)
+            except Exception as error:
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                raise NotCompiled(reason) from error
         program, parameters = self._programs[kind]
         real, fake, value, norms, *gradients = program(batch)
         stats = CriticStats(real, fake, value, norms, self.settings.objective)
@@ -316,7 +334,13 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Path:
 
 def _trial(critic: nn.Module, batch: Tensor) -> Schedule:
     tape, scores = run(critic, batch)
-    return Schedule(tape, scores, len(batch) // 3)
+    rows = len(batch) // 3
+    # The schedule's batch is three times the script's: a critic that counts its samples would notice.
+    alone = critic(batch[:rows])
+    difference = (alone - scores[:rows]).abs().max()
+    if not difference <= 16 * torch.finfo(scores.dtype).eps ** 0.5 * alone.abs().max():
+        raise Unsupported("a score depends on how many samples come with it")
+    return Schedule(tape, scores, rows)
 
 
 def _static_reason(critic: Critic, inputs: Inputs, penalty: Penalty | None) -> str | None:

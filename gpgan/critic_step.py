@@ -18,6 +18,7 @@ from gpgan.critic_paths import (
     CriticStats,
     General,
     Inputs,
+    NotCompiled,
     Path,
     Scheduled,
     Settings,
@@ -26,7 +27,7 @@ from gpgan.critic_paths import (
 )
 from gpgan.cuda_graph import CudaGraphs
 from gpgan.ops._checks import check_same, check_samples
-from gpgan.penalty import Critic, Penalty
+from gpgan.penalty import Critic, Penalty, _backend, _points
 from gpgan.second_order.tape import Unsupported
 
 
@@ -107,20 +108,26 @@ class CriticStep:
         Args:
             real: ``[B, ...]``.
             fake: ``[B, ...]``, detached here: nothing flows into the generator.
-            alpha: ``[B]``, generator: of the interpolation, as for ``gradient_penalty``.
-            generator: For ``alpha``.
+            alpha: ``[B]``: of the interpolation, as for ``gradient_penalty``.
+            generator: For ``alpha`` where None.
             critic_args: Passed on after the samples (labels, the same for real, fake and the penalty's points).
             critic_kwargs: Likewise.
         """
         check_samples("real", real)
         check_same("fake", fake, "real", real)
-        inputs = Inputs(real.detach(), fake.detach(), alpha, generator, critic_args, critic_kwargs)
         penalty = self.penalty if self.steps % self.lazy == 0 else None
         if penalty is not None and self.lazy > 1:
             penalty = replace(penalty, weight=penalty.weight * self.lazy)
-        if self._path is None:
+        inputs = Inputs(real.detach(), fake.detach(), alpha, generator, critic_args, critic_kwargs)
+        first = self._path is None
+        if first:
             self._prepare(inputs)
-        stats = self._captured(inputs, penalty) if self._graphs is not None else self._update(inputs, penalty)
+        try:
+            stats = self._captured(inputs, penalty) if self._graphs is not None else self._update(inputs, penalty)
+        except Exception:
+            if first:  # what was seen of a critic that fails is no ground for a plan
+                self._path, self._graphs, self._notes = None, None, []
+            raise
         self.steps += 1
         return stats
 
@@ -149,13 +156,23 @@ class CriticStep:
             return self._update(inputs, penalty)
 
     def _update(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
-        assert self._path is not None
+        path = self._path
+        assert path is not None
+        points = None
+        if penalty is not None:
+            backend = _backend(penalty.impl, inputs.real)
+            points = _points(backend, inputs.real, inputs.fake, penalty.points, inputs.alpha, inputs.generator).detach()
         self.optimizer.zero_grad()
         try:
-            stats = self._path(inputs, penalty)
+            stats = path(inputs, points, penalty)
+        except NotCompiled as reason:
+            assert isinstance(path, Compiled)
+            self._path = path.scheduled
+            self._notes.append(f"not compiled: {reason}")
+            stats = self._path(inputs, points, penalty)
         except Unsupported as reason:  # the critic took another way than at the first step
-            self._path = path = General(self.settings, str(reason))
-            stats = path(inputs, penalty)
+            self._path = General(self.settings, str(reason))
+            stats = self._path(inputs, points, penalty)
         if self.process_group is not None:
             _average(self.optimizer, self.process_group)
         if self.max_grad_norm is not None:
@@ -203,7 +220,7 @@ def _check(
             "objective is no pair of functions; wanted (real_term, fake_term), each from scores to a 0-d loss"
         )
     if isinstance(lazy, bool) or not isinstance(lazy, int) or lazy < 1:
-        raise ValueError(f"lazy is {lazy!r}; wanted a whole number, 1 or above: the penalty at every so-manieth step")
+        raise ValueError(f"lazy is {lazy!r}; wanted a whole number, 1 or above: the penalty at every k-th step")
     if max_grad_norm is not None and not 0 < max_grad_norm < math.inf:
         raise ValueError(f"max_grad_norm is {max_grad_norm!r}; wanted a finite number above 0, or None")
     if autocast not in (None, torch.bfloat16):

@@ -50,6 +50,24 @@ def gradient_norm_penalty(
     return penalty, norms
 
 
+def gradient_norm_penalty_with_direction(
+    grads: Tensor,
+    *,
+    weight: float = 10.0,
+    target: float = 1.0,
+    one_sided: bool = False,
+    reduction: str = "mean",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As :func:`gpgan.ops.gradient_norm_penalty_with_direction`."""
+    with torch.enable_grad():
+        leaf = _autocast(grads).detach().requires_grad_()
+        penalty, norms = gradient_norm_penalty(
+            leaf, weight=weight, target=target, one_sided=one_sided, reduction=reduction
+        )
+        (direction,) = torch.autograd.grad(penalty.sum(), leaf)
+    return penalty.detach(), norms.detach(), direction
+
+
 def _autocast(samples: Tensor) -> Tensor:
     """What autocast hands to the native operators: float32 for every dtype but float64."""
     if torch.is_autocast_enabled(samples.device.type) and samples.dtype != torch.float64:

@@ -33,7 +33,7 @@ class Schedule:
     def __init__(self, tape: Tape, scores: Tensor, points: int) -> None:
         self.maps, self.learned, self.points = tape.maps, tape.learned, points
         self.last = tape.number(scores)
-        self.plain = len(scores) - points
+        self.plain = scores.shape[0] - points
 
     def gradients(self, seed: Tensor, direction: Direction) -> Gradients:
         """Of every parameter. seed: d loss / d score of the rows before the points and 1 for these, as the scores."""
@@ -73,8 +73,9 @@ class Schedule:
                     continue
                 delta = delta[-self.points :]
             for i, value in zip(map.inputs, map.transpose(delta), strict=True):
-                rows = value if self.learned[i] else value[len(value) - self.points :]
-                deltas[i] = deltas[i] + rows if i in deltas else rows
+                if not self.learned[i]:
+                    value = value[value.shape[0] - self.points :]
+                deltas[i] = deltas[i] + value if i in deltas else value
         return deltas.get(0), needed
 
     def operations(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ path takes it.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -33,9 +34,10 @@ HARMLESS = frozenset(get_default_nowrap_functions()) | {
         *("__len__", "get_device", "element_size", "is_complex"),
     )
 }
-HARMLESS |= {
-    getattr(Tensor, name).__get__ for name in ("shape", "ndim", "device", "dtype", "is_cuda", "requires_grad", "layout")
-}
+HARMLESS |= {getattr(Tensor, name).__get__ for name in ("shape", "ndim", "device", "dtype", "is_cuda", "layout")}
+# The tape runs without autograd, so the answer would be another one than in a script.
+HARMLESS -= {Tensor.requires_grad.__get__}  # type: ignore[attr-defined]
+GRAD_MODE = frozenset({torch._C._set_grad_enabled, torch.is_grad_enabled})
 
 
 class Tape(TorchFunctionMode):
@@ -46,8 +48,11 @@ class Tape(TorchFunctionMode):
         self.maps: list[Map] = []
         self.learned = [False]  # by number of the value: whether a parameter comes before it
         self.failure: str | None = None
-        self._numbers: dict[int, int] = {}  # by id of a tensor; the tensors are kept alive with it
-        self._values: list[Tensor] = []
+        # What autocast hands to products; None where it is off.
+        device = batch.device.type
+        self.casts_to = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        self._numbers: dict[int, int] = {}  # by id of a tensor
+        self._values: list[weakref.ref[Tensor]] = []  # an id may be that of another tensor by now
         self._versions: list[int] = []
         self._kept: set[int] = set()  # memory that maps will read in the sweeps
         self._name(batch)
@@ -55,7 +60,7 @@ class Tape(TorchFunctionMode):
 
     def _name(self, value: Tensor) -> int:
         number = len(self._values)
-        self._values.append(value)
+        self._values.append(weakref.ref(value))
         self._versions.append(value._version)
         self._numbers[id(value)] = number
         return number
@@ -63,8 +68,9 @@ class Tape(TorchFunctionMode):
     def number(self, value: Any) -> int:
         """Of a value that the critic computed, unchanged since."""
         number = self._numbers.get(id(value))
-        if number is None:
+        if number is None or self._values[number]() is not value:
             raise Unsupported("a tensor that does not come from the critic's input")
+        assert isinstance(value, Tensor)
         if value._version != self._versions[number]:
             raise Unsupported("a value that was changed in place")
         return number
@@ -88,7 +94,8 @@ class Tape(TorchFunctionMode):
     def _touches(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         for value in (*args, *kwargs.values()):
             if isinstance(value, Tensor):
-                if id(value) in self._numbers:
+                number = self._numbers.get(id(value))
+                if number is not None and self._values[number]() is value:
                     return True
             elif isinstance(value, (list, tuple)) and self._touches(value, {}):
                 return True
@@ -99,7 +106,7 @@ class Tape(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         recorder = RECORDERS.get(func)
-        if recorder is None and (func in HARMLESS or not self._touches(args, kwargs)):
+        if recorder is None and (func in HARMLESS or not (func in GRAD_MODE or self._touches(args, kwargs))):
             return func(*args, **kwargs)
         try:
             if recorder is None:
@@ -119,14 +126,11 @@ def _parameter(value: Any, name: str) -> Any:
     return value
 
 
-def _cast(x: Tensor, tape: Tape) -> tuple[Tensor, int]:
+def _cast(tape: Tape, x: Tensor) -> tuple[Tensor, int]:
     """x as autocast hands it to a product."""
     number = tape.number(x)
-    device = x.device.type
-    if not torch.is_autocast_enabled(device):
-        return x, number
-    dtype = torch.get_autocast_dtype(device)
-    if x.dtype in (dtype, torch.float64):
+    dtype = tape.casts_to
+    if dtype is None or x.dtype in (dtype, torch.float64):
         return x, number
     cast = x.to(dtype)
     tape.numbered(Rowwise(x, lambda value: value.to(dtype)), cast, (number,))
@@ -134,7 +138,7 @@ def _cast(x: Tensor, tape: Tape) -> tuple[Tensor, int]:
 
 
 def _linear(tape: Tape, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    x, number = _cast(input, tape)
+    x, number = _cast(tape, input)
     map = Linear(x, _parameter(weight, "weight"), None if bias is None else _parameter(bias, "bias"))
     tape.keep(x)
     return tape.numbered(map, map.value, (number,))
@@ -145,7 +149,7 @@ def _convolution(read: Callable[..., convolution.Call | None]) -> Callable[..., 
         call = read(*args, **kwargs)
         if call is None:
             raise Unsupported("a convolution of a single sample or with sides padded unequally")
-        x, number = _cast(call.input, tape)
+        x, number = _cast(tape, call.input)
         bias = None if call.bias is None else _parameter(call.bias, "bias")
         map = Convolution(x, _parameter(call.weight, "weight"), bias, call.geometry)
         tape.keep(x)
@@ -174,8 +178,8 @@ def _leaky_relu(tape: Tape, input: Tensor, negative_slope: float = 0.01, inplace
         tape,
         input,
         inplace,
-        lambda x: F.leaky_relu(x, negative_slope),
-        lambda x: F.leaky_relu_(x, negative_slope),
+        lambda x: torch._C._nn.leaky_relu(x, negative_slope),
+        lambda x: torch._C._nn.leaky_relu_(x, negative_slope),
         aten.leaky_relu_backward,
         *(negative_slope, True),
     )

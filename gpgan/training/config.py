@@ -63,10 +63,13 @@ class PenaltyConfig:
     """wanted gradient norm"""
     one_sided: bool = False
     """penalise only norms above the target"""
+    lazy: int = 1
+    """only at every k-th critic step, with k times the weight"""
 
     def __post_init__(self) -> None:
         for name in ("weight", "target"):
             _at_least(f"penalty.{name}", getattr(self, name), 0)
+        _count("penalty.lazy", self.lazy, 1, INT64_MAX)
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,11 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("steps", "n_critic", "tick", "snapshot"):
             _count(name.replace("_", "-"), getattr(self, name), 1, INT64_MAX)
+        if self.penalty.lazy > self.tick * self.n_critic:
+            raise ValueError(
+                f"penalty.lazy is {self.penalty.lazy} and a line of statistics covers {self.tick * self.n_critic} critic "
+                f"steps (--tick times --n-critic), of which one must have a penalty; wanted at most as many"
+            )
         _count("threads", self.threads, 0, os.cpu_count() or 1)
         # A BatchNorm cannot normalise one sample.
         _count("batch", self.batch, 2, INT64_MAX)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from gpgan.critic_step import CriticStep
 from gpgan.data import Dataset
-from gpgan.penalty import gradient_penalty
+from gpgan.penalty import Penalty
 from gpgan.training.config import Config
 from gpgan.training.interrupt import Interrupt
 from gpgan.training.recorder import Recorder
@@ -38,9 +39,25 @@ def train(
     """
     rng = torch.Generator(config.device).manual_seed(config.seed)
     samples = dataset.samples.to(config.device)
-    betas = (config.optimizer.beta1, config.optimizer.beta2)
+    betas = config.optimizer.beta1, config.optimizer.beta2
     generator_optimizer = torch.optim.Adam(generator.parameters(), lr=config.optimizer.lr, betas=betas)
-    critic_optimizer = torch.optim.Adam(critic.parameters(), lr=config.optimizer.lr, betas=betas)
+    # Lazy regularisation's correction: Karras et al., arXiv 1912.04958, appendix B.
+    lazy = config.penalty.lazy
+    ratio = lazy / (lazy + 1) if lazy > 1 else 1.0
+    critic_optimizer = torch.optim.Adam(
+        critic.parameters(), lr=config.optimizer.lr * ratio, betas=(betas[0] ** ratio, betas[1] ** ratio)
+    )
+    critic_step = CriticStep(
+        critic,
+        critic_optimizer,
+        penalty=Penalty(
+            weight=config.penalty.weight,
+            target=config.penalty.target,
+            one_sided=config.penalty.one_sided,
+            impl=config.impl,
+        ),
+        lazy=lazy,
+    )
 
     def draw_real() -> Tensor:
         return samples[torch.randint(len(samples), (config.batch,), device=config.device, generator=rng)]
@@ -54,32 +71,17 @@ def train(
         recorder.begin(samples, generator, critic, fixed)
         begun = time.monotonic()
         for step in range(1, config.steps + 1):
-            for optimizer in (generator_optimizer, critic_optimizer):
-                _set_lr(optimizer, config, step)
+            left = 1 - (step - 1) / config.steps if config.optimizer.decay else 1.0
+            _set_lr(generator_optimizer, config.optimizer.lr * left)
+            _set_lr(critic_optimizer, config.optimizer.lr * ratio * left)
 
             for _ in range(config.n_critic):
                 real = draw_real()
                 with torch.no_grad():
                     fake = generator(draw_latents(config.batch))
-                penalty, norms = gradient_penalty(
-                    critic,
-                    real,
-                    fake,
-                    weight=config.penalty.weight,
-                    target=config.penalty.target,
-                    one_sided=config.penalty.one_sided,
-                    generator=rng,
-                    impl=config.impl,
-                    return_norms=True,
-                )
-                real_scores, fake_scores = critic(torch.cat([real, fake])).chunk(2)
-                wasserstein = real_scores.mean() - fake_scores.mean()
-                critic_loss = penalty - wasserstein
-                critic_optimizer.zero_grad()
-                critic_loss.backward()
-                critic_optimizer.step()
-                meter.add(critic_loss=critic_loss, wasserstein=wasserstein, penalty=penalty)
-                meter.add(norm_mean=norms.mean(), norm_max=norms.amax())
+                stats = critic_step(real, fake, generator=rng)
+                meter.add(critic_loss=stats.loss, wasserstein=stats.wasserstein, penalty=stats.penalty)
+                meter.add(norm_mean=stats.norm_mean, norm_max=stats.norm_max)
 
             # The critic's weights need no gradient here; its input does.
             critic.requires_grad_(False)
@@ -91,26 +93,24 @@ def train(
             meter.add(generator_loss=generator_loss)
 
             last = step == config.steps or interrupt.asked
-            stats = None
+            line = None
             if last or step % config.tick == 0:
                 images = step * config.n_critic * config.batch
-                stats = Stats(step, images, round(time.monotonic() - begun, 3), **meter.read())
-                _check_finite(stats)
-                recorder.tick(stats)
+                line = Stats(step, images, round(time.monotonic() - begun, 3), **meter.read())
+                _check_finite(line)
+                recorder.tick(line)
             if last or step % config.snapshot == 0:
                 recorder.snapshot(step, generator, critic, fixed)
-            watch(step, stats)
+            watch(step, line)
             if last:
                 break
         recorder.end(generator, critic, draw_latents(recorder.count))
     return step == config.steps
 
 
-def _set_lr(optimizer: torch.optim.Optimizer, config: Config, step: int) -> None:
-    """The learning rate of a step, falling linearly from lr towards 0 where the decay is on."""
-    left = 1 - (step - 1) / config.steps if config.optimizer.decay else 1.0
+def _set_lr(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = config.optimizer.lr * left
+        group["lr"] = rate
 
 
 def _check_finite(stats: Stats) -> None:

@@ -18,7 +18,7 @@ class Stats:
         seconds: Time since the first step.
         critic_loss: penalty - wasserstein.
         wasserstein: The critic's estimate of the distance, mean f(real) - mean f(fake).
-        penalty: The weighted gradient penalty.
+        penalty: The weighted gradient penalty, as are the two norms over the steps that have one.
         norm_mean: The gradient's norm at the interpolates.
         norm_max: The largest such norm.
         generator_loss: -mean f(fake).
@@ -41,10 +41,12 @@ class Meter:
     def __init__(self) -> None:
         self._values: dict[str, list[Tensor]] = {}
 
-    def add(self, **values: Tensor) -> None:
-        """Takes one value of each name; a name that ends in ``_max`` is reduced by its maximum, any other by its mean."""
+    def add(self, **values: Tensor | None) -> None:
+        """Takes one value of each name, None for none; a name that ends in ``_max`` is reduced by its maximum, any other
+        by its mean."""
         for name, value in values.items():
-            self._values.setdefault(name, []).append(value.detach())
+            if value is not None:
+                self._values.setdefault(name, []).append(value.detach())
 
     def read(self) -> dict[str, float]:
         """The numbers since the last reading, in one transfer."""
