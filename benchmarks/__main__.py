@@ -1,4 +1,7 @@
-"""``python -m benchmarks``: measures, writes <machine>-<date>.json and .md, and prints the table."""
+"""``python -m benchmarks``: measures, writes <machine>-<date>.json and .md, and prints the table.
+
+``penalty`` times gpgan's operations, ``critic_step`` whole critic steps (and draws a figure).
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,34 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("penalty", "critic_step"), default="penalty")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--output", type=Path, default=HERE / "results", help="folder of the two files")
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="folder of the files")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds, to see that everything runs")
     parser.add_argument("--memory", choices=("kept", "fresh"), default="kept", help="whether malloc keeps freed memory")
     parser.add_argument("--deadline", type=float, metavar="SECONDS", help="leave out the rows that come later")
-    parser.add_argument("-k", dest="only", metavar="EXPRESSION", help="rows by name, as for pytest")
+    parser.add_argument(
+        "-k",
+        dest="only",
+        metavar="EXPRESSION",
+        help="rows by name, as for pytest; of critic_step those critics whose name has it",
+    )
+    parser.add_argument("--doc", type=Path, help="a document that critic_step's tables are to be put into")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA device; --device cpu measures here")
 
-    given = [f"--device {options.device}"]
+    given = [] if options.what == "penalty" else [options.what]
+    given += [f"--device {options.device}"]
     given += ["--quick"] if options.quick else []
     given += [f"--memory {options.memory}"] if options.memory != "kept" else []
     given += [f"--deadline {options.deadline:g}"] if options.deadline else []
     given += [f"-k '{options.only}'"] if options.only else []
     options.output.mkdir(parents=True, exist_ok=True)
+    if options.what == "critic_step":
+        from benchmarks.critic_step import command  # it needs matplotlib, which the penalty's table does not
+
+        return command.main(options, " ".join(given))
     result = options.output / f"{machine.slug(options.device)}-{datetime.date.today()}.json"
     arguments = [
         str(HERE / "bench_penalty.py"),

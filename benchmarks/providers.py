@@ -215,7 +215,7 @@ def gradient_penalty(x: Inputs) -> dict[str, Call]:
     """The penalty's value and its gradient with respect to the critic's parameters. torch.compile has no double
     backward, so ``compiled`` has the interpolation and the penalty compiled and the critic as it is."""
     critic = make_critic(x.real)
-    parameters = list(critic.parameters())
+    parameters = list(critic.parameters())[:-1]  # the last bias does not reach the penalty
     # One function, because ``compiled`` forgets the last one.
     pieces = compiled(_pieces, x)
     penalties: dict[str, Callable[[], Tensor]] = {
@@ -231,8 +231,7 @@ def gradient_penalty(x: Inputs) -> dict[str, Call]:
 
     def call(penalty_of: Callable[[], Tensor]) -> tuple[Tensor, ...]:
         penalty = penalty_of()
-        # The last bias does not reach the penalty.
-        return penalty, *(g for g in torch.autograd.grad(penalty, parameters, allow_unused=True) if g is not None)
+        return penalty, *torch.autograd.grad(penalty, parameters)
 
     return {name: functools.partial(call, penalty_of) for name, penalty_of in penalties.items()}
 

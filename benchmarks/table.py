@@ -21,7 +21,8 @@ def verdict(row: dict[str, Any]) -> tuple[str, bool] | None:
     return f"{wanted} x best", best["times_first"]["median"] >= wanted
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """With its unit, three digits."""
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
         if seconds * factor >= 1 or unit == "us":
             return f"{seconds * factor:.3g} {unit}"
@@ -32,7 +33,7 @@ def _seconds(provider: dict[str, Any]) -> str:
     if "failed" in provider:
         return "failed"
     value = provider["seconds"]
-    return f"{_time(value['median'])} ({_time(value['q1'])} to {_time(value['q3'])})"
+    return f"{time_text(value['median'])} ({time_text(value['q1'])} to {time_text(value['q3'])})"
 
 
 def _times(provider: dict[str, Any] | None) -> str:
@@ -74,7 +75,8 @@ def _counts(rows: list[dict[str, Any]]) -> str:
     return ", ".join(f"{name} {sum(met)} of {len(met)}" for name, met in counts.items()) or "none has one"
 
 
-def _markdown(header: list[str], rows: list[list[str]]) -> list[str]:
+def markdown(header: list[str], rows: list[list[str]]) -> list[str]:
+    """A table's lines."""
     return ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
 
 
@@ -98,7 +100,7 @@ def render(result: dict[str, Any]) -> str:
         "",
         "Written by the command below from the JSON of the same name; how to read it: docs/benchmarks.md.",
         "",
-        *_markdown(["", ""], [[name, f"`{value}`"] for name, value in machine.items()]),
+        *markdown(["", ""], [[name, f"`{value}`"] for name, value in machine.items()]),
         f"| commit | `{commit.get('id', 'unknown')}`{' with uncommitted changes' if commit.get('dirty') else ''} |",
         "",
         "Memory by itself:",
@@ -106,7 +108,7 @@ def render(result: dict[str, Any]) -> str:
     ]
     for info in infos:
         if info.get("kind") == "ceiling":
-            lines += _markdown(
+            lines += markdown(
                 ["", "time", "GB/s"],
                 [
                     [f"{name} {info['bytes'] / 1e6:.0f} MB", _seconds(value), _number(value, "gb_per_s")]
@@ -120,7 +122,7 @@ def render(result: dict[str, Any]) -> str:
         "",
         "Times: median (quartiles). Under plain, best and compiled: how many times gpgan's time they take, round by round.",
         "",
-        *_markdown(
+        *markdown(
             ["operation", "shape", "dtype", "MB", "gpgan", "GB/s", "% of copy", "plain", "best", "compiled", "target"],
             [_row(row) for row in rows],
         ),

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gpgan.penalty import Critic, Penalty, _backend, _is_compiled, gradient_penalty
+from gpgan.critic_checks import check_scores, is_compiled
+from gpgan.penalty import Critic, Penalty, _backend, gradient_penalty
 from gpgan.second_order.maps import Convolution, Gradients
 from gpgan.second_order.schedule import Schedule
 from gpgan.second_order.tape import Tape, Unsupported
@@ -87,6 +88,7 @@ class Settings:
     critic: Critic
     objective: tuple[Term, Term]
     autocast: torch.dtype | None
+    optimizer: torch.optim.Optimizer
 
     def casting(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         if self.autocast is None:
@@ -104,6 +106,10 @@ def check_term(name: str, term: Any) -> None:
     if not isinstance(term, Tensor) or term.dim() != 0:
         came = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"a {type(term).__name__}"
         raise ValueError(f"objective's {name} term returned {came}; wanted a 0-d Tensor, e.g. a mean over the scores")
+
+
+# A count outside of these, in F, has missed operators without a formula in some of the sweeps.
+LEAST, MOST = 3.0, 14.0
 
 
 class Path(Protocol):
@@ -137,8 +143,11 @@ class General:
         with Operations() as operations:
             forward: list[int] = []
             stats = self._run(inputs, points, penalty, lambda: forward.append(operations.count))
-        share = f"{operations.count / forward[0]:.2f}F" if forward[0] else "operations not counted"
-        self.plan = self._plan(f" ({share} with the penalty, F being one forward over B)")
+        share = operations.count / forward[0] if forward[0] else 0.0
+        if LEAST < share < MOST:
+            self.plan = self._plan(f" ({share:.2f}F with the penalty, F being one forward over B)")
+        else:
+            self.plan = self._plan(" (operations not counted: its operators have no formulas)")
         return stats
 
     def _run(
@@ -149,16 +158,17 @@ class General:
         after_forward: Callable[[], None] | None,
     ) -> CriticStats:
         settings, kwargs = self.settings, dict(inputs.kwargs or {})
+        backward = Backward(at_once=self._hooked())
         scores: list[Tensor] = []
         for name, samples, term in zip(("real", "fake"), (inputs.real, inputs.fake), settings.objective, strict=True):
             with settings.casting(samples.device):
-                out = settings.critic(samples, *inputs.args, **kwargs)
+                out = check_scores(settings.critic(samples, *inputs.args, **kwargs), len(samples))
                 if after_forward is not None and not scores:
                     after_forward()
                 loss = term(out)
             check_term(name, loss)
-            torch.autograd.backward(loss)
             scores.append(out.detach())
+            backward.add(loss)
         value = norms = None
         if penalty is not None:
             assert points is not None
@@ -179,16 +189,51 @@ class General:
                     allow_batch_coupling=penalty.allow_batch_coupling,
                     return_norms=True,
                 )
-            torch.autograd.backward(value)
+            backward.add(value)
             value = value.detach()
+        backward.finish()
         return CriticStats(scores[0], scores[1], value, norms, settings.objective)
+
+    def _hooked(self) -> bool:
+        """Whether something waits for the parameters' gradients, which must then come whole, as from one loss."""
+        if isinstance(self.settings.critic, DistributedDataParallel):
+            return True
+        parameters = (p for group in self.settings.optimizer.param_groups for p in group["params"])
+        return any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)
+
+
+class Backward:
+    """The backward of a sum of losses: of each as it comes, which frees its graph, or of all at once."""
+
+    def __init__(self, at_once: bool) -> None:
+        self.waiting: list[Tensor] | None = [] if at_once else None
+
+    def add(self, loss: Tensor) -> None:
+        if not loss.requires_grad:
+            raise ValueError(
+                "critic's scores do not depend on its parameters (is it computed under no_grad, detached or frozen?); "
+                "wanted scores with a graph"
+            )
+        if self.waiting is None:
+            torch.autograd.backward(loss)
+        else:
+            self.waiting.append(loss)
+
+    def finish(self) -> None:
+        if self.waiting:
+            torch.autograd.backward(torch.stack([loss.to(self.waiting[-1].dtype) for loss in self.waiting]).sum())
 
 
 class Scheduled:
     """The explicit schedule of second_order/schedule.py."""
 
-    def __init__(self, settings: Settings, memory_format: torch.memory_format, operations: str) -> None:
+    def __init__(
+        self, settings: Settings, convolutions_on_cpu: bool, memory_format: torch.memory_format, operations: str
+    ) -> None:
         self.settings, self.memory_format = settings, memory_format
+        # One batch is one call for each operation, and fuller matrix products. A CPU's convolutions gain nothing from
+        # that, and their activations are what fills the memory.
+        self.apart = convolutions_on_cpu
         self.plan = (
             f"scheduled path: the critic is a sum of chains of linear maps and piecewise-linear activations, whose "
             f"derivatives are computed without autograd ({operations})"
@@ -197,17 +242,16 @@ class Scheduled:
     def __call__(self, inputs: Inputs, points: Tensor | None, penalty: Penalty | None) -> CriticStats:
         parts = [part for part in (inputs.real, inputs.fake, points) if part is not None]
         with torch.no_grad(), self.settings.casting(inputs.real.device):
-            batch = torch.cat(parts)
-            stats, gradients = self._sweep(batch.contiguous(memory_format=self.memory_format), penalty)
+            stats, gradients = self._sweep(torch.cat(parts), penalty)
         for parameter, gradient in gradients.items():
             if parameter.requires_grad:
                 parameter.grad = gradient
         return stats
 
     def _sweep(self, batch: Tensor, penalty: Penalty | None) -> tuple[CriticStats, Gradients]:
-        rows = len(batch) // (2 if penalty is None else 3)
-        tape, scores = run(self.settings.critic, batch)
-        schedule = Schedule(tape, scores, 0 if penalty is None else rows)
+        points = 0 if penalty is None else batch.shape[0] // 3
+        rows = (batch.shape[0] - points) // 2
+        batch = batch.contiguous(memory_format=self.memory_format)
         value = norms = None
 
         def direction(g: Tensor) -> Tensor:
@@ -218,12 +262,21 @@ class Scheduled:
             )
             return v.to(g.dtype)  # type: ignore[no-any-return]
 
-        real, fake = scores[:rows], scores[rows : 2 * rows]
-        gradients = schedule.gradients(self._seed(scores, rows), direction)
-        return CriticStats(real, fake, value, norms, self.settings.objective), gradients
+        gradients: Gradients = {}
+        sizes = [(2 * rows, 0), (0, points)] if self.apart and points else [(2 * rows, points)]
+        scores: list[Tensor] = []
+        for part, (plain, ends) in zip(torch.split(batch, [sum(size) for size in sizes]), sizes, strict=True):
+            tape, out = run(self.settings.critic, part)
+            scores.append(out)
+            Schedule(tape, out, ends).gradients(self._seed(out, plain // 2), direction, gradients)
+        return CriticStats(
+            scores[0][:rows], scores[0][rows : 2 * rows], value, norms, self.settings.objective
+        ), gradients
 
     def _seed(self, scores: Tensor, rows: int) -> Tensor:
-        """d loss / d score of real and fake, and ones for the points, whose scores are summed."""
+        """d loss / d score of real and fake, so many rows each, and ones for the points, whose scores are summed."""
+        if not rows:
+            return torch.ones_like(scores)
         if self.settings.objective == WASSERSTEIN:
             return _wasserstein_seed(scores.shape, rows, scores.dtype, scores.device)
         seed = torch.ones_like(scores)
@@ -251,7 +304,8 @@ class Compiled(Scheduled):
 
     def __init__(self, scheduled: Scheduled) -> None:
         self.scheduled = scheduled
-        self.settings, self.memory_format = scheduled.settings, scheduled.memory_format
+        self.settings, self.apart = scheduled.settings, scheduled.apart
+        self.memory_format = torch.contiguous_format  # inductor lays out what it computes by itself
         self.plan = f"{scheduled.plan}, traced and compiled"
         self._programs: dict[Any, tuple[Callable[[Tensor], tuple[Any, ...]], list[nn.Parameter]]] = {}
 
@@ -261,7 +315,7 @@ class Compiled(Scheduled):
             try:
                 self._programs[kind] = self._compile(batch, penalty)
             except Exception as error:
-                reason = (str(error) or type(error).__name__).splitlines()[0]
+                reason = " ".join((str(error) or type(error).__name__).splitlines()[:2])
                 raise NotCompiled(reason) from error
         program, parameters = self._programs[kind]
         real, fake, value, norms, *gradients = program(batch)
@@ -293,14 +347,30 @@ def run(critic: Critic, batch: Tensor) -> tuple[Tape, Tensor]:
     Raises:
         Unsupported: The schedule does not know how to take it apart.
     """
+    if backward_hooks(critic):
+        raise Unsupported("a module with backward hooks")
     with Tape(batch) as tape:
         scores = critic(batch)
     if tape.failure is not None:
         raise Unsupported(tape.failure)
     if not isinstance(scores, Tensor) or scores.shape[:1] != batch.shape[:1]:
         raise Unsupported("its output is no tensor [B, ...]")
+    if not scores.is_floating_point():
+        raise Unsupported("its output is no floating point tensor")
     tape.number(scores)
     return tape, scores
+
+
+def backward_hooks(critic: Critic) -> bool:
+    """Whether a module waits for gradients to pass through it. Runs at every step: kept quick."""
+    waiting: list[Any] = [critic]
+    while waiting:
+        module = waiting.pop()
+        if isinstance(module, nn.Module):
+            if module._backward_hooks or module._backward_pre_hooks:
+                return True
+            waiting.extend(module._modules.values())
+    return False
 
 
 def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Path:
@@ -317,8 +387,9 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Path:
             batch = torch.cat([inputs.real, inputs.fake, inputs.real])
             schedule = _trial(critic, batch)
             memory_format = torch.contiguous_format
+            convolutions_on_cpu = not batch.is_cuda and any(isinstance(map, Convolution) for map in schedule.maps)
             # oneDNN's convolutions are quicker on channels that lie together; a view across them is not possible then.
-            if batch.dim() == 4 and not batch.is_cuda and any(isinstance(map, Convolution) for map in schedule.maps):
+            if convolutions_on_cpu and batch.dim() == 4:
                 with contextlib.suppress(Exception):
                     _trial(critic, batch.contiguous(memory_format=torch.channels_last))
                     memory_format = torch.channels_last
@@ -329,7 +400,8 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Path:
             for buffer, before in buffers:
                 buffer.copy_(before)
     done, forward = schedule.operations()
-    return Scheduled(settings, memory_format, f"{done / forward:.2f}F with the penalty, F being one forward over B")
+    operations = f"{done / forward:.2f}F with the penalty, F being one forward over B"
+    return Scheduled(settings, convolutions_on_cpu, memory_format, operations)
 
 
 def _trial(critic: nn.Module, batch: Tensor) -> Schedule:
@@ -349,7 +421,7 @@ def _static_reason(critic: Critic, inputs: Inputs, penalty: Penalty | None) -> s
         return "critic is no nn.Module"
     if isinstance(critic, DistributedDataParallel):
         return "critic is wrapped in DistributedDataParallel"
-    if _is_compiled(critic):
+    if is_compiled(critic):
         return "critic is compiled"
     if inputs.args or inputs.kwargs:
         return "critic takes more than samples"

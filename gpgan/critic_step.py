@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gpgan import cuda_graph
+from gpgan.critic_checks import check_rows
 from gpgan.critic_paths import (
     WASSERSTEIN,
     Compiled,
@@ -77,9 +78,9 @@ class CriticStep:
         cuda_graph: bool = False,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
-        _check(critic, optimizer, penalty, objective, lazy, max_grad_norm, autocast)
+        _check(critic, optimizer, penalty, objective, lazy, max_grad_norm, autocast, process_group)
         self.optimizer, self.penalty, self.lazy = optimizer, penalty, lazy
-        self.settings = Settings(critic, objective, autocast)
+        self.settings = Settings(critic, objective, autocast, optimizer)
         self.max_grad_norm, self.process_group = max_grad_norm, process_group
         self.compile, self.cuda_graph = compile, cuda_graph
         self.steps = 0
@@ -113,8 +114,15 @@ class CriticStep:
             critic_args: Passed on after the samples (labels, the same for real, fake and the penalty's points).
             critic_kwargs: Likewise.
         """
+        if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
+            raise RuntimeError(
+                "CriticStep was called with grad mode off, where a critic has no gradients; call it outside"
+            )
         check_samples("real", real)
         check_same("fake", fake, "real", real)
+        if real.shape[0] == 0:
+            raise ValueError(f"real has shape {tuple(real.shape)}: an empty batch has no gradients; skip the step")
+        check_rows(critic_args, critic_kwargs or {}, real.shape[0])
         penalty = self.penalty if self.steps % self.lazy == 0 else None
         if penalty is not None and self.lazy > 1:
             penalty = replace(penalty, weight=penalty.weight * self.lazy)
@@ -205,7 +213,14 @@ def _average(optimizer: torch.optim.Optimizer, group: dist.ProcessGroup) -> None
 
 
 def _check(
-    critic: Any, optimizer: Any, penalty: Any, objective: Any, lazy: Any, max_grad_norm: Any, autocast: Any
+    critic: Any,
+    optimizer: Any,
+    penalty: Any,
+    objective: Any,
+    lazy: Any,
+    max_grad_norm: Any,
+    autocast: Any,
+    process_group: Any,
 ) -> None:
     if not callable(critic):
         raise TypeError(f"critic is a {type(critic).__name__}; wanted a callable from [B, ...] to scores [B, ...]")
@@ -221,10 +236,17 @@ def _check(
         )
     if isinstance(lazy, bool) or not isinstance(lazy, int) or lazy < 1:
         raise ValueError(f"lazy is {lazy!r}; wanted a whole number, 1 or above: the penalty at every k-th step")
+    if max_grad_norm is not None and not isinstance(max_grad_norm, (int, float)):
+        raise TypeError(f"max_grad_norm is a {type(max_grad_norm).__name__}; wanted a number above 0, or None")
     if max_grad_norm is not None and not 0 < max_grad_norm < math.inf:
         raise ValueError(f"max_grad_norm is {max_grad_norm!r}; wanted a finite number above 0, or None")
     if autocast not in (None, torch.bfloat16):
         raise ValueError(
             f"autocast is {autocast!r}; wanted torch.bfloat16 or None (float16 needs its losses scaled, which this step "
             "does not do)"
+        )
+    if process_group is not None and not isinstance(process_group, dist.ProcessGroup):
+        raise TypeError(
+            f"process_group is a {type(process_group).__name__}; wanted a torch.distributed.ProcessGroup, e.g. "
+            "torch.distributed.group.WORLD after init_process_group"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -50,13 +51,15 @@ def _parts(stats: CriticStats) -> list[Tensor]:
 
 
 def _pack(stats: CriticStats) -> Tensor:
-    return torch.cat([part.detach().reshape(-1).float() for part in _parts(stats)])
+    parts = _parts(stats)
+    dtype = functools.reduce(torch.promote_types, (part.dtype for part in parts))
+    return torch.cat([part.detach().reshape(-1).to(dtype) for part in parts])
 
 
 def _unpack(packed: Tensor, like: CriticStats) -> CriticStats:
     parts = _parts(like)
     values = [
-        value.view(part.shape)
+        value.view(part.shape).to(part.dtype)
         for value, part in zip(torch.split(packed, [part.numel() for part in parts]), parts, strict=True)
     ]
     return replace(

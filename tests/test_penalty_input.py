@@ -200,10 +200,6 @@ def test_unknown_name(name: str, value: object) -> None:
     failure(ValueError, f"{name} is {value!r}; wanted one of ", **{name: value})
 
 
-def test_finite_difference_names_what_is_there() -> None:
-    failure(NotImplementedError, 'method="exact"', method="finite_difference")
-
-
 # --- which implementation
 
 

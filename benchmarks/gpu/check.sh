@@ -4,7 +4,8 @@
 #   benchmarks/gpu/check.sh [OUTPUT_FOLDER]        default: benchmarks/results
 #
 # Builds gpgan in place for this GPU, tests it, runs compute-sanitizer and the benchmarks. Writes <gpu>-<date>.json and
-# .md, and check.log with the output of every stage. Each stage is reported as ok or FAILED, and the rest goes on; the
+# .md for the operations, <gpu>-critic-step-<date>.json, .md and .png for whole critic steps, and check.log with the
+# output of every stage. Each stage is reported as ok or FAILED, and the rest goes on; the
 # exit status is 1 if one failed. PYTHON names another interpreter than python3.
 set -uo pipefail
 
@@ -107,9 +108,15 @@ for tool in memcheck racecheck initcheck synccheck; do
 done
 stage 'CUDA graph and repeatability' 60 "$python" -m pytest -q -p no:cacheprovider benchmarks/gpu/test_cuda.py
 counted
-stage 'operator and penalty tests' 120 "$python" -m pytest -q -p no:cacheprovider -m gpu tests/ops tests/test_penalty*.py
+stage 'operator and penalty tests' 120 "$python" -m pytest -q -p no:cacheprovider -m gpu tests/ops tests/critic_step tests/test_penalty*.py
 counted
-# Rows that do not fit into the time that is left are left out and counted, rather than all lost.
+# Rows that do not fit into the time that is left are left out and counted, rather than all lost. The steps get the larger
+# part of it: they have more to compile.
+left=$((total - SECONDS))
+share=$((left * 3 / 5))
+stage 'critic steps' "$share" "$python" -m benchmarks critic_step --device cuda --output "$folder" \
+    --deadline "$((share - 30))"
+sed -n '/^# /,$p' <<<"$output"
 left=$((total - SECONDS))
 stage 'benchmarks' "$left" "$python" -m benchmarks --device cuda --output "$folder" --deadline "$((left - 25))"
 sed -n '/^# /,$p' <<<"$output"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 LEAF = "AccumulateGrad"
+# Nodes that hide what ran inside of them: a reentrant checkpoint, and a compiled graph.
+REENTRANT = "CheckpointFunctionBackward"
+OPAQUE = frozenset({REENTRANT, "CompiledFunctionBackward"})
 
 
 def nodes(root: Any) -> list[Any]:
@@ -20,6 +24,16 @@ def nodes(root: Any) -> list[Any]:
                 seen.add(parent)
                 found.append(parent)
     return found
+
+
+def kinds(found: Iterable[Any]) -> set[str]:
+    """The names of the kinds of node among some. Runs on every call too."""
+    return {kind.__name__ for kind in set(map(type, found))}
+
+
+def leaves(behind: list[Any]) -> list[Tensor]:
+    """The leaf tensors of nodes."""
+    return [node.variable for node in behind if type(node).__name__ == LEAF]
 
 
 class _WithZeros(torch.autograd.Function):
@@ -35,15 +49,17 @@ class _WithZeros(torch.autograd.Function):
         return grad, *(torch.zeros_like(leaf) for leaf in ctx.leaves)
 
 
-def reach_every_leaf(value: Tensor, behind: list[Any], x: Tensor) -> Tensor:
+def reach_every_leaf(value: Tensor, reached: set[Any], behind: list[Any], x: Tensor) -> Tensor:
     """value, such that its backward reaches every leaf behind the scores, x left out, if only with zeros.
 
     Without it a parameter whose part of the penalty was pruned away would have no gradient at all after the backward
     of a penalty alone, and optimizers skip such a parameter where they would otherwise decay it.
+
+    Args:
+        value: The penalty.
+        reached: The nodes behind it.
+        behind: The nodes behind the scores.
+        x: The penalty's points.
     """
-    if value.grad_fn is None:
-        return value
-    reached = set(nodes(value.grad_fn))
-    missed = [node.variable for node in behind if node.name().endswith(LEAF) and node not in reached]
-    missed = [leaf for leaf in missed if leaf is not x]
+    missed = [leaf for leaf in leaves([node for node in behind if node not in reached]) if leaf is not x]
     return _WithZeros.apply(value, *missed) if missed else value

@@ -25,14 +25,16 @@ Gradients = dict[nn.Parameter, Tensor]
 
 def _add(gradients: Gradients, parameter: nn.Parameter, value: Tensor) -> None:
     """A parameter that is used twice gets the sum."""
-    value = value.view(parameter.shape).to(parameter.dtype)
+    if value.dtype != parameter.dtype:
+        value = value.to(parameter.dtype)
     gradients[parameter] = gradients[parameter] + value if parameter in gradients else value
 
 
 class Map:
     """A piece of the critic, from the values numbered ``inputs`` to the one numbered ``output``."""
 
-    learned = False  # whether it has parameters
+    learned = False  # whether it has parameters that learn
+    renews = False  # whether the deltas of its inputs are new tensors, whatever the delta of its output was
     inputs: tuple[int, ...]
     output: int
 
@@ -45,30 +47,34 @@ class Map:
         raise NotImplementedError
 
 
-class Learned(Map):
+class Weighted(Map):
     """A linear map with a weight and perhaps a bias. Keeps its input, whose last rows the tangent then replaces: so one
     product over all rows is the gradient of the critic's terms and of the penalty together."""
 
-    learned = True
+    renews = True
 
     def __init__(self, x: Tensor, weight: nn.Parameter, bias: nn.Parameter | None) -> None:
         self.x, self.parameter, self.bias = x, weight, bias
+        self.learned = weight.requires_grad or (bias is not None and bias.requires_grad)
         self.weight: Tensor = weight if weight.dtype == x.dtype else weight.to(x.dtype)
         self.delta: Tensor | None = None
 
+    def run(self) -> Tensor:
+        """The output."""
+        raise NotImplementedError
+
     def put_tangent(self, tangent: Tensor) -> None:
-        rows = self.x[-len(tangent) :]
+        rows = self.x[-tangent.shape[0] :]
         if rows.data_ptr() != tangent.data_ptr():
             rows.copy_(tangent)
 
     def gradients(self, into: Gradients, plain_rows: int) -> None:
         """Adds those of the weight and the bias. plain_rows: how many rows are not the penalty's, which no bias reaches."""
         delta, self.delta = self.delta, None
-        if delta is None:
-            return
+        assert delta is not None
         if self.parameter.requires_grad:
             _add(into, self.parameter, self.weight_gradient(delta))
-        if self.bias is not None and self.bias.requires_grad:
+        if plain_rows and self.bias is not None and self.bias.requires_grad:
             _add(into, self.bias, self.bias_gradient(delta[:plain_rows]))
 
     def operations_of_a_row(self) -> int:
@@ -82,13 +88,12 @@ class Learned(Map):
         raise NotImplementedError
 
 
-class Linear(Learned):
+class Linear(Weighted):
     """y = x W^T + b over the last dimension."""
 
-    def __init__(self, x: Tensor, weight: nn.Parameter, bias: nn.Parameter | None) -> None:
-        super().__init__(x, weight, bias)
-        row = bias if bias is None or bias.dtype == x.dtype else bias.to(x.dtype)
-        self.value = self._shaped(product(self._flat(x), self.weight.t(), row), x)
+    def run(self) -> Tensor:
+        row = self.bias if self.bias is None else self.bias.to(self.x.dtype)
+        return self._shaped(product(self._flat(self.x), self.weight.t(), row), self.x)
 
     def operations_of_a_row(self) -> int:
         return self.weight.numel() * math.prod(self.x.shape[1:-1])
@@ -115,22 +120,25 @@ class Linear(Learned):
         return self._flat(delta).sum(0)
 
 
-class Convolution(Learned):
+class Convolution(Weighted):
     """Convolution of any geometry, transposed too."""
 
     def __init__(self, x: Tensor, weight: nn.Parameter, bias: nn.Parameter | None, geometry: Geometry) -> None:
         super().__init__(x, weight, bias)
         self.geometry = geometry
-        cast = bias if bias is None or bias.dtype == x.dtype else bias.to(x.dtype)
-        self.value: Tensor = aten.convolution(x, self.weight, cast, *geometry)
+
+    def run(self) -> Tensor:
+        bias = self.bias if self.bias is None else self.bias.to(self.x.dtype)
+        value: Tensor = aten.convolution(self.x, self.weight, bias, *self.geometry)
+        # Each weight meets each place of the output, or of the input where the convolution is transposed, once.
+        self.places = math.prod((self.x if self.geometry.transposed else value).shape[2:])
+        return value
 
     def operations_of_a_row(self) -> int:
-        # Each weight meets each place of the output, or of the input where the convolution is transposed, once.
-        places = self.x if self.geometry.transposed else self.value
-        return self.weight.numel() * math.prod(places.shape[2:])
+        return self.weight.numel() * self.places
 
     def transpose(self, delta: Tensor) -> tuple[Tensor, ...]:
-        x = self.x[-len(delta) :]
+        x = self.x[-delta.shape[0] :]
         grads = aten.convolution_backward(delta, x, self.weight, None, *self.geometry, (True, False, False))
         return (grads[0],)
 
@@ -155,12 +163,19 @@ class Activation(Map):
         self.kept, self.backward, self.arguments = kept, backward, arguments
 
     def transpose(self, delta: Tensor) -> tuple[Tensor, ...]:
-        return (self.backward.default(delta, self.kept[-len(delta) :], *self.arguments),)
+        return (self.backward.default(delta, self.kept[-delta.shape[0] :], *self.arguments),)
+
+    def transpose_in_place(self, delta: Tensor) -> tuple[Tensor, ...]:
+        """As ``transpose``, into the memory of delta."""
+        return (self._into(delta, delta),)
 
     def tangent(self, *tangents: Tensor) -> Tensor:
         (t,) = tangents
-        kept = self.kept[-len(t) :]
-        return self.backward.grad_input(t, kept, *self.arguments, grad_input=kept)  # type: ignore[no-any-return]
+        return self._into(t, self.kept[-t.shape[0] :])
+
+    def _into(self, values: Tensor, result: Tensor) -> Tensor:
+        kept = self.kept[-values.shape[0] :]
+        return self.backward.grad_input(values, kept, *self.arguments, grad_input=result)  # type: ignore[no-any-return]
 
 
 class Reshape(Map):

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from gpgan.second_order.maps import Gradients, Learned, Map
+from gpgan.second_order.maps import Activation, Gradients, Map, Reshape, Weighted
 from gpgan.second_order.tape import Tape
 
 # (gradients of the scores by the points [B, ...]) to d penalty / d these, of the same shape
@@ -28,71 +28,78 @@ Direction = Callable[[Tensor], Tensor]
 
 
 class Schedule:
-    """The sweeps over a critic's run whose batch ends with ``points`` rows of the penalty's (0: a step without)."""
+    """The sweeps over a critic's run whose batch ends with ``points`` rows of the penalty's: none, all or some."""
 
     def __init__(self, tape: Tape, scores: Tensor, points: int) -> None:
         self.maps, self.learned, self.points = tape.maps, tape.learned, points
         self.last = tape.number(scores)
         self.plain = scores.shape[0] - points
 
-    def gradients(self, seed: Tensor, direction: Direction) -> Gradients:
-        """Of every parameter. seed: d loss / d score of the rows before the points and 1 for these, as the scores."""
-        g, needed = self._deltas(seed)
-        into: Gradients = {}
-        tangents: dict[int, Tensor] = {}
-        if self.points:
-            if g is None:
-                raise ValueError(
-                    "critic's scores do not depend on its input; wanted a critic that is differentiable in it"
-                )
-            tangents[0] = direction(g)
+    def gradients(self, seed: Tensor, direction: Direction, into: Gradients) -> None:
+        """Adds those of every parameter. seed: d loss / d score of the rows before the points and 1 for these."""
+        g, needed = self._deltas(seed, into)
+        if not self.points:
+            return
+        if g is None:
+            raise ValueError("critic's scores do not depend on its input; wanted a critic that is differentiable in it")
+        tangents = {0: direction(g)}
         for map in self.maps:
-            if isinstance(map, Learned):
-                if self.points and map.delta is not None:
-                    map.put_tangent(tangents[map.inputs[0]])
+            if isinstance(map, Weighted) and map.delta is not None:
+                map.put_tangent(tangents[map.inputs[0]])
                 map.gradients(into, self.plain)
             if map.output in needed:
                 tangents[map.output] = map.tangent(*(tangents[i] for i in map.inputs))
-        return into
 
-    def _deltas(self, seed: Tensor) -> tuple[Tensor | None, set[int]]:
-        """Hands every learned map its delta; that of the points, and the numbers of the values whose tangent is needed."""
+    def _deltas(self, seed: Tensor, into: Gradients) -> tuple[Tensor | None, set[int]]:
+        """The points' delta at the input, and the numbers of the values whose tangent is needed."""
         deltas = {self.last: seed}
+        owned: set[int] = set()  # those whose tensor nothing else refers to
         needed: set[int] = set()
         for map in reversed(self.maps):
             delta = deltas.pop(map.output, None)
             if delta is None:  # the scores do not depend on it
                 continue
-            if isinstance(map, Learned):
+            learns = isinstance(map, Weighted) and map.learned
+            if isinstance(map, Weighted) and learns:
                 map.delta = delta
-            if self.points and (map.learned or map.output in needed):
+                if not self.points:
+                    map.gradients(into, self.plain)
+            if self.points and (learns or map.output in needed):
                 needed.update(map.inputs)
             # Before the first parameters only the points' rows have a use.
             if not any(self.learned[i] for i in map.inputs):
                 if not self.points:
                     continue
                 delta = delta[-self.points :]
-            for i, value in zip(map.inputs, map.transpose(delta), strict=True):
+            own = map.output in owned
+            if own and isinstance(map, Activation):
+                values = map.transpose_in_place(delta)
+            else:
+                values = map.transpose(delta)
+                own = map.renews or (own and isinstance(map, Reshape))
+            for i, value in zip(map.inputs, values, strict=True):
                 if not self.learned[i]:
                     value = value[value.shape[0] - self.points :]
+                if own or i in deltas:
+                    owned.add(i)
                 deltas[i] = deltas[i] + value if i in deltas else value
         return deltas.get(0), needed
 
     def operations(self) -> tuple[int, int]:
-        """Multiply-adds of the sweeps and the run before them, and of one run over as many rows as there are points."""
+        """Multiply-adds of the run and the sweeps, and of one run over as many rows as there are points."""
         rows = self.points + self.plain
         done = forward = 0
         for map in self.maps:
-            if isinstance(map, Learned):
+            if isinstance(map, Weighted):
                 one = map.operations_of_a_row()
-                forward += one * (self.points or self.plain // 2)
-                done += one * (rows + rows + (rows if self.learned[map.inputs[0]] else self.points))
-                done += one * self.points * _leads_on(map, self.maps)
+                forward += one * self.points
+                done += one * (rows + (rows if self.learned[map.inputs[0]] else self.points))
+                done += one * (rows * map.parameter.requires_grad + self.points * _leads_on(map, self.maps))
         return done, forward
 
 
 def _leads_on(map: Map, maps: list[Map]) -> bool:
-    """Whether another learned map comes after map, so that its tangent is needed."""
+    """Whether a learned map comes after map, so that its tangent is needed."""
     reached = {map.output}
     for later in maps:
         if reached & set(later.inputs):

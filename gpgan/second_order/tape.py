@@ -141,7 +141,7 @@ def _linear(tape: Tape, input: Tensor, weight: Tensor, bias: Tensor | None = Non
     x, number = _cast(tape, input)
     map = Linear(x, _parameter(weight, "weight"), None if bias is None else _parameter(bias, "bias"))
     tape.keep(x)
-    return tape.numbered(map, map.value, (number,))
+    return tape.numbered(map, map.run(), (number,))
 
 
 def _convolution(read: Callable[..., convolution.Call | None]) -> Callable[..., Tensor]:
@@ -153,7 +153,7 @@ def _convolution(read: Callable[..., convolution.Call | None]) -> Callable[..., 
         bias = None if call.bias is None else _parameter(call.bias, "bias")
         map = Convolution(x, _parameter(call.weight, "weight"), bias, call.geometry)
         tape.keep(x)
-        return tape.numbered(map, map.value, (number,))
+        return tape.numbered(map, map.run(), (number,))
 
     return record
 

@@ -40,7 +40,7 @@ def test_gradients_are_those_of_a_script_without_gpgan(name: str, alone: bool) -
 @pytest.mark.parametrize("name", CRITICS)
 @pytest.mark.parametrize("options", [
     {"target": 0.0, "weight": 0.5},
-    {"one_sided": True, "target": 0.05, "reduction": "sum"},
+    {"one_sided": True, "target": 0.02, "reduction": "sum"},
 ], ids=["R1", "one-sided"])  # fmt: skip
 def test_gradients_are_those_of_stock(name: str, options: dict[str, float]) -> None:
     case = CRITICS[name]
@@ -68,9 +68,7 @@ def test_frozen_parameters_stay_out_of_it(name: str) -> None:
     grads = []
     for second_order in ("pruned", "stock"):
         critic = make()
-        penalty = gradient_penalty(
-            critic, real, fake, alpha=alpha, critic_args=case.args(), second_order=second_order
-        )
+        penalty = gradient_penalty(critic, real, fake, alpha=alpha, critic_args=case.args(), second_order=second_order)
         (penalty + critic_loss(critic, real, fake, case.args())).backward()
         assert all(p.grad is None for p in list(critic.parameters())[::2])
         grads.append([p.grad for p in list(critic.parameters())[1::2] if p.grad is not None])

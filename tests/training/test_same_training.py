@@ -50,12 +50,12 @@ def test_same_loss_curve(tmp_path, reference):
 
 
 def test_a_small_fault_in_the_penalty_would_show(tmp_path, reference, monkeypatch):
-    right = ops.gradient_norm_penalty
+    right = ops.gradient_norm_penalty_with_direction
 
     def wrong(grads, **options):
-        penalty, norms = right(grads, **options)
-        return penalty * 1.001, norms
+        penalty, norms, direction = right(grads, **options)
+        return penalty * 1.001, norms, direction * 1.001
 
-    monkeypatch.setattr(ops, "gradient_norm_penalty", wrong)
+    monkeypatch.setattr(ops, "gradient_norm_penalty_with_direction", wrong)
     difference = np.abs(curves("native", 10, tmp_path) - reference[:, :10])
     assert difference.max(axis=1).min() > 10 * TOLERANCE

@@ -1,0 +1,60 @@
+"""Gradients averaged over processes are those of one process with the joint batch."""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from critics import CRITICS, assert_exact
+from script_step import sgd
+from torch import Tensor
+
+from gpgan import CriticStep
+
+NAMES = ("MLP", "GroupNorm")
+OPTIONS = {"max_grad_norm": 0.5}
+
+
+def joint(name: str) -> tuple[Tensor, Tensor, Tensor]:
+    shape = (8, *CRITICS[name].shape[1:])
+    generator = torch.Generator().manual_seed(9)
+    real, fake = (torch.randn(shape, dtype=torch.float64, generator=generator) for _ in range(2))
+    return real, fake, torch.rand(8, dtype=torch.float64, generator=generator)
+
+
+def work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    wait = datetime.timedelta(seconds=60)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=wait)
+    try:
+        for name in NAMES:
+            critic = CRITICS[name].build()
+            step = CriticStep(critic, sgd(critic.parameters()), process_group=dist.group.WORLD, **OPTIONS)
+            for _ in range(2):
+                real, fake, alpha = (t[4 * rank : 4 * rank + 4] for t in joint(name))
+                step(real, fake, alpha=alpha)
+            torch.save([p.detach() for p in critic.parameters()], f"{folder}/{name} {rank}")
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
+def test_two_processes_are_one_with_the_joint_batch() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(work, (folder,), nprocs=2)
+        for name in NAMES:
+            critic = CRITICS[name].build()
+            step = CriticStep(critic, sgd(critic.parameters()), **OPTIONS)
+            first = [p.detach().clone() for p in critic.parameters()]
+            for _ in range(2):
+                real, fake, alpha = joint(name)
+                step(real, fake, alpha=alpha)
+            ranks = [torch.load(Path(folder) / f"{name} {rank}", weights_only=True) for rank in (0, 1)]
+            assert all(torch.equal(a, b) for a, b in zip(*ranks, strict=True))
+            assert not torch.equal(first[0], ranks[0][0])
+            assert_exact(ranks[0], list(critic.parameters()))
