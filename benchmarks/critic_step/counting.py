@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +23,7 @@ LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch")  # and with
 
 def _pointwise_linear(x: Sequence[int], weight: Sequence[int], *args: Any, **kwargs: Any) -> int:
     """oneDNN's x [..., in] times weight [out, in] transposed, whatever is fused behind it."""
-    rows = 1
-    for size in x[:-1]:
-        rows *= size
-    return 2 * rows * weight[0] * weight[1]
+    return 2 * math.prod(x[:-1]) * weight[0] * weight[1]
 
 
 def _formulas() -> dict[Any, Callable[..., int]]:

@@ -47,7 +47,7 @@ def _held(function: FunctionType) -> list[Any]:
             held.append(cell.cell_contents)
         except ValueError:  # not filled yet
             continue
-    if not function.__module__.startswith("torch"):
+    if not (function.__module__ or "").startswith("torch"):
         held += [function.__globals__[name] for name in _names(function.__code__) if name in function.__globals__]
     return held
 

@@ -26,6 +26,8 @@ from gpgan.second_order.tape import Tape
 # (gradients of the scores by the points [B, ...]) to d penalty / d these, of the same shape
 Direction = Callable[[Tensor], Tensor]
 
+INDEPENDENT = "critic's scores do not depend on its input; wanted a critic that is differentiable in it"
+
 
 class Schedule:
     """The sweeps over a critic's run whose batch ends with ``points`` rows of the penalty's: none, all or some."""
@@ -41,7 +43,7 @@ class Schedule:
         if not self.points:
             return
         if g is None:
-            raise ValueError("critic's scores do not depend on its input; wanted a critic that is differentiable in it")
+            raise ValueError(INDEPENDENT)
         tangents = {0: direction(g)}
         for map in self.maps:
             if isinstance(map, Weighted) and map.delta is not None:
@@ -49,6 +51,13 @@ class Schedule:
                 map.gradients(into, self.plain)
             if map.output in needed:
                 tangents[map.output] = map.tangent(*(tangents[i] for i in map.inputs))
+
+    def input_gradient(self, seed: Tensor) -> Tensor:
+        """The points' delta at the input alone: d score / d x for a seed of ones."""
+        g, _ = self._deltas(seed, {})
+        if g is None:
+            raise ValueError(INDEPENDENT)
+        return g
 
     def _deltas(self, seed: Tensor, into: Gradients) -> tuple[Tensor | None, set[int]]:
         """The points' delta at the input, and the numbers of the values whose tangent is needed."""

@@ -48,15 +48,23 @@ class Tape(TorchFunctionMode):
         self.maps: list[Map] = []
         self.learned = [False]  # by number of the value: whether a parameter comes before it
         self.failure: str | None = None
-        # What autocast hands to products; None where it is off.
-        device = batch.device.type
-        self.casts_to = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        self._device = batch.device.type
+        self.casts_to = self._autocast()
         self._numbers: dict[int, int] = {}  # by id of a tensor
         self._values: list[weakref.ref[Tensor]] = []  # an id may be that of another tensor by now
         self._versions: list[int] = []
         self._kept: set[int] = set()  # memory that maps will read in the sweeps
         self._name(batch)
         self.keep(batch)
+
+    def _autocast(self) -> torch.dtype | None:
+        """What autocast hands to products; None where it is off."""
+        return torch.get_autocast_dtype(self._device) if torch.is_autocast_enabled(self._device) else None
+
+    def same_autocast(self) -> None:
+        """Raises where the critic has switched autocast by itself, which the sweeps would not follow."""
+        if self._autocast() != self.casts_to:
+            raise Unsupported("autocast switched within the critic")
 
     def _name(self, value: Tensor) -> int:
         number = len(self._values)
@@ -129,6 +137,7 @@ def _parameter(value: Any, name: str) -> Any:
 def _cast(tape: Tape, x: Tensor) -> tuple[Tensor, int]:
     """x as autocast hands it to a product."""
     number = tape.number(x)
+    tape.same_autocast()
     dtype = tape.casts_to
     if dtype is None or x.dtype in (dtype, torch.float64):
         return x, number

@@ -1,0 +1,115 @@
+"""What every path takes and gives."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gpgan.penalty import Critic, Penalty
+
+Term = Callable[[Tensor], Tensor]
+
+
+def wasserstein_real(scores: Tensor) -> Tensor:
+    """-mean(f(real)): the critic's loss on real samples (Arjovsky et al., arXiv 1701.07875, equation 3)."""
+    return -scores.mean()
+
+
+def wasserstein_fake(scores: Tensor) -> Tensor:
+    """mean(f(fake)): the critic's loss on fake samples (same source)."""
+    return scores.mean()
+
+
+WASSERSTEIN = (wasserstein_real, wasserstein_fake)
+
+
+@dataclass(frozen=True)
+class CriticStats:
+    """What a step saw before its update: detached tensors on the critic's device. Reading one does not wait for it."""
+
+    real_scores: Tensor
+    """``[B, ...]``"""
+    fake_scores: Tensor
+    """``[B, ...]``"""
+    penalty: Tensor | None
+    """0-d, times ``lazy``; None at a step without penalty, as are the three below"""
+    norms: Tensor | None
+    """``[B]``: the critic's gradient norms at the points"""
+    objective: tuple[Term, Term]
+
+    @property
+    def loss(self) -> Tensor:
+        """Objective plus penalty, 0-d."""
+        with torch.no_grad():
+            loss = self.objective[0](self.real_scores) + self.objective[1](self.fake_scores)
+            return loss if self.penalty is None else loss + self.penalty
+
+    @property
+    def wasserstein(self) -> Tensor:
+        """mean(f(real)) - mean(f(fake)), 0-d: the estimate of the distance, whatever the objective."""
+        return self.real_scores.mean() - self.fake_scores.mean()
+
+    @property
+    def norm_mean(self) -> Tensor | None:
+        return None if self.norms is None else self.norms.mean()
+
+    @property
+    def norm_max(self) -> Tensor | None:
+        return None if self.norms is None else self.norms.amax()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The arguments of one step."""
+
+    real: Tensor
+    fake: Tensor
+    alpha: Tensor | None
+    generator: torch.Generator | None
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a path needs to know of the step that it serves."""
+
+    critic: Critic
+    objective: tuple[Term, Term]
+    autocast: torch.dtype | None
+    optimizer: torch.optim.Optimizer
+
+    def casting(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+        if self.autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(device.type, self.autocast)
+
+    def terms(self, real_scores: Tensor, fake_scores: Tensor) -> list[Tensor]:
+        terms = [term(scores) for term, scores in zip(self.objective, (real_scores, fake_scores), strict=True)]
+        for name, term in zip(("real", "fake"), terms, strict=True):
+            check_term(name, term)
+        return terms
+
+
+def check_term(name: str, term: Any) -> None:
+    if not isinstance(term, Tensor) or term.dim() != 0:
+        came = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"a {type(term).__name__}"
+        raise ValueError(f"objective's {name} term returned {came}; wanted a 0-d Tensor, e.g. a mean over the scores")
+
+
+NOTHING_TO_LEARN = (
+    "critic's scores do not depend on its parameters (is it computed under no_grad, detached or frozen?); wanted scores "
+    "with a graph"
+)
+
+
+class Path(Protocol):
+    plan: str
+
+    def __call__(self, inputs: Inputs, points: Tensor | None, penalty: Penalty | None) -> CriticStats:
+        """Computes the gradients of all parameters, which have none before. points: where the penalty is taken, if any."""

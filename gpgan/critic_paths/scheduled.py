@@ -1,0 +1,120 @@
+"""The path for sums of chains: the explicit schedule, without autograd."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpgan.critic_paths.common import NOTHING_TO_LEARN, WASSERSTEIN, CriticStats, Inputs, Settings
+from gpgan.penalty import Critic, Penalty, _backend
+from gpgan.second_order.maps import Gradients
+from gpgan.second_order.schedule import Schedule
+from gpgan.second_order.tape import Tape, Unsupported
+
+
+class Scheduled:
+    """The explicit schedule of second_order/schedule.py."""
+
+    def __init__(
+        self, settings: Settings, convolutions_on_cpu: bool, memory_format: torch.memory_format, operations: str
+    ) -> None:
+        self.settings, self.memory_format = settings, memory_format
+        # One batch is one call for each operation, and fuller matrix products. A CPU's convolutions gain nothing from
+        # that, and their activations are what fills the memory.
+        self.apart = convolutions_on_cpu
+        self.plan = (
+            f"scheduled path: the critic is a sum of chains of linear maps and piecewise-linear activations, whose "
+            f"derivatives are computed without autograd ({operations})"
+        )
+
+    def __call__(self, inputs: Inputs, points: Tensor | None, penalty: Penalty | None) -> CriticStats:
+        parts = [part for part in (inputs.real, inputs.fake, points) if part is not None]
+        with torch.no_grad(), self.settings.casting(inputs.real.device):
+            stats, gradients = self._sweep(torch.cat(parts), penalty)
+        if not gradients:
+            raise ValueError(NOTHING_TO_LEARN)
+        for parameter, gradient in gradients.items():
+            if parameter.requires_grad:
+                parameter.grad = gradient
+        return stats
+
+    def _sweep(self, batch: Tensor, penalty: Penalty | None) -> tuple[CriticStats, Gradients]:
+        points = 0 if penalty is None else batch.shape[0] // 3
+        rows = (batch.shape[0] - points) // 2
+        batch = batch.contiguous(memory_format=self.memory_format)
+        value = norms = None
+
+        def direction(g: Tensor) -> Tensor:
+            nonlocal value, norms
+            assert penalty is not None
+            value, norms, v = _backend(penalty.impl, g).gradient_norm_penalty_with_direction(
+                g, weight=penalty.weight, target=penalty.target, one_sided=penalty.one_sided
+            )
+            return v.to(g.dtype)  # type: ignore[no-any-return]
+
+        gradients: Gradients = {}
+        sizes = [(2 * rows, 0), (0, points)] if self.apart and points else [(2 * rows, points)]
+        scores: list[Tensor] = []
+        for part, (plain, ends) in zip(torch.split(batch, [sum(size) for size in sizes]), sizes, strict=True):
+            tape, out = run(self.settings.critic, part)
+            scores.append(out)
+            Schedule(tape, out, ends).gradients(self._seed(out, plain // 2), direction, gradients)
+        return CriticStats(
+            scores[0][:rows], scores[0][rows : 2 * rows], value, norms, self.settings.objective
+        ), gradients
+
+    def _seed(self, scores: Tensor, rows: int) -> Tensor:
+        """d loss / d score of real and fake, so many rows each, and ones for the points, whose scores are summed."""
+        if not rows:
+            return torch.ones_like(scores)
+        if self.settings.objective == WASSERSTEIN:
+            return _wasserstein_seed(scores.shape, rows, scores.dtype, scores.device)
+        seed = torch.ones_like(scores)
+        with torch.enable_grad():
+            leaf = scores[: 2 * rows].detach().requires_grad_()
+            terms = self.settings.terms(leaf[:rows], leaf[rows:])
+            (seed[: 2 * rows],) = torch.autograd.grad(terms[0] + terms[1], leaf)
+        return seed
+
+
+@functools.lru_cache(maxsize=8)
+def _wasserstein_seed(shape: torch.Size, rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    seed = torch.ones(shape, dtype=dtype, device=device)
+    share = 1 / seed[:rows].numel()
+    seed[:rows], seed[rows : 2 * rows] = -share, share
+    return seed
+
+
+def run(critic: Critic, batch: Tensor) -> tuple[Tape, Tensor]:
+    """The critic's run over batch and its scores, without autograd.
+
+    Raises:
+        Unsupported: The schedule does not know how to take it apart.
+    """
+    if backward_hooks(critic):
+        raise Unsupported("a module with backward hooks")
+    with Tape(batch) as tape:
+        scores = critic(batch)
+    if tape.failure is not None:
+        raise Unsupported(tape.failure)
+    if not isinstance(scores, Tensor) or scores.shape[:1] != batch.shape[:1]:
+        raise Unsupported("its output is no tensor [B, ...]")
+    if not scores.is_floating_point():
+        raise Unsupported("its output is no floating point tensor")
+    tape.number(scores)
+    return tape, scores
+
+
+def backward_hooks(critic: Critic) -> bool:
+    """Whether a module waits for gradients to pass through it. Runs at every step: kept quick."""
+    waiting: list[Any] = [critic]
+    while waiting:
+        module = waiting.pop()
+        if isinstance(module, nn.Module):
+            if module._backward_hooks or module._backward_pre_hooks:
+                return True
+            waiting.extend(module._modules.values())
+    return False
