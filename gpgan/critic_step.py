@@ -178,9 +178,13 @@ class CriticStep:
             self._path = path.scheduled
             self._notes.append(f"not compiled: {reason}")
             stats = self._path(inputs, points, penalty)
-        except Unsupported as reason:  # the critic took another way than at the first step
-            self._path = General(self.settings, str(reason))
-            stats = self._path(inputs, points, penalty)
+        except Unsupported:  # the critic went another way than at its trial run
+            self._path = choose(self.settings, inputs, self.penalty)
+            try:
+                stats = self._path(inputs, points, penalty)
+            except Unsupported as reason:
+                self._path = General(self.settings, str(reason))
+                stats = self._path(inputs, points, penalty)
         if self.process_group is not None:
             _average(self.optimizer, self.process_group)
         if self.max_grad_norm is not None:

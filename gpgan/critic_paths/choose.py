@@ -32,6 +32,8 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Path:
             batch = torch.cat([inputs.real, inputs.fake, inputs.real])
             schedule = _trial(critic, batch)
             memory_format = torch.contiguous_format
+            # One batch is one call for each operation, and fuller matrix products. A CPU's convolutions gain nothing
+            # from that, and their activations are what fills the memory.
             convolutions_on_cpu = not batch.is_cuda and any(isinstance(map, Convolution) for map in schedule.maps)
             # oneDNN's convolutions are quicker on channels that lie together; a view across them is not possible then.
             if convolutions_on_cpu and batch.dim() == 4:
@@ -44,9 +46,7 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Path:
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
-    done, forward = schedule.operations()
-    operations = f"{done / forward:.2f}F with the penalty, F being one forward over B"
-    return Scheduled(settings, convolutions_on_cpu, memory_format, operations)
+    return Scheduled(settings, schedule, convolutions_on_cpu, memory_format)
 
 
 def _trial(critic: nn.Module, batch: Tensor) -> Schedule:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from gpgan.critic_paths.common import CriticStats
 from gpgan.critic_paths.scheduled import Scheduled
 from gpgan.penalty import Penalty
+from gpgan.second_order import products
 from gpgan.second_order.maps import Gradients
+from gpgan.second_order.tape import Unsupported
 
 
 class NotCompiled(Exception):
@@ -23,7 +25,7 @@ class Compiled(Scheduled):
 
     def __init__(self, scheduled: Scheduled) -> None:
         self.scheduled = scheduled
-        self.settings, self.apart = scheduled.settings, scheduled.apart
+        self.settings, self.form, self.apart = scheduled.settings, scheduled.form, scheduled.apart
         self.memory_format = torch.contiguous_format  # inductor lays out what it computes by itself
         self.plan = f"{scheduled.plan}, traced and compiled"
         self._programs: dict[Any, tuple[Callable[[Tensor], tuple[Any, ...]], list[nn.Parameter]]] = {}
@@ -33,8 +35,10 @@ class Compiled(Scheduled):
         if kind not in self._programs:
             try:
                 self._programs[kind] = self._compile(batch, penalty)
+            except Unsupported:
+                raise
             except Exception as error:
-                reason = " ".join((str(error) or type(error).__name__).splitlines()[:2])
+                reason = " ".join((str(error) or type(error).__name__).split("\n\n")[0].split())
                 raise NotCompiled(reason) from error
         program, parameters = self._programs[kind]
         real, fake, value, norms, *gradients = program(batch)
@@ -42,7 +46,9 @@ class Compiled(Scheduled):
         return stats, dict(zip(parameters, gradients, strict=True))
 
     def _compile(self, batch: Tensor, penalty: Penalty | None) -> Any:
-        from torch.fx.experimental.proxy_tensor import make_fx  # slow to import, and rarely needed
+        # Slow to import, and rarely needed.
+        import torch._inductor as inductor
+        from torch.fx.experimental.proxy_tensor import make_fx
 
         parameters: list[nn.Parameter] = []
 
@@ -52,9 +58,11 @@ class Compiled(Scheduled):
             return stats.real_scores, stats.fake_scores, stats.penalty, stats.norms, *gradients.values()
 
         # A clone: the sweeps write into their batch.
-        traced = make_fx(sweep, tracing_mode="real")(batch.clone())
+        with products.traced():
+            graph = make_fx(sweep, tracing_mode="real")(batch.clone())
         # Without a Python call for each operation, which on small critics takes longer than the operation.
-        options: dict[str, Any] = {} if batch.is_cuda else {"cpp_wrapper": True}
-        program = torch.compile(traced, fullgraph=True, dynamic=False, options=options)
+        options = {} if batch.is_cuda else {"cpp_wrapper": True}
+        # Not torch.compile: its guards take 40 us a step, and what they watch is fixed here.
+        program = inductor.compile(graph, [batch.clone()], options=options)
         program(batch.clone())
         return program, parameters

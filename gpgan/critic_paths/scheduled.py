@@ -18,16 +18,13 @@ from gpgan.second_order.tape import Tape, Unsupported
 class Scheduled:
     """The explicit schedule of second_order/schedule.py."""
 
-    def __init__(
-        self, settings: Settings, convolutions_on_cpu: bool, memory_format: torch.memory_format, operations: str
-    ) -> None:
-        self.settings, self.memory_format = settings, memory_format
-        # One batch is one call for each operation, and fuller matrix products. A CPU's convolutions gain nothing from
-        # that, and their activations are what fills the memory.
-        self.apart = convolutions_on_cpu
+    def __init__(self, settings: Settings, trial: Schedule, apart: bool, memory_format: torch.memory_format) -> None:
+        """trial: of a penalised step; apart: whether the penalty's points run in a batch of their own."""
+        self.settings, self.form, self.apart, self.memory_format = settings, trial.form, apart, memory_format
+        done, forward = trial.operations()
         self.plan = (
-            f"scheduled path: the critic is a sum of chains of linear maps and piecewise-linear activations, whose "
-            f"derivatives are computed without autograd ({operations})"
+            "scheduled path: the critic is a sum of chains of linear maps and piecewise-linear activations, whose "
+            f"derivatives are computed without autograd ({done / forward:.2f}F with the penalty, F being one forward over B)"
         )
 
     def __call__(self, inputs: Inputs, points: Tensor | None, penalty: Penalty | None) -> CriticStats:
@@ -60,6 +57,8 @@ class Scheduled:
         scores: list[Tensor] = []
         for part, (plain, ends) in zip(torch.split(batch, [sum(size) for size in sizes]), sizes, strict=True):
             tape, out = run(self.settings.critic, part)
+            if tape.form() != self.form:
+                raise Unsupported("it did other things than in its trial run")
             scores.append(out)
             Schedule(tape, out, ends).gradients(self._seed(out, plain // 2), direction, gradients)
         return CriticStats(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -25,10 +27,24 @@ def onednn_is_faster() -> bool:
     return cpu.exists() and "GenuineIntel" not in cpu.read_text()
 
 
+_traced = False
+
+
+@contextlib.contextmanager
+def traced() -> Iterator[None]:
+    """Within the block products are torch.mm's alone: inductor takes oneDNN's for a frozen weight's."""
+    global _traced
+    before, _traced = _traced, True
+    try:
+        yield
+    finally:
+        _traced = before
+
+
 def product(a: Tensor, b: Tensor, row: Tensor | None = None) -> Tensor:
     """a b for a ``[n, k]`` and b ``[k, m]``, plus a row ``[m]`` where given."""
     large = a.shape[0] * a.shape[1] * b.shape[1] >= LARGE
-    if large and a.dtype == torch.float32 and not a.is_cuda and onednn_is_faster():
+    if large and a.dtype == torch.float32 and not a.is_cuda and not _traced and onednn_is_faster():
         return torch.ops.mkldnn._linear_pointwise(a, b.t(), row, "none", [], "")  # type: ignore[no-any-return]
     return torch.mm(a, b) if row is None else torch.addmm(row, a, b)
 

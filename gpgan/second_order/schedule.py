@@ -34,6 +34,7 @@ class Schedule:
 
     def __init__(self, tape: Tape, scores: Tensor, points: int) -> None:
         self.maps, self.learned, self.points = tape.maps, tape.learned, points
+        self.form = tape.form()
         self.last = tape.number(scores)
         self.plain = scores.shape[0] - points
 

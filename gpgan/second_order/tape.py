@@ -99,6 +99,10 @@ class Tape(TorchFunctionMode):
         self.maps.append(map)
         return result
 
+    def form(self) -> tuple[tuple[type, tuple[int, ...]], ...]:
+        """What the run consisted of: the kind of each map and where it took its inputs from."""
+        return tuple((type(map), map.inputs) for map in self.maps)
+
     def _touches(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         for value in (*args, *kwargs.values()):
             if isinstance(value, Tensor):
