@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ from gpgan.cuda_graph import CudaGraphs
 from gpgan.ops._checks import check_same, check_samples
 from gpgan.penalty import Critic, Penalty, _backend, _points
 from gpgan.second_order.tape import Unsupported
+from gpgan.threads import cpu_threads
 
 
 class CriticStep:
@@ -92,7 +94,10 @@ class CriticStep:
     @property
     def plan(self) -> str:
         """How the steps are computed and why, in words; known from the first step on."""
-        return "not known before the first step" if self._path is None else "; ".join([self._path.plan, *self._notes])
+        if self._path is None:
+            return "not known before the first step"
+        threads = ["on one CPU thread, too small for more"] if self._path.serial and not self._graphs else []
+        return "; ".join([self._path.plan, *threads, *self._notes])
 
     def __call__(
         self,
@@ -166,6 +171,11 @@ class CriticStep:
     def _update(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
         path = self._path
         assert path is not None
+        serial = path.serial and not inputs.real.is_cuda
+        with cpu_threads(1) if serial else contextlib.nullcontext():
+            return self._update_by(path, inputs, penalty)
+
+    def _update_by(self, path: Path, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
         points = None
         if penalty is not None:
             backend = _backend(penalty.impl, inputs.real)

@@ -26,6 +26,7 @@ class Compiled(Scheduled):
     def __init__(self, scheduled: Scheduled) -> None:
         self.scheduled = scheduled
         self.settings, self.form, self.apart = scheduled.settings, scheduled.form, scheduled.apart
+        self.serial = scheduled.serial
         self.memory_format = torch.contiguous_format  # inductor lays out what it computes by itself
         self.plan = f"{scheduled.plan}, traced and compiled"
         self._programs: dict[Any, tuple[Callable[[Tensor], tuple[Any, ...]], list[nn.Parameter]]] = {}

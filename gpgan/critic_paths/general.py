@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from gpgan.critic_checks import check_scores
-from gpgan.critic_paths.common import NOTHING_TO_LEARN, CriticStats, Inputs, Settings, check_term
+from gpgan.critic_paths.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, Settings, check_term
 from gpgan.penalty import Penalty, gradient_penalty
 
 # A count outside of these, in F, has missed operators without a formula in some of the sweeps.
@@ -24,6 +24,7 @@ class General:
         self.settings, self.why = settings, why
         self.plan = self._plan("")
         self.counted = False
+        self.serial = False
 
     def _plan(self, operations: str) -> str:
         return f"general path: autograd with the pruned penalty{operations}, because {self.why}"
@@ -43,6 +44,7 @@ class General:
         share = operations.count / forward[0] if forward[0] else 0.0
         if LEAST < share < MOST:
             self.plan = self._plan(f" ({share:.2f}F with the penalty, F being one forward over B)")
+            self.serial = operations.count < 2 * SERIAL
         else:
             self.plan = self._plan(" (operations not counted: its operators have no formulas)")
         return stats

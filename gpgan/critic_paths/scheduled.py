@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpgan.critic_paths.common import NOTHING_TO_LEARN, WASSERSTEIN, CriticStats, Inputs, Settings
+from gpgan.critic_paths.common import NOTHING_TO_LEARN, SERIAL, WASSERSTEIN, CriticStats, Inputs, Settings
 from gpgan.penalty import Critic, Penalty, _backend
 from gpgan.second_order.maps import Gradients
 from gpgan.second_order.schedule import Schedule
@@ -22,6 +22,7 @@ class Scheduled:
         """trial: of a penalised step; apart: whether the penalty's points run in a batch of their own."""
         self.settings, self.form, self.apart, self.memory_format = settings, trial.form, apart, memory_format
         done, forward = trial.operations()
+        self.serial = done < SERIAL
         self.plan = (
             "scheduled path: the critic is a sum of chains of linear maps and piecewise-linear activations, whose "
             f"derivatives are computed without autograd ({done / forward:.2f}F with the penalty, F being one forward over B)"

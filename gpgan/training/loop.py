@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from gpgan.critic_step import CriticStep
 from gpgan.data import Dataset
 from gpgan.penalty import Penalty
+from gpgan.threads import cpu_threads
 from gpgan.training.config import Config
 from gpgan.training.interrupt import Interrupt
 from gpgan.training.recorder import Recorder
-from gpgan.training.setup import cpu_threads
 from gpgan.training.stats import Meter, Stats
 
 Watch = Callable[[int, Stats | None], None]

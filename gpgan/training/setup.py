@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -75,14 +73,3 @@ def _impl(impl: Literal["auto", "native", "reference"], device: torch.device) ->
     if impl == "auto":
         return "reference" if reason else "native"
     return impl
-
-
-@contextlib.contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """Within the block torch computes with this many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
