@@ -34,6 +34,7 @@ def main() -> int:
         help="rows by name, as for pytest; of critic_step those critics whose name has it",
     )
     parser.add_argument("--doc", type=Path, help="a document that critic_step's tables are to be put into")
+    parser.add_argument("--readme", type=Path, help="a document that critic_step's summary is to be put into")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA device; --device cpu measures here")

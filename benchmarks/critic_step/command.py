@@ -73,7 +73,9 @@ def main(options: argparse.Namespace, given: str) -> int:
     stem.with_suffix(".md").write_text(report.render(result))
     report.draw(result, figure)
     if options.doc:
-        report.write_into(options.doc, result, os.path.relpath(figure, options.doc.parent))
+        report.write_into(options.doc, report.whole(result, os.path.relpath(figure, options.doc.parent)))
+    if options.readme:
+        report.write_into(options.readme, report.summary(result))
     sys.stdout.write(report.render(result))
     rows = [row for case in result["cases"] for row in case["rows"].values()]
     return int(bool(result["left_out"]) or any("failed" in row for row in rows))

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from benchmarks.critic_step.providers import PROVIDERS
 from benchmarks.critic_step.run import HALF, STOCK
 from benchmarks.critic_step.targets import verdicts
 from benchmarks.table import markdown, time_text
@@ -119,19 +120,43 @@ def render(result: dict[str, Any]) -> str:
     return "\n".join(head) + "\n" + tables(result)
 
 
-def write_into(document: Path, result: dict[str, Any], figure: str) -> None:
+def _source(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    return (
+        f"{machine.get('gpu', machine['cpu'])}, {machine['cpu_threads']} threads, torch {machine['torch']}, "
+        f"{result['date']}: `{machine['command']}`"
+    )
+
+
+def whole(result: dict[str, Any], figure: str) -> str:
+    """All tables and the figure."""
+    return f"{_source(result)}\n\n![step time by provider]({figure})\n\n{tables(result)}"
+
+
+def summary(result: dict[str, Any]) -> str:
+    """A line a critic: the time of each float32 provider in that of stock eager, and the operations."""
+    names = [STOCK, "torch.compile", "JAX", *(name for name in PROVIDERS if name.startswith("gpgan"))]
+    names = [name for name in names if any("seconds" in case["rows"].get(name, {}) for case in result["cases"])]
+    lines = []
+    for case in result["cases"]:
+        rows = {name: case["rows"].get(name, {}) for name in names}
+        times = [
+            f"{row['times'][STOCK]['median']:.2f}" if STOCK in row.get("times", {}) else "1" if name == STOCK else ""
+            for name, row in rows.items()
+        ]
+        ours = [row["forwards"] for name, row in rows.items() if name.startswith("gpgan") and row.get("forwards")]
+        lines.append([case["case"], *times, f"{rows[STOCK]['forwards']:.2f}F", f"{max(ours):.2f}F"])
+    table = markdown(["critic", *names, f"{STOCK}'s operations", "gpgan's"], lines)
+    return "\n".join([f"Time of a penalised critic step, stock eager PyTorch = 1. {_source(result)}", "", *table, ""])
+
+
+def write_into(document: Path, text: str) -> None:
     """Replaces what stands between the document's two markers."""
     before, begin, rest = document.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{document} lacks {BEGIN!r} or, behind it, {END!r}")
-    machine = result["machine"]
-    source = (
-        f"{machine.get('gpu', machine['cpu'])}, {machine['cpu_threads']} threads, torch {machine['torch']}, "
-        f"{result['date']}: `{machine['command']}`"
-    )
-    picture = f"![step time by provider]({figure})"
-    document.write_text(f"{before}{BEGIN}\n\n{source}\n\n{picture}\n\n{tables(result)}\n{END}{after}")
+    document.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
 
 
 def _colour(name: str) -> str:

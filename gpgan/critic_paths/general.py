@@ -57,8 +57,7 @@ class General:
         after_forward: Callable[[], None] | None,
     ) -> CriticStats:
         settings, kwargs = self.settings, dict(inputs.kwargs or {})
-        # One backward costs less where calls, and not operations or memory, are what a step takes.
-        backward = Backward(at_once=self.serial or self._hooked())
+        backward = Backward(at_once=self._hooked())
         scores: list[Tensor] = []
         for name, samples, term in zip(("real", "fake"), (inputs.real, inputs.fake), settings.objective, strict=True):
             with settings.casting(samples.device):

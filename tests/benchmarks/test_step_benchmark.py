@@ -277,7 +277,9 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Comp
     folder = tmp_path_factory.mktemp("results")
     document = folder / "page.md"
     document.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    options = ["--quick", "-k", "DCGAN", "--output", str(folder), "--doc", str(document)]
+    readme = folder / "readme.md"
+    readme.write_text(f"before\n{report.BEGIN}\n{report.END}\nafter\n")
+    options = ["--quick", "-k", "DCGAN", "--output", str(folder), "--doc", str(document), "--readme", str(readme)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "critic_step", *options],
         cwd=ROOT,
@@ -327,11 +329,15 @@ def test_a_run_puts_its_tables_into_a_document(quick_run: tuple[subprocess.Compl
     assert "| gpgan scheduled |" in text
     (picture,) = folder.glob("*.png")
     assert f"]({picture.name})" in text
+    readme = (folder / "readme.md").read_text()
+    assert "| gpgan scheduled |" in readme
+    assert re.search(r"^\| DCGAN .*\| 1 \|.*F \|$", readme, re.MULTILINE)
+    assert readme.endswith(f"{report.END}\nafter\n")
 
 
 def test_a_document_without_markers_is_refused(tmp_path: Path) -> None:
     document = tmp_path / "page.md"
     document.write_text("no markers\n")
     with pytest.raises(ValueError, match=r"page\.md lacks '<!-- critic_step"):
-        report.write_into(document, {}, "figure.png")
+        report.write_into(document, "text")
     assert document.read_text() == "no markers\n"
