@@ -166,7 +166,11 @@ class Kinked(nn.Module):
         h = F.max_pool2d(F.leaky_relu(self.first(x), 0.2), 2)
         h = self.slopes(h) + 0.3 * F.hardtanh(self.middle(h), -0.4, 0.5) + self.relu(h - 0.2).abs()
         h = self.middle(h).relu_() + F.leaky_relu_(self.middle(h), 0.1) + F.relu6(8 * h) + torch.abs(h - 0.5)
-        h = F.hardtanh_(self.middle(h), -0.3, 0.3) + F.relu(input=h)
+        # What is saturated must keep its value where something bends behind it.
+        h = F.tanh(F.hardtanh_(self.middle(h), -0.3, 0.3) + 0.1 * F.hardtanh(h, -2.0, 0.1)) + F.relu(input=h)
+        side = self.middle(h)
+        side.relu_()  # not its result but what it changed is used
+        h = h + F.tanh(side)
         h = F.adaptive_max_pool2d(nn.MaxPool2d(2, ceil_mode=True)(h), 2)
         return self.last(F.max_pool1d(h.flatten(2), 4).flatten(1))
 
@@ -186,14 +190,19 @@ def test_kinks_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
         assert errors(critic, *samples) > 0.1
 
 
-def test_a_critic_that_takes_another_way_runs_as_it_is() -> None:
+@pytest.mark.parametrize("other", ["another operator", "another shape"])
+def test_a_critic_that_takes_another_way_runs_as_it_is(other: str) -> None:
     case = CRITICS["MLP"]
     critic = case.build()
     calls: list[int] = []
 
     def restless(x: Tensor) -> Tensor:
         calls.append(1)
-        return critic(x) if len(calls) == 1 else critic(F.relu(x + 100) - 100)
+        if len(calls) == 1:
+            return critic(x)
+        if other == "another shape":
+            return critic(F.leaky_relu(x + 100, 0.2) - 100)
+        return critic[1:](F.relu(critic[0](x) + 100) - 100)
 
     real, fake, alpha = case.samples()
     got = parameter_grads(critic, finite(restless, real, fake, alpha=alpha))

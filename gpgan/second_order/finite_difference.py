@@ -126,7 +126,7 @@ class FiniteDifference:
         else:
             lengths, weights = steps, slopes / (2 * steps)
         # The subgradient 0 where the gradient is.
-        lengths = torch.where(norms == 0, 0, lengths / norms.where(norms != 0, 1))
+        lengths = torch.where(norms == 0, 0, lengths / norms)
         shift = grads * lengths.view(-1, *[1] * (grads.dim() - 1))
         plus, minus = (self._scores_at(self.x.detach() + shift * sign) for sign in (1, -1))
         surrogate = weights * (plus - minus)
