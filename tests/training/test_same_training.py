@@ -6,8 +6,8 @@ within a few of those for all the steps (docs/images/same_training.png): it does
 
 One thing makes it grow: LeakyReLU has a kink. Where an activation is so near 0 that its last bits decide its sign, its
 slope is 0.2 in one run and 1 in the other, the gradient norm of that sample moves by per cents, and the curves part at
-about 1e-3. Which seeds that happens to depends on the last bits, so on the processor: most of SEEDS must agree for all the
-steps, and every one for the first 10. A fault in an operator, even of one part in a thousand, parts the curves of all seeds at once, as the last test
+about 1e-3. Which seeds that happens to, and when, depends on the last bits, so on the processor: every one of SEEDS must
+agree for the first 10 steps, most for half of the steps, and one for all. A fault in an operator, even of one part in a thousand, parts the curves of all seeds at once, as the last test
 shows.
 """
 
@@ -43,7 +43,8 @@ def test_same_loss_curve(tmp_path, reference):
     assert native.std(axis=1).min() > 0.1
     difference = np.abs(native - reference)
     assert difference[:, :10].max() < TOLERANCE
-    assert np.median(difference.max(axis=1)) < TOLERANCE
+    assert np.median(difference[:, : STEPS // 2].max(axis=1)) < TOLERANCE
+    assert difference.max(axis=1).min() < TOLERANCE
 
     script["draw"](native, reference, tmp_path / "same.png")
     assert (tmp_path / "same.png").stat().st_size > 10_000
