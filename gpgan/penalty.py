@@ -183,8 +183,8 @@ def gradient_penalty(
             no Tensor ``[B, ...]`` or does not depend on its input; the critic couples the samples of a batch.
         RuntimeError: Grad mode is off, so there would be no gradient; ``impl="native"`` without the library;
             ``method="exact"`` and an operator of the critic has no second derivative (it is named, with the cure);
-            ``method="finite_difference"`` and a reentrant checkpoint in a critic whose module is not found, or a CUDA
-            graph under capture.
+            ``method="finite_difference"`` and a reentrant checkpoint in a critic whose module is not found, a checkpoint
+            around layers that change their buffers, or a CUDA graph under capture.
 
     Source:
         Gulrajani et al., Improved Training of Wasserstein GANs, arXiv 1704.00028, equation 3 and algorithm 1.

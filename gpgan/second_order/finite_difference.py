@@ -54,13 +54,14 @@ class FiniteDifference:
         found = list(reachable(critic))
         self.modules = [thing for thing in found if isinstance(thing, nn.Module)]
         self.state = _State(self.modules, x.device)
+        self.parallel = _parallel(self.modules)
         # A compiled critic runs as it is: what is inside of its graph cannot be held.
         self.kinks = None if any(is_compiled(thing) for thing in found) else Kinks()
         self.reentrant = False
         self.eps = 0.0
 
     def scores(self) -> Tensor:
-        with _no_sync(self.modules), contextlib.nullcontext() if self.kinks is None else self.kinks.recording():
+        with _no_sync(self.parallel), contextlib.nullcontext() if self.kinks is None else self.kinks.recording():
             return self.run(self.x)
 
     def may_cross_kinks(self) -> bool:
@@ -90,7 +91,7 @@ class FiniteDifference:
         parameters = [parameter for module in self.modules for parameter in module.parameters()]
         with _held_fixed([tensor for tensor in (*parameters, *leaves) if tensor is not self.x]):
             self.state.restore()
-            with _no_sync(self.modules):
+            with _no_sync(self.parallel):
                 scores = self.run(self.x)
             # retain_graph: the critic's arguments may have a graph, which the caller still needs.
             with self.state.unchanged():
@@ -194,15 +195,24 @@ class _State:
             )
 
 
+def _parallel(modules: list[nn.Module]) -> list[DistributedDataParallel]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return []
+    parallel = [m for module in modules for m in module.modules() if isinstance(m, DistributedDataParallel)]
+    if any(module.static_graph for module in parallel):
+        raise ValueError(
+            'critic is wrapped in DistributedDataParallel with static_graph=True, and method="finite_difference" runs a '
+            "backward of its own that the others are not like; wanted static_graph=False"
+        )
+    return parallel
+
+
 @contextlib.contextmanager
-def _no_sync(modules: list[nn.Module]) -> Iterator[None]:
-    """Without a DistributedDataParallel's preparations for a backward that reduces gradients."""
+def _no_sync(parallel: list[DistributedDataParallel]) -> Iterator[None]:
+    """Without the preparations for a backward that reduces gradients."""
     with contextlib.ExitStack() as stack:
-        if dist.is_available() and dist.is_initialized():
-            for module in modules:
-                for inner in module.modules():
-                    if isinstance(inner, DistributedDataParallel):
-                        stack.enter_context(inner.no_sync())
+        for module in parallel:
+            stack.enter_context(module.no_sync())
         yield
 
 
