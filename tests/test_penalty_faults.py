@@ -282,3 +282,31 @@ def test_import_prints_nothing_and_draws_no_random_number() -> None:
     code = "import torch; s = torch.get_rng_state(); import gpgan; assert torch.equal(s, torch.get_rng_state())"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_threads_that_overlap_leave_compilation_on() -> None:
+    """torch.compile's stance is the process's: a thread that leaves first must not end, nor one that leaves last keep, it."""
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    def first(x: Tensor) -> Tensor:
+        first_is_in.set()
+        assert second_is_in.wait(10)
+        return x.sum(1)
+
+    def second(x: Tensor) -> Tensor:
+        second_is_in.set()
+        assert first_is_out.wait(10)
+        return x.sum(1)
+
+    def run_first() -> None:
+        gradient_penalty(first, None, None, points=torch.randn(2, 3))
+        first_is_out.set()
+
+    thread = threading.Thread(target=run_first)
+    thread.start()
+    assert first_is_in.wait(10)
+    gradient_penalty(second, None, None, points=torch.randn(2, 3))
+    thread.join()
+    seen = []
+    torch.compile(lambda x: x * 2, backend=lambda graph, inputs: seen.append(graph) or graph.forward)(torch.randn(3))
+    assert len(seen) == 1

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gpgan.second_order import failures, graph
+from gpgan.second_order.eager import uncompiled
 from gpgan.second_order.pruning import Pruning
 
 
@@ -28,7 +29,7 @@ class Exact:
     def scores(self) -> Tensor:
         # A compiled graph has no double backward. Also where no compiled critic is seen: it may hide in a partial or a
         # closure.
-        with torch.compiler.set_stance("force_eager"), Pruning() if self.pruned else contextlib.nullcontext():
+        with uncompiled(), Pruning() if self.pruned else contextlib.nullcontext():
             return self.run(self.x)
 
     def gradient(self, scores: Tensor, seed: Tensor, behind: list[Any]) -> Tensor | None:
