@@ -29,7 +29,7 @@ from gpgan.critic_paths import (
 )
 from gpgan.cuda_graph import CudaGraphs
 from gpgan.ops._checks import check_same, check_samples
-from gpgan.penalty import Critic, Penalty, _backend, _points
+from gpgan.penalty import Critic, Penalty, backend_for, draw_points
 from gpgan.second_order.tape import Unsupported
 from gpgan.threads import cpu_threads
 
@@ -178,8 +178,10 @@ class CriticStep:
     def _update_by(self, path: Path, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
         points = None
         if penalty is not None:
-            backend = _backend(penalty.impl, inputs.real)
-            points = _points(backend, inputs.real, inputs.fake, penalty.points, inputs.alpha, inputs.generator).detach()
+            backend = backend_for(penalty.impl, inputs.real)
+            points = draw_points(
+                backend, inputs.real, inputs.fake, penalty.points, inputs.alpha, inputs.generator
+            ).detach()
         self.optimizer.zero_grad()
         try:
             stats = path(inputs, points, penalty)

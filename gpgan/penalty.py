@@ -210,8 +210,8 @@ def gradient_penalty(
         )
 
     given = points if isinstance(points, Tensor) else real if real is not None else fake
-    backend = _backend(impl, given)
-    x = _points(backend, real, fake, points, alpha, generator)
+    backend = backend_for(impl, given)
+    x = draw_points(backend, real, fake, points, alpha, generator)
     kwargs = dict(critic_kwargs or {})
     check_rows(critic_args, kwargs, x.shape[0])
 
@@ -262,7 +262,7 @@ def _tell_once(message: str, frames: int = 2) -> None:
         warnings.warn(message, stacklevel=frames + 4)  # this frame, two of _disable_dynamo, the caller
 
 
-def _backend(impl: str, samples: Tensor | None) -> ModuleType:
+def backend_for(impl: str, samples: Tensor | None) -> ModuleType:
     """The module whose operators are to run."""
     if impl == "reference" or not isinstance(samples, Tensor):
         return reference
@@ -274,7 +274,7 @@ def _backend(impl: str, samples: Tensor | None) -> ModuleType:
     return reference
 
 
-def _points(
+def draw_points(
     backend: ModuleType,
     real: Tensor | None,
     fake: Tensor | None,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from critics import CRITICS, Case, linear, parameter_grads, quadratic
+from critics import CRITICS, Case, linear, operations, parameter_grads, quadratic
 from tolerances import assert_near
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -398,3 +398,18 @@ def test_an_exact_critic_is_not_warned_of() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         finite(case.build(), *case.samples()[:2]).backward()
+
+
+def test_operations_are_twice_those_of_the_exact_method() -> None:
+    layers = (nn.Linear(2, 256), nn.LeakyReLU(0.2), nn.Linear(256, 256), nn.LeakyReLU(0.2))
+    critic = nn.Sequential(*layers, nn.Linear(256, 256), nn.LeakyReLU(0.2), nn.Linear(256, 1))
+    real, fake = torch.randn(2, 16, 2)
+    with torch.no_grad():
+        forward = operations(lambda: critic(real))
+
+    def forwards(**options: str) -> float:
+        return operations(lambda: gradient_penalty(critic, real, fake, **options).backward()) / forward
+
+    assert forwards() == pytest.approx(4, abs=0.1)
+    assert forwards(second_order="stock") == pytest.approx(6, abs=0.1)
+    assert forwards(method="finite_difference") == pytest.approx(8, abs=0.1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gpgan.critic_paths.common import NOTHING_TO_LEARN, SERIAL, WASSERSTEIN, CriticStats, Inputs, Settings
-from gpgan.penalty import Critic, Penalty, _backend
+from gpgan.penalty import Critic, Penalty, backend_for
 from gpgan.second_order.maps import Gradients
 from gpgan.second_order.schedule import Schedule
 from gpgan.second_order.tape import Tape, Unsupported
@@ -48,7 +48,7 @@ class Scheduled:
         def direction(g: Tensor) -> Tensor:
             nonlocal value, norms
             assert penalty is not None
-            value, norms, v = _backend(penalty.impl, g).gradient_norm_penalty_with_direction(
+            value, norms, v = backend_for(penalty.impl, g).gradient_norm_penalty_with_direction(
                 g, weight=penalty.weight, target=penalty.target, one_sided=penalty.one_sided
             )
             return v.to(g.dtype)  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gpgan.second_order import activations
-from gpgan.second_order.pruning import _in_checkpoint, _plain
+from gpgan.second_order.pruning import in_checkpoint, is_plain
 
 PRELU = frozenset({torch.prelu, Tensor.prelu})
 RANDOM = frozenset({F.rrelu, torch.rrelu, torch.rrelu_})
@@ -97,9 +97,9 @@ class _Mode(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func in HOLD:
             input, *rest = args if args else (kwargs.pop("input"),)
-            if _plain(input) and input.is_floating_point():
+            if is_plain(input) and input.is_floating_point():
                 # What a checkpoint runs again in the backward must be what it ran first; a reentrant one runs without grad.
-                if torch.is_grad_enabled() and not _in_checkpoint():
+                if torch.is_grad_enabled() and not in_checkpoint():
                     return self.what(func, input, rest, kwargs)
                 self.passed()
             return func(input, *rest, **kwargs)

@@ -9,6 +9,7 @@ the penalty.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ def _add(gradients: Gradients, parameter: nn.Parameter, value: Tensor) -> None:
     gradients[parameter] = gradients[parameter] + value if parameter in gradients else value
 
 
-class Map:
+class Map(ABC):
     """A piece of the critic, from the values numbered ``inputs`` to the one numbered ``output``."""
 
     learned = False  # whether it has parameters that learn
@@ -38,13 +39,13 @@ class Map:
     inputs: tuple[int, ...]
     output: int
 
+    @abstractmethod
     def transpose(self, delta: Tensor) -> tuple[Tensor, ...]:
         """The deltas of the inputs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tangent(self, *tangents: Tensor) -> Tensor:
         """The change of the output."""
-        raise NotImplementedError
 
 
 class Weighted(Map):
@@ -59,9 +60,9 @@ class Weighted(Map):
         self.weight: Tensor = weight if weight.dtype == x.dtype else weight.to(x.dtype)
         self.delta: Tensor | None = None
 
+    @abstractmethod
     def run(self) -> Tensor:
         """The output."""
-        raise NotImplementedError
 
     def put_tangent(self, tangent: Tensor) -> None:
         rows = self.x[-tangent.shape[0] :]
@@ -77,15 +78,17 @@ class Weighted(Map):
         if plain_rows and self.bias is not None and self.bias.requires_grad:
             _add(into, self.bias, self.bias_gradient(delta[:plain_rows]))
 
+    @abstractmethod
     def operations_of_a_row(self) -> int:
         """Multiply-adds of the forward for one sample."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weight_gradient(self, delta: Tensor) -> Tensor:
-        raise NotImplementedError
+        """For the deltas of all rows."""
 
+    @abstractmethod
     def bias_gradient(self, delta: Tensor) -> Tensor:
-        raise NotImplementedError
+        """For the deltas of the rows that are not the penalty's."""
 
 
 class Linear(Weighted):

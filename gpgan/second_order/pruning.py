@@ -22,11 +22,11 @@ from gpgan.second_order import activations, convolution, pooling
 REPLACEMENTS: dict[Any, Callable[..., Any]] = activations.REPLACEMENTS | pooling.REPLACEMENTS | convolution.REPLACEMENTS
 
 
-def _plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     return type(value) in (Tensor, nn.Parameter)
 
 
-def _in_checkpoint() -> bool:
+def in_checkpoint() -> bool:
     # A checkpoint runs its part again in the backward, outside of this mode, and wants it to save the same tensors.
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
     return hooks is not None and hooks[0].__module__ == "torch.utils.checkpoint"
@@ -35,13 +35,13 @@ def _in_checkpoint() -> bool:
 def _applies(input: Any) -> bool:
     """Whether autograd records what is done to input, and nothing but autograd does."""
     return (
-        _plain(input)
+        is_plain(input)
         and input.requires_grad
         and input.is_floating_point()
         and torch.is_grad_enabled()
         and forward_ad._current_level < 0
         and torch._C._functorch.peek_interpreter_stack() is None
-        and not _in_checkpoint()
+        and not in_checkpoint()
     )
 
 
