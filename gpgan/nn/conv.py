@@ -1,4 +1,4 @@
-"""Small convolutional networks for images of any size.
+"""Small convolutional networks for images and volumes of any size.
 
 Both networks walk the same ladder of sizes, each about half of the one before, down to SMALLEST; the channels double
 with each halving, up to WIDEST times the width. A side of even length is halved by a kernel of 4, one of odd length
@@ -7,29 +7,35 @@ by a kernel of 3, with padding 1 in both cases, so that the transposed convoluti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
+from gpgan.nn.batch_norm import SyncedBatchNorm
 from gpgan.nn.initialise import SLOPE
+from gpgan.nn.labels import Projection, join, score
 
 SMALLEST = 4
 WIDEST = 8
+# By the number of a sample's sides.
+CONVOLUTION: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
-Size = tuple[int, int]
+Size = tuple[int, ...]
 
 
-def ladder(height: int, width: int) -> list[Size]:
-    """The sizes from [height, width] downwards, e.g. (28, 28), (14, 14), (7, 7), (4, 4)."""
-    sizes = [(height, width)]
+def ladder(*size: int) -> list[Size]:
+    """The sizes from the given one downwards, e.g. (28, 28), (14, 14), (7, 7), (4, 4)."""
+    sizes = [size]
     while min(sizes[-1]) > SMALLEST:
-        h, w = sizes[-1]
-        sizes.append(((h + 1) // 2, (w + 1) // 2))
+        sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
     return sizes
 
 
 def _kernel(size: Size) -> Size:
-    return 4 - size[0] % 2, 4 - size[1] % 2
+    return tuple(4 - side % 2 for side in size)
 
 
 def _channels(width: int, rungs: int) -> list[int]:
@@ -37,50 +43,60 @@ def _channels(width: int, rungs: int) -> list[int]:
 
 
 class ConvGenerator(nn.Module):
-    """Latents [B, latent] to images [B, C, H, W] in [-1, 1]. It has BatchNorm; the critic has none."""
+    """Latents [B, latent] to samples [B, C, H, W] or [B, C, D, H, W] in [-1, 1]; with classes, of labels [B] too.
 
-    def __init__(self, latent: int, shape: Sequence[int], width: int) -> None:
+    It has BatchNorm, over the joint batch of all processes; the critic has none.
+    """
+
+    def __init__(self, latent: int, shape: Sequence[int], width: int, classes: int = 0) -> None:
         super().__init__()
-        channels, height, breadth = shape
-        sizes = ladder(height, breadth)
+        channels, *size = shape
+        sizes = ladder(*size)
         widths = _channels(width, len(sizes))
+        self.embedding = nn.Embedding(classes, latent) if classes else None
         self.smallest = (widths[-1], *sizes[-1])
         # A bias before a BatchNorm changes nothing: its gradient is rounding noise, which Adam would scale up.
-        self.first = nn.Linear(latent, widths[-1] * sizes[-1][0] * sizes[-1][1], bias=False)
-        layers: list[nn.Module] = [nn.BatchNorm2d(widths[-1]), nn.LeakyReLU(SLOPE)]
+        self.first = nn.Linear(latent * (2 if classes else 1), math.prod(self.smallest), bias=False)
+        layers: list[nn.Module] = [SyncedBatchNorm(widths[-1]), nn.LeakyReLU(SLOPE)]
         for rung in range(len(sizes) - 1, 0, -1):
+            kernel = _kernel(sizes[rung - 1])
             layers += [
-                nn.ConvTranspose2d(
-                    widths[rung], widths[rung - 1], _kernel(sizes[rung - 1]), stride=2, padding=1, bias=False
-                ),
-                nn.BatchNorm2d(widths[rung - 1]),
+                TRANSPOSED[len(size)](widths[rung], widths[rung - 1], kernel, stride=2, padding=1, bias=False),
+                SyncedBatchNorm(widths[rung - 1]),
                 nn.LeakyReLU(SLOPE),
             ]
-        layers += [nn.Conv2d(widths[0], channels, 3, padding=1), nn.Tanh()]
+        layers += [CONVOLUTION[len(size)](widths[0], channels, 3, padding=1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        images: Tensor = self.layers(self.first(latents).reshape(-1, *self.smallest))
-        return images
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        first: Tensor = self.first(join(latents, self.embedding, labels))
+        samples: Tensor = self.layers(first.reshape(-1, *self.smallest))
+        return samples
 
 
 class ConvCritic(nn.Module):
-    """Images [B, C, H, W] to scores [B]. No normalisation, so that each sample's gradient is its own."""
+    """Samples [B, C, H, W] or [B, C, D, H, W], and with classes their labels [B], to scores [B].
 
-    def __init__(self, shape: Sequence[int], width: int) -> None:
+    No normalisation, so that each sample's gradient is its own.
+    """
+
+    def __init__(self, shape: Sequence[int], width: int, classes: int = 0) -> None:
         super().__init__()
-        channels, height, breadth = shape
-        sizes = ladder(height, breadth)
+        channels, *size = shape
+        sizes = ladder(*size)
         widths = _channels(width, len(sizes))
-        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1), nn.LeakyReLU(SLOPE)]
+        convolution = CONVOLUTION[len(size)]
+        layers: list[nn.Module] = [convolution(channels, widths[0], 3, padding=1), nn.LeakyReLU(SLOPE)]
         for rung in range(1, len(sizes)):
+            kernel = _kernel(sizes[rung - 1])
             layers += [
-                nn.Conv2d(widths[rung - 1], widths[rung], _kernel(sizes[rung - 1]), stride=2, padding=1),
+                convolution(widths[rung - 1], widths[rung], kernel, stride=2, padding=1),
                 nn.LeakyReLU(SLOPE),
             ]
-        layers += [nn.Flatten(), nn.Linear(widths[-1] * sizes[-1][0] * sizes[-1][1], 1)]
+        features = widths[-1] * math.prod(sizes[-1])
+        layers += [nn.Flatten(), nn.Linear(features, 1)]
         self.layers = nn.Sequential(*layers)
+        self.projection = Projection(classes, features) if classes else None
 
-    def forward(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.layers(images)
-        return scores.squeeze(1)
+    def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor:
+        return score(self.layers, samples, self.projection, labels)

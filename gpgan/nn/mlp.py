@@ -9,6 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from gpgan.nn.initialise import SLOPE
+from gpgan.nn.labels import Projection, join, score
 
 
 def _layers(sizes: Sequence[int]) -> nn.Sequential:
@@ -20,26 +21,31 @@ def _layers(sizes: Sequence[int]) -> nn.Sequential:
 
 
 class MLPGenerator(nn.Module):
-    """Latents [B, latent] to samples [B, *shape]; images end in tanh, vectors are unbounded."""
+    """Latents [B, latent], and with classes labels [B], to samples [B, *shape].
 
-    def __init__(self, latent: int, shape: Sequence[int], width: int, depth: int) -> None:
+    Images and volumes end in tanh, vectors are unbounded.
+    """
+
+    def __init__(self, latent: int, shape: Sequence[int], width: int, depth: int, classes: int = 0) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        self.layers = _layers([latent, *[width] * depth, math.prod(shape)])
-        self.last = nn.Tanh() if len(self.shape) == 3 else nn.Identity()
+        self.embedding = nn.Embedding(classes, latent) if classes else None
+        self.layers = _layers([latent * (2 if classes else 1), *[width] * depth, math.prod(shape)])
+        self.last = nn.Tanh() if len(self.shape) >= 3 else nn.Identity()
 
-    def forward(self, latents: Tensor) -> Tensor:
-        samples: Tensor = self.last(self.layers(latents))
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        samples: Tensor = self.last(self.layers(join(latents, self.embedding, labels)))
         return samples.reshape(-1, *self.shape)
 
 
 class MLPCritic(nn.Module):
-    """Samples [B, *shape] to scores [B]."""
+    """Samples [B, *shape], and with classes their labels [B], to scores [B]."""
 
-    def __init__(self, shape: Sequence[int], width: int, depth: int) -> None:
+    def __init__(self, shape: Sequence[int], width: int, depth: int, classes: int = 0) -> None:
         super().__init__()
-        self.layers = _layers([math.prod(shape), *[width] * depth, 1])
+        sizes = [math.prod(shape), *[width] * depth]
+        self.layers = _layers([*sizes, 1])
+        self.projection = Projection(classes, sizes[-1]) if classes else None
 
-    def forward(self, samples: Tensor) -> Tensor:
-        scores: Tensor = self.layers(samples.flatten(1))
-        return scores.squeeze(1)
+    def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor:
+        return score(self.layers, samples.flatten(1), self.projection, labels)

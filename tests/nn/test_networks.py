@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from gpgan import CriticStep
 from gpgan.nn import build
 from gpgan.nn.conv import ladder
 
 IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 9, 9), (2, 13, 30), (3, 5, 64), (1, 3, 3), (1, 1, 1)]
+VOLUMES = [(1, 8, 8, 8), (2, 5, 9, 16), (1, 2, 2, 2)]
 
 
 def make(kind, shape, seed=0, latent=6, width=4, depth=2):
@@ -15,9 +17,9 @@ def make(kind, shape, seed=0, latent=6, width=4, depth=2):
     return build(kind, shape, latent=latent, width=width, depth=depth, generator=rng)
 
 
-@pytest.mark.parametrize("shape", IMAGES, ids=str)
+@pytest.mark.parametrize("shape", IMAGES + VOLUMES, ids=str)
 @pytest.mark.parametrize("kind", ["conv", "mlp"])
-def test_images(kind, shape):
+def test_images_and_volumes(kind, shape):
     generator, critic = make(kind, shape)
     images = generator(torch.randn(5, 6))
     assert images.shape == (5, *shape)
@@ -48,10 +50,12 @@ def test_ladder_halves_down_to_four():
     assert ladder(28, 28) == [(28, 28), (14, 14), (7, 7), (4, 4)]
     assert ladder(9, 64) == [(9, 64), (5, 32), (3, 16)]
     assert ladder(3, 3) == [(3, 3)]
+    assert ladder(16, 9, 7) == [(16, 9, 7), (8, 5, 4)]
 
 
 @pytest.mark.parametrize(
-    ("kind", "shape"), [("mlp", (2,)), ("mlp", (1, 8, 8)), ("conv", (1, 8, 8)), ("conv", (3, 32, 32))]
+    ("kind", "shape"),
+    [("mlp", (2,)), ("mlp", (1, 8, 8)), ("conv", (1, 8, 8)), ("conv", (3, 32, 32)), ("conv", (1, 8, 8, 8))],
 )
 def test_critic_scores_each_sample_by_itself(kind, shape):
     _, critic = make(kind, shape)
@@ -61,27 +65,70 @@ def test_critic_scores_each_sample_by_itself(kind, shape):
     assert gradient[[0, 2, 3]].abs().sum() == 0
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv"])
-def test_weights_depend_on_the_given_random_state_alone(kind):
+DRAWN = [("mlp", (1, 8, 8)), ("conv", (1, 8, 8)), ("conv", (1, 8, 8, 8))]
+
+
+@pytest.mark.parametrize(("kind", "shape"), DRAWN, ids=str)
+def test_weights_depend_on_the_given_random_state_alone(kind, shape):
     torch.manual_seed(1)
-    first = make(kind, (1, 8, 8), seed=3)
+    first = make(kind, shape, seed=3)
     torch.manual_seed(2)
-    again, other = make(kind, (1, 8, 8), seed=3), make(kind, (1, 8, 8), seed=4)
+    again, other = make(kind, shape, seed=3), make(kind, shape, seed=4)
     for a, b, c in zip(first, again, other, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
         assert any(not torch.equal(x, y) for x, y in zip(a.parameters(), c.parameters(), strict=True))
 
 
-def test_scores_begin_neither_vanishing_nor_huge():
-    _, critic = make("conv", (1, 32, 32), width=16)
-    assert 0.05 < critic(torch.randn(256, 1, 32, 32)).std() < 20
+@pytest.mark.parametrize("shape", [(1, 32, 32), (1, 16, 16, 16)], ids=str)
+def test_scores_begin_neither_vanishing_nor_huge(shape):
+    generator, critic = make("conv", shape, width=8, latent=64)
+    assert 0.05 < critic(torch.randn(64, *shape)).std() < 20
+    assert 0.1 < generator(torch.randn(16, 64)).std() < 0.95
 
 
-def test_convolution_wants_images():
+def test_names_that_checkpoints_know():
+    generator, critic = make("conv", (1, 8, 8))
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    assert list(generator.state_dict()) == [
+        "first.weight",
+        *(f"layers.0.{name}" for name in norm),
+        "layers.2.weight",
+        *(f"layers.3.{name}" for name in norm),
+        "layers.5.weight",
+        "layers.5.bias",
+    ]
+    assert list(critic.state_dict()) == [f"layers.{i}.{name}" for i in (0, 2, 5) for name in ("weight", "bias")]
+    generator, critic = make("mlp", (2,))
+    for net in (generator, critic):
+        assert list(net.state_dict()) == [f"layers.{i}.{name}" for i in (0, 2, 4) for name in ("weight", "bias")]
+
+
+@pytest.mark.parametrize(("kind", "shape"), DRAWN, ids=str)
+def test_weights_are_drawn_in_the_order_of_the_layers(kind, shape):
+    rng = torch.Generator().manual_seed(0)
+    for net in make(kind, shape, seed=0):
+        for weight in (p.detach() for p in net.parameters() if p.dim() > 1):
+            draw = torch.randn(weight.shape, generator=rng)
+            torch.testing.assert_close(weight / weight.std(), draw / draw.std())
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("mlp", (2,)), ("mlp", (1, 8, 8)), ("conv", (1, 8, 8)), ("conv", (1, 8, 8, 8))], ids=str
+)
+def test_critics_run_by_the_schedule(kind, shape):
+    _, critic = make(kind, shape)
+    step = CriticStep(critic, torch.optim.Adam(critic.parameters()))
+    step(torch.randn(4, *shape), torch.randn(4, *shape))
+    assert step.plan.startswith("scheduled path"), step.plan
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 2, 2, 2, 2)], ids=str)
+def test_convolution_wants_images_or_volumes(shape):
     with pytest.raises(
-        ValueError, match=r"network.kind is 'conv' and samples have shape \(2,\); wanted \[C, H, W\], or kind 'mlp'"
+        ValueError,
+        match=r"network.kind is 'conv' and samples have shape \(.*\); wanted \[C, H, W\] or \[C, D, H, W\], or kind 'mlp'",
     ):
-        make("conv", (2,))
+        make("conv", shape)
 
 
 def test_unknown_kind():

@@ -1,0 +1,7 @@
+"""How good samples are, and how smooth a critic: numbers for tables, not for training."""
+
+from gpgan.metrics.modes import ModeCoverage, mode_coverage
+from gpgan.metrics.norms import GradientNorms, gradient_norms
+from gpgan.metrics.transport import w1_floor, wasserstein1
+
+__all__ = ["GradientNorms", "ModeCoverage", "gradient_norms", "mode_coverage", "w1_floor", "wasserstein1"]

@@ -1,0 +1,90 @@
+"""Batch norm over the joint batch of all processes, on any device.
+
+torch.nn.SyncBatchNorm refuses tensors on a CPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class SyncedBatchNorm(_BatchNorm):
+    """nn.BatchNorm1d, 2d and 3d in one, with the same parameters, buffers and arguments: [B, C, ...] to the same shape.
+
+    In training mode, where torch.distributed has more than one process, mean and variance are those of the samples of all
+    processes, so that N processes with B/N samples each train as one with B, once parameters' gradients are averaged over
+    the processes. Every process must then take part in every forward and backward, with as many samples as the others:
+    one that is alone waits for the rest. In eval mode nothing is sent.
+
+    One transfer of 2 * C numbers for each process in the forward, one in the backward.
+
+    Source:
+        Ioffe and Szegedy, Batch Normalization, arXiv 1502.03167, algorithm 1.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"input has shape {tuple(input.shape)}; wanted [B, C, ...]")
+
+    def forward(self, input: Tensor) -> Tensor:
+        processes = dist.get_world_size() if self.training and dist.is_available() and dist.is_initialized() else 1
+        if processes == 1:
+            return super().forward(input)
+        self._check_input_dim(input)
+        # As torch's own: statistics of half-precision samples are float32.
+        x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        dims = [0, *range(2, x.dim())]
+        # Each process's own mean and variance, not sums of x and x^2: their difference would lose the digits of a variance
+        # that is small beside the mean.
+        var, mean = torch.var_mean(x, dims, correction=0)
+        means, variances = _everyones(torch.stack([mean, var])).unbind(1)
+        mean = means.mean(0)
+        var = variances.mean(0) + (means - mean).square().mean(0)
+        self._track(mean.detach(), var.detach(), processes * (x.numel() // x.shape[1]))
+
+        scale = torch.rsqrt(var + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight
+        shift = -mean * scale
+        if self.bias is not None:
+            shift = shift + self.bias
+        column = (1, -1, *[1] * (x.dim() - 2))
+        return torch.addcmul(shift.view(column), x, scale.view(column)).to(input.dtype)
+
+    def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Moves the running statistics, of which the variance is the unbiased one, over count values a channel."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var.dtype), momentum)
+
+
+class _Everyones(torch.autograd.Function):
+    """A process's tensor [...] to those of all processes [processes, ...], the same bits in each."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        everyones = own.new_zeros(dist.get_world_size(), *own.shape)
+        everyones[dist.get_rank()] = own
+        dist.all_reduce(everyones)
+        return everyones
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        # Every process's loss depends on this process's tensor.
+        grad = grad.contiguous().clone()
+        dist.all_reduce(grad)
+        return grad[dist.get_rank()]
+
+
+def _everyones(own: Tensor) -> Tensor:
+    return _Everyones.apply(own)  # type: ignore[no-any-return,no-untyped-call,unused-ignore]
