@@ -1,6 +1,7 @@
 # make train   sets up .venv, builds the native library, trains on handwritten digits
 # make test    the same set-up, then all tests
 # make lint    lint, format and type checks
+# make debian  fetches fashion and emoji, and a browser for the test of the report, from Debian; needs root
 # make native  builds the native library and the module that runs the CUDA kernels on the CPU
 #
 # Each target does only what has changed since. PYTHON names the interpreter (>= 3.10) that .venv is made from.
@@ -8,10 +9,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CSRC := $(shell find csrc -type f)
+DEBIAN := dataset-fashion-mnist fonts-noto-color-emoji chromium
 CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(CSRC))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: train test lint format native clean
+.PHONY: train test lint format debian native clean
 
 train: .venv/.ready gpgan/_C.abi3.so
 	gpgan train digits
@@ -29,6 +31,10 @@ format: .venv/.ready
 	ruff check --fix .
 	ruff format .
 	clang-format -i $(CXX_FILES)
+
+debian:
+	dpkg --status $(DEBIAN) >/dev/null 2>&1 || (apt-get update -qq; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(DEBIAN) >/dev/null)
 
 native: gpgan/_C.abi3.so build/host/.built
 

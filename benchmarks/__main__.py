@@ -1,6 +1,7 @@
 """``python -m benchmarks``: measures, writes <machine>-<date>.json and .md, and prints the table.
 
-``penalty`` times gpgan's operations, ``critic_step`` whole critic steps (and draws a figure).
+``penalty`` times gpgan's operations, ``critic_step`` whole critic steps (and draws a figure), ``loop`` what the trainer
+adds to the steps that it takes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("penalty", "critic_step"), default="penalty")
+    parser.add_argument("what", nargs="?", choices=("penalty", "critic_step", "loop"), default="penalty")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder of the files")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds, to see that everything runs")
@@ -50,6 +51,10 @@ def main() -> int:
         from benchmarks.critic_step import command  # it needs matplotlib, which the penalty's table does not
 
         return command.main(options, " ".join(given))
+    if options.what == "loop":
+        from benchmarks import loop  # it needs what the trainer needs
+
+        return loop.main(options, " ".join(given))
     result = options.output / f"{machine.slug(options.device)}-{datetime.date.today()}.json"
     arguments = [
         str(HERE / "bench_penalty.py"),

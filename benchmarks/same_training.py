@@ -16,12 +16,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from gpgan.data import load
-from gpgan.training.config import Config, NetworkConfig, OptimizerConfig
-from gpgan.training.files import create_run, replacing
-from gpgan.training.loop import train
-from gpgan.training.recorder import Recorder
-from gpgan.training.setup import prepare
+import gpgan
+from gpgan.training.files import replacing
 
 SEEDS = (0, 1, 2)
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -29,17 +25,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def loss_curve(impl: str, steps: int, out: Path, seed: int = 0) -> np.ndarray:
     """The critic's loss [steps] of a small run on digits, one number a generator step."""
-    network = NetworkConfig(kind="mlp", latent=16, width=32, depth=2)
-    # Without decay the first steps do not depend on how many there will be.
-    optimizer = OptimizerConfig(decay=False)
-    config = Config(
-        "digits", steps=steps, seed=seed, batch=32, n_critic=1, tick=1, snapshot=steps, threads=1, device="cpu", impl=impl,
-        out=out, name=f"{impl}-{seed}", network=network, optimizer=optimizer,
+    config = gpgan.configure(
+        "digits", steps=steps, seed=seed, batch=32, n_critic=1, tick=1, snapshot=steps, checkpoint=steps, threads=1,
+        device="cpu", impl=impl, out=out, name=f"{impl}-{seed}", network={"kind": "mlp", "width": 32, "depth": 2},
+        optimizer={"lr": 1e-3},
     )  # fmt: skip
-    dataset = load(config.data)
-    config, generator, critic = prepare(config, dataset)
-    folder = create_run(config.out, config.name, dataset.name)
-    train(config, dataset, generator, critic, Recorder(folder, config, dataset), lambda step, stats: None)
+    folder = gpgan.Trainer(config).fit().run
     return np.array([json.loads(line)["critic_loss"] for line in (folder / "stats.jsonl").read_text().splitlines()])
 
 

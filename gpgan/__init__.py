@@ -1,5 +1,8 @@
 """gpgan: the gradient penalty of WGAN-GP, exact and fast, and a trainer built on it."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from gpgan import ops
 from gpgan.critic_paths import CriticStats
 from gpgan.critic_step import CriticStep
@@ -7,4 +10,38 @@ from gpgan.penalty import Penalty, gradient_penalty
 
 __version__ = "0.1.0"
 
-__all__ = ["CriticStats", "CriticStep", "Penalty", "__version__", "gradient_penalty", "ops"]
+__all__ = [
+    "Callback",
+    "Config",
+    "CriticStats",
+    "CriticStep",
+    "Dataset",
+    "Penalty",
+    "Trainer",
+    "__version__",
+    "configure",
+    "gradient_penalty",
+    "ops",
+]
+
+# The trainer needs the packages of the extra "train", and time to import: only where it is asked for.
+_TRAINER = {
+    "Callback": "gpgan.training.callbacks",
+    "Config": "gpgan.training.config",
+    "Dataset": "gpgan.data",
+    "Trainer": "gpgan.training.trainer",
+    "configure": "gpgan.training.presets",
+}
+
+if TYPE_CHECKING:
+    from gpgan.data import Dataset
+    from gpgan.training.callbacks import Callback
+    from gpgan.training.config import Config
+    from gpgan.training.presets import configure
+    from gpgan.training.trainer import Trainer
+
+
+def __getattr__(name: str) -> Any:
+    if name in _TRAINER:
+        return getattr(importlib.import_module(_TRAINER[name]), name)
+    raise AttributeError(f"module 'gpgan' has no attribute {name!r}")

@@ -55,7 +55,10 @@ class CriticStep:
         lazy: The penalty at every k-th step only, the first included, with weight * k (lazy regularisation, Karras et
             al., arXiv 1912.04958, appendix B).
         max_grad_norm: Clips the norm of all gradients together.
-        autocast: ``torch.bfloat16``: the critic runs under autocast, parameters and penalty stay float32.
+        autocast: ``torch.bfloat16`` or ``torch.float16``: the critic runs under autocast, parameters and the penalty's
+            arithmetic stay float32; with float16 the critic's run for the penalty, too.
+        scaler: Scales the losses of a float16 critic, unscales before clipping and skips updates that overflowed;
+            ``update()`` is called here. ``torch.amp.GradScaler(device)``, one of the step's own.
         compile: The schedule's sweeps through torch.compile, traced at the first step: what the critic's forward reads
             from its attributes is then fixed. Falls back with the reason in ``plan``.
         cuda_graph: The whole step, optimizer included, captured as a CUDA graph and replayed. Falls back likewise.
@@ -76,18 +79,20 @@ class CriticStep:
         lazy: int = 1,
         max_grad_norm: float | None = None,
         autocast: torch.dtype | None = None,
+        scaler: torch.amp.GradScaler | None = None,
         compile: bool = False,
         cuda_graph: bool = False,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
-        _check(critic, optimizer, penalty, objective, lazy, max_grad_norm, autocast, process_group)
+        _check(critic, optimizer, penalty, objective, lazy, max_grad_norm, autocast, scaler, process_group)
         self.optimizer, self.penalty, self.lazy = optimizer, penalty, lazy
-        self.settings = Settings(critic, objective, autocast, optimizer)
+        self.settings = Settings(critic, objective, autocast, optimizer, scaler)
         self.max_grad_norm, self.process_group = max_grad_norm, process_group
         self.compile, self.cuda_graph = compile, cuda_graph
         self.steps = 0
         _choose_fused(optimizer)
         self._path: Path | None = None
+        self._serial: bool | None = None
         self._graphs: CudaGraphs | None = None
         self._notes: list[str] = []
 
@@ -151,8 +156,11 @@ class CriticStep:
         elif self.compile:
             self._notes.append("not compiled: torch.compile has no double backward, which this path needs")
         self._path = path
+        if isinstance(path, General) and self._serial is not None:
+            path.serial = self._serial  # counted once, before this step's state was saved
         if self.cuda_graph:
-            reason = cuda_graph.why_not(inputs, self.process_group is not None)
+            distributed, scaled = self.process_group is not None, self.settings.scaler is not None
+            reason = "its losses are scaled" if scaled else cuda_graph.why_not(inputs, distributed)
             if reason is None:
                 self._graphs = cuda_graph.CudaGraphs(self._update, self.optimizer)
                 self._notes.append(f"captured as a CUDA graph after {cuda_graph.WARM_UP} steps")
@@ -198,12 +206,33 @@ class CriticStep:
                 self._path = General(self.settings, str(reason))
                 stats = self._path(inputs, points, penalty)
         if self.process_group is not None:
-            _average(self.optimizer, self.process_group)
-        if self.max_grad_norm is not None:
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-        self.optimizer.step()
+            average_gradients(self.optimizer, self.process_group)
+        update(self.optimizer, self.max_grad_norm, self.settings.scaler)
         return stats
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next step depends on, beside the critic and its optimizer: the phase of ``lazy`` and the threads."""
+        return {"steps": self.steps, "serial": self._path.serial if self._path else self._serial}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where the step that gave ``state`` stood."""
+        self.steps, self._serial = int(state["steps"]), state["serial"]
+
+
+def update(
+    optimizer: torch.optim.Optimizer, max_grad_norm: float | None = None, scaler: torch.amp.GradScaler | None = None
+) -> None:
+    """Clips the norm of all gradients together, where asked, and steps the optimizer, through the scaler where there is one."""
+    if max_grad_norm is not None:
+        if scaler is not None:
+            scaler.unscale_(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    if scaler is None:
+        optimizer.step()
+    else:
+        scaler.step(optimizer)
+        scaler.update()
 
 
 def _choose_fused(optimizer: torch.optim.Optimizer) -> None:
@@ -216,7 +245,7 @@ def _choose_fused(optimizer: torch.optim.Optimizer) -> None:
             group["fused"] = True
 
 
-def _average(optimizer: torch.optim.Optimizer, group: dist.ProcessGroup) -> None:
+def average_gradients(optimizer: torch.optim.Optimizer, group: dist.ProcessGroup) -> None:
     """The gradients' mean over the processes, in one transfer for each dtype."""
     gradients = [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
     for dtype in {gradient.dtype for gradient in gradients}:
@@ -236,6 +265,7 @@ def _check(
     lazy: Any,
     max_grad_norm: Any,
     autocast: Any,
+    scaler: Any,
     process_group: Any,
 ) -> None:
     if not callable(critic):
@@ -256,10 +286,14 @@ def _check(
         raise TypeError(f"max_grad_norm is a {type(max_grad_norm).__name__}; wanted a number above 0, or None")
     if max_grad_norm is not None and not 0 < max_grad_norm < math.inf:
         raise ValueError(f"max_grad_norm is {max_grad_norm!r}; wanted a finite number above 0, or None")
-    if autocast not in (None, torch.bfloat16):
+    if autocast not in (None, torch.bfloat16, torch.float16):
+        raise ValueError(f"autocast is {autocast!r}; wanted torch.bfloat16, torch.float16 or None")
+    if scaler is not None and not isinstance(scaler, torch.amp.GradScaler):
+        raise TypeError(f"scaler is a {type(scaler).__name__}; wanted a torch.amp.GradScaler or None")
+    if autocast == torch.float16 and scaler is None:
         raise ValueError(
-            f"autocast is {autocast!r}; wanted torch.bfloat16 or None (float16 needs its losses scaled, which this step "
-            "does not do)"
+            "autocast is torch.float16 and there is no scaler: gradients would vanish; wanted one, "
+            "scaler=torch.amp.GradScaler(device), or autocast=torch.bfloat16"
         )
     if process_group is not None and not isinstance(process_group, dist.ProcessGroup):
         raise TypeError(

@@ -4,32 +4,54 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 # Each has a function run(arguments) -> exit status. They are imported when asked for: they need the extra packages.
-COMMANDS = {"train": "train a generator on data", "doctor": "say what is installed and what is missing"}
-EXTRA = ("tyro", "rich", "matplotlib", "sklearn")
-GET_EXTRA = "pip install tyro rich matplotlib scikit-learn"
+COMMANDS = {
+    "train": "train a generator on data",
+    "resume": "go on with a run",
+    "sample": "draw samples of a run's generator",
+    "eval": "measure a run's generator against real data",
+    "export": "a run's generator for use elsewhere",
+    "ls": "list the runs",
+    "doctor": "say what is installed and what is missing",
+}
+# Module to the package that brings it.
+EXTRA = {
+    "rich": "rich",
+    "matplotlib": "matplotlib",
+    "safetensors": "safetensors",
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",
+    "ot": "pot",
+    "mlxtend": "mlxtend",
+    "fontTools": "fonttools",
+    "mrcfile": "mrcfile",
+    "tomli": "tomli",
+}
 
 HELP = """\
 gpgan: gradient penalties for Wasserstein GANs, and a trainer.
 
 Examples:
-  gpgan train digits                     train on handwritten digits, a few minutes on a CPU
-  gpgan train images.npy --steps 20000   train on images [N, H, W] or [N, C, H, W] of your own
-  gpgan train ring --seed 1 --name ring  train on eight Gaussians in the plane
+  gpgan train digits                     train on handwritten digits, a minute on a CPU
+  gpgan train photos/ --minutes 60       train on a folder of images, for an hour
+  gpgan resume runs/00000-digits --steps 20000
+  gpgan sample runs/00000-digits -n 64   draw new samples
   gpgan doctor                           say what is installed and what is missing
 
 Commands:
 {commands}
 
-gpgan COMMAND --help lists the options of a command. Exit status: 0 done, 2 bad input, 130 interrupted and saved.
+gpgan COMMAND --help lists the options of a command.
+Exit status: 0 done, 1 broke off, 2 bad input, 130 interrupted and saved, 143 terminated and saved.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line (``sys.argv`` where None) and returns its exit status: 0, 1, 2 or 130."""
+    """Runs a command line (``sys.argv`` where None) and returns its exit status: 0, 1, 2, 130 or 143."""
     command, *arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if command in ("-h", "--help"):
         rows = (f"  {name:<10} {what}" for name, what in COMMANDS.items())
@@ -42,15 +64,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(importlib.import_module(f"gpgan.cli.{command}").run(arguments))
     except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        if package not in EXTRA:
+        package = EXTRA.get((error.name or "").split(".")[0])
+        if package is None:
             raise
-        return complain(f"gpgan {command} needs {package}, which is not installed: {GET_EXTRA}")
+        return complain(f"gpgan {command} needs {package}, which is not installed: pip install {package}")
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # as by `gpgan ls | head -1`: nobody listens, at the interpreter's end neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
-def complain(message: str, status: int = 2) -> int:
-    """Writes one line to stderr and returns the exit status."""
-    sys.stderr.write(f"gpgan: {' '.join(message.split())}\n")
+def complain(message: str, status: int = 2, all_processes: bool = False) -> int:
+    """Writes one line to stderr and returns the exit status.
+
+    Of the processes that torchrun started on a machine only the first one writes what all of them see.
+    """
+    if all_processes or os.environ.get("LOCAL_RANK", "0") == "0":
+        sys.stderr.write(f"gpgan: {' '.join(message.split())}\n")
     return status

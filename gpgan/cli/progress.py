@@ -1,62 +1,92 @@
-"""A run's progress: a live line on a terminal, a plain line every few seconds in a log."""
+"""Progress: a live line on a terminal, a plain line every few seconds in a log."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gpgan.training.stats import Stats
+from gpgan.training.callbacks import Callback
+from gpgan.training.stats import Stats, summary
+
+if TYPE_CHECKING:
+    from gpgan.training.trainer import Result, Trainer
 
 SECONDS_BETWEEN_LINES = 5.0
+# What takes longer says how far it is.
+PATIENCE = 2.0
 
 
-class ProgressLine:
-    """Called after every step with its number, and with statistics where there are new ones; a context manager."""
+class ProgressLine(Callback):
+    """How far a run is."""
 
-    def __init__(self, console: Console, steps: int) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._steps = steps
-        self._begun = time.monotonic()
-        self._told = self._begun
         self._live: Progress | None = None
-        if console.is_terminal:
+
+    def on_begin(self, trainer: Trainer) -> None:
+        self._first = trainer.step
+        self._begun = self._told = time.monotonic()
+        if self._console.is_terminal:
             self._live = Progress(
                 MofNCompleteColumn(),
                 BarColumn(bar_width=12),
                 TextColumn("{task.fields[rate]} steps/s"),
                 TimeRemainingColumn(compact=True),
                 TextColumn("{task.fields[numbers]}"),
-                console=console,
+                console=self._console,
             )
-            self._task = self._live.add_task("", total=steps, rate="-", numbers="")
-
-    def __enter__(self) -> ProgressLine:
-        if self._live:
+            self._task = self._live.add_task("", total=trainer.config.steps, rate="-", numbers="")
             self._live.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def on_step(self, trainer: Trainer) -> None:
+        if self._live:
+            self._live.update(self._task, completed=trainer.step, rate=f"{self._rate(trainer):.1f}")
+
+    def on_tick(self, trainer: Trainer, stats: Stats) -> None:
+        now, steps = time.monotonic(), trainer.config.steps
+        if self._live:
+            self._live.update(self._task, numbers=summary(stats))
+        elif now - self._told >= SECONDS_BETWEEN_LINES or stats.step == steps:
+            self._told = now
+            rate = self._rate(trainer)
+            left = (steps - stats.step) / rate
+            if trainer.config.minutes:
+                left = min(left, 60 * trainer.config.minutes - (now - self._begun))
+            self._console.print(
+                f"step {stats.step}/{steps}  {rate:.1f} steps/s  {max(left, 0):.0f} s left  {summary(stats)}"
+            )
+
+    def on_end(self, trainer: Trainer, result: Result) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Gives the terminal back."""
         if self._live:
             self._live.stop()
+            self._live = None
 
-    def __call__(self, step: int, stats: Stats | None) -> None:
+    def _rate(self, trainer: Trainer) -> float:
+        return (trainer.step - self._first) / max(time.monotonic() - self._begun, 1e-9)
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total) while files are read: after a while it tells stderr how far that is."""
+    begun = told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
         now = time.monotonic()
-        rate = step / max(now - self._begun, 1e-9)
-        if self._live:
-            self._live.update(self._task, completed=step, rate=f"{rate:.1f}")
-            if stats:
-                self._live.update(self._task, numbers=_numbers(stats))
-        elif stats and (now - self._told >= SECONDS_BETWEEN_LINES or step == self._steps):
-            self._told = now
-            left = (self._steps - step) / rate
-            line = f"step {step}/{self._steps}  {rate:.1f} steps/s  {left:.0f} s left  {_numbers(stats)}"
-            self._console.print(line)
+        if now - begun > PATIENCE and (now - told > 1 or done == total):
+            told = now
+            end = "\n" if done == total or not sys.stderr.isatty() else "\r"
+            sys.stderr.write(f"reading data: {done}/{total}{end}")
+            sys.stderr.flush()
 
-
-def _numbers(stats: Stats) -> str:
-    return f"W {stats.wasserstein:.3f}  penalty {stats.penalty:.3f}  |grad| {stats.norm_mean:.3f}"
+    yield tell

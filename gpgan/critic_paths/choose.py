@@ -12,7 +12,7 @@ from gpgan.critic_checks import is_compiled
 from gpgan.critic_paths.common import Inputs, Path, Settings
 from gpgan.critic_paths.general import General
 from gpgan.critic_paths.scheduled import Scheduled, run
-from gpgan.penalty import Critic, Penalty
+from gpgan.penalty import Penalty
 from gpgan.second_order.maps import Convolution
 from gpgan.second_order.schedule import Schedule
 from gpgan.second_order.tape import Unsupported
@@ -20,7 +20,7 @@ from gpgan.second_order.tape import Unsupported
 
 def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Path:
     """The path for a critic, by a trial run of its forward that leaves no trace in buffers and random states."""
-    reason = _static_reason(settings.critic, inputs, penalty)
+    reason = _static_reason(settings, inputs, penalty)
     if reason is not None:
         return General(settings, reason)
     critic = settings.critic
@@ -73,8 +73,11 @@ def _check_close(value: Tensor, expected: Tensor) -> None:
         raise Unsupported("its scores or their gradient are not those of the operations that it was seen to run")
 
 
-def _static_reason(critic: Critic, inputs: Inputs, penalty: Penalty | None) -> str | None:
+def _static_reason(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> str | None:
     """Why a critic cannot be scheduled, as far as that shows without running it."""
+    critic = settings.critic
+    if settings.scaler is not None:
+        return "its losses are scaled"
     if not isinstance(critic, nn.Module):
         return "critic is no nn.Module"
     if isinstance(critic, DistributedDataParallel):

@@ -83,11 +83,19 @@ class Settings:
     objective: tuple[Term, Term]
     autocast: torch.dtype | None
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler | None = None
 
     def casting(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         if self.autocast is None:
             return contextlib.nullcontext()
         return torch.autocast(device.type, self.autocast)
+
+    def casting_penalty(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+        """float16 has no room for the squares and second derivatives of a penalty: it stays float32."""
+        return contextlib.nullcontext() if self.autocast == torch.float16 else self.casting(device)
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        return loss if self.scaler is None else self.scaler.scale(loss)
 
     def terms(self, real_scores: Tensor, fake_scores: Tensor) -> list[Tensor]:
         terms = [term(scores) for term, scores in zip(self.objective, (real_scores, fake_scores), strict=True)]

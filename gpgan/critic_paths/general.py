@@ -67,11 +67,11 @@ class General:
                 loss = term(out)
             check_term(name, loss)
             scores.append(out.detach())
-            backward.add(loss)
+            backward.add(settings.scaled(loss))
         value = norms = None
         if penalty is not None:
             assert points is not None
-            with settings.casting(inputs.real.device):
+            with settings.casting_penalty(inputs.real.device):
                 value, norms = gradient_penalty(
                     settings.critic,
                     None,
@@ -88,7 +88,7 @@ class General:
                     allow_batch_coupling=penalty.allow_batch_coupling,
                     return_norms=True,
                 )
-            backward.add(value)
+            backward.add(settings.scaled(value))
             value = value.detach()
         backward.finish()
         return CriticStats(scores[0], scores[1], value, norms, settings.objective)

@@ -2,28 +2,150 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
+# Rows are hashed and checked in blocks of about this many bytes, so that mapped files never lie in memory whole.
+BLOCK_BYTES = 1 << 26
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """The Gaussians that samples were drawn from, in the units of ``Dataset.stored``.
+
+    Attributes:
+        centres: ``[K, D]``.
+        deviation: The standard deviation of every Gaussian along every axis.
+    """
+
+    centres: Tensor
+    deviation: float
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples as the networks see them, and the way back to the values they came in.
+    """Samples in the values they came in, and the way from those to the networks' values and back.
 
     Attributes:
         name: A short name, fit for a folder.
-        samples: float32 ``[N, D]`` for vectors, ``[N, C, H, W]`` for images.
-        scale: original = samples * scale + offset.
+        stored: Vectors ``[N, D]``, images ``[N, C, H, W]`` or volumes ``[N, C, D, H, W]``; may be a mapped file.
+        scale: original = sample * scale + offset.
         offset: See scale.
+        labels: int64 ``[len(dataset)]`` from 0 to ``len(classes) - 1``, or None.
+        classes: The names of the labels; () without labels.
+        held_out: ``[M, ...]``, in the type and values of ``stored``: samples that are never trained on, or None.
+        held_out_labels: int64 ``[M]`` where there are both ``labels`` and ``held_out``.
+        modes: For samples of a mixture of Gaussians.
+        skipped: What was left out on loading and why, a line each.
+        rows: int64 ``[len(dataset)]``, ascending: the rows of ``stored`` to train on; None for all. ``split`` sets it.
+
+    Raises:
+        ValueError: The parts do not fit each other.
+        TypeError: A part is no tensor.
     """
 
     name: str
-    samples: Tensor
+    stored: Tensor
     scale: float = 1.0
     offset: float = 0.0
+    labels: Tensor | None = None
+    classes: tuple[str, ...] = ()
+    held_out: Tensor | None = None
+    modes: Mixture | None = None
+    skipped: tuple[str, ...] = ()
+    held_out_labels: Tensor | None = None
+    rows: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.stored, Tensor):
+            raise TypeError(f"stored is a {type(self.stored).__name__}; wanted a Tensor: torch.as_tensor(stored)")
+        if self.stored.dim() not in (2, 4, 5):
+            raise ValueError(
+                f"stored has shape {tuple(self.stored.shape)}; wanted vectors [N, D], images [N, C, H, W] or volumes "
+                "[N, C, D, H, W]"
+            )
+        if not (math.isfinite(self.scale) and self.scale != 0 and math.isfinite(self.offset)):
+            raise ValueError(f"scale is {self.scale} and offset {self.offset}; wanted finite numbers, scale not 0")
+        self._check_labels("labels", self.labels, len(self))
+        if self.held_out is not None:
+            if self.held_out.shape[1:] != self.stored.shape[1:]:
+                raise ValueError(
+                    f"held_out has samples of shape {tuple(self.held_out.shape[1:])}; wanted {self.shape}, as stored"
+                )
+            self._check_labels("held_out_labels", self.held_out_labels, len(self.held_out))
+
+    def _check_labels(self, name: str, labels: Tensor | None, count: int) -> None:
+        if labels is None:
+            return
+        if labels.dtype != torch.int64 or labels.shape != (count,):
+            raise ValueError(
+                f"{name} is a {labels.dtype} tensor of shape {tuple(labels.shape)}; wanted torch.int64 and ({count},)"
+            )
+        if count and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
+            raise ValueError(
+                f"{name} goes from {int(labels.min())} to {int(labels.max())}; wanted 0 to {len(self.classes) - 1}, "
+                f"as there are {len(self.classes)} classes"
+            )
+
+    def __len__(self) -> int:
+        return len(self.stored) if self.rows is None else len(self.rows)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one sample."""
-        return tuple(self.samples.shape[1:])
+        return tuple(self.stored.shape[1:])
+
+    def samples(self, indices: Tensor | slice | None = None) -> Tensor:
+        """float32 ``[n, ...]``: the samples to train on, at ``indices`` (int64 ``[n]`` or a slice) or all, scaled."""
+        rows = self.rows
+        if rows is not None:
+            indices = rows if indices is None else rows[indices]
+        return self.scaled(self.stored if indices is None else self.stored[indices])
+
+    def scaled(self, values: Tensor) -> Tensor:
+        """``(values - offset) / scale`` as float32, for values such as those of ``stored`` and ``held_out``."""
+        # float32 tells integers apart only up to 2^24.
+        exact = torch.float32 if values.dtype.itemsize <= 2 or values.dtype == torch.float32 else torch.float64
+        return ((values.to(exact) - self.offset) / self.scale).float()
+
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of shape, type, values, labels, scale and offset: whether the data changed.
+
+        The same before and after ``split``, and the same whether the values lie in memory or in a file.
+        """
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        labels = self.labels
+        if labels is not None and self.rows is not None and self.held_out_labels is not None:
+            trained = torch.zeros(len(self.stored), dtype=torch.bool)
+            trained[self.rows.cpu()] = True
+            both = torch.empty(len(self.stored), dtype=torch.int64)
+            both[trained], both[~trained] = labels.cpu(), self.held_out_labels.cpu()
+            labels = both
+        digest = hashlib.sha256(repr((tuple(self.stored.shape), str(self.stored.dtype))).encode())
+        digest.update(repr((float(self.scale), float(self.offset), self.classes)).encode())
+        for block in blocks(self.stored):
+            digest.update(_bytes(block))
+        if labels is not None:
+            digest.update(_bytes(labels))
+        return digest.hexdigest()
+
+
+def blocks(values: Tensor) -> list[Tensor]:
+    """Views of consecutive rows of about ``BLOCK_BYTES`` each."""
+    row = values[0].numel() * values.element_size() if len(values) else 1
+    return list(torch.split(values, max(1, BLOCK_BYTES // max(1, row))))
+
+
+def _bytes(values: Tensor) -> memoryview:
+    array: np.ndarray[Any, Any] = values.detach().cpu().contiguous().view(torch.uint8).numpy()
+    return array.data.cast("B")

@@ -37,7 +37,8 @@ def check_same(name: str, value: Tensor, other_name: str, other: Tensor) -> None
             error = TypeError if what == "dtype" else ValueError
             if what == "shape":
                 came, wanted = tuple(came), tuple(wanted)
-            raise error(f"{name} has {what} {came} and {other_name} has {wanted}; wanted the same {what} for both")
+            fix = f": {name}.to({other_name}.{what})" if what != "shape" else ""
+            raise error(f"{name} has {what} {came} and {other_name} has {wanted}; wanted the same {what} for both{fix}")
 
 
 def check_alpha(alpha: Tensor, samples: Tensor) -> None:

@@ -1,141 +1,161 @@
-"""Everything a run depends on, as one tree of frozen dataclasses; the command line is generated from it.
+"""Everything a run depends on, as one tree of frozen dataclasses, from which the command line and its help are made.
 
-The string under each field is its help text. A tree that exists is valid: each class checks its own fields.
+A tree that exists is valid: each class checks its own fields. ``options`` lists the fields with their dotted names.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Literal
-
-from gpgan.data import Dataset
+from typing import Any, Literal, get_args, get_type_hints
 
 INT64_MAX = 2**63 - 1
 # Bytes of a file name that every usual file system takes.
 NAME_MAX = 255
-# A sample of at most so many numbers, 3 x 8 x 8, is small.
-SMALL = 192
 
 
-def _at_least(name: str, value: float, least: float) -> None:
-    if not least <= value < math.inf:
-        raise ValueError(f"{name} is {value}; wanted a finite number, {least} or above")
+# What values of a setting's type may be, and how that is called.
+TYPES: dict[Any, Any] = {int: int, float: int | float, bool: bool, str: str, Path: Path, str | None: str | None}
+NAMES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Path: "a path",
+    str: "text",
+    str | None: "text",
+}
 
 
-def _count(name: str, value: int, least: int, most: int) -> None:
-    if not least <= value <= most:
-        raise ValueError(f"{name} is {value}; wanted a whole number from {least} to {most}")
+def _about(help: str, metavar: str) -> dict[str, Any]:
+    return {"help": help, "metavar": metavar}
 
 
-def _between(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value < high:
-        raise ValueError(f"{name} is {value}; wanted a number from {low} to below {high}")
+def _text(default: Any, help: str, metavar: str = "") -> Any:
+    return field(default=default, metadata=_about(help, metavar))
+
+
+def _whole(default: int, help: str, least: int, most: int = INT64_MAX) -> Any:
+    return field(default=default, metadata={"help": help, "metavar": "N", "least": least, "most": most})
+
+
+def _number(default: float, help: str, least: float, below: float = math.inf, above: bool = False) -> Any:
+    """A number from ``least``, which itself is excluded where ``above``, to below ``below``."""
+    limits = {"least": least, "below": below, "above": above}
+    return field(default=default, metadata={"help": help, "metavar": "X", **limits})
+
+
+def _check(tree: Any, prefix: str = "") -> None:
+    types = get_type_hints(type(tree))
+    for each in fields(tree):
+        name, value, limits = prefix + each.name.replace("_", "-"), getattr(tree, each.name), each.metadata
+        choices = get_args(types[each.name]) if each.type and str(each.type).startswith("Literal") else ()
+        if choices and value not in choices:
+            raise ValueError(f"{name} is {value!r}; wanted {' or '.join(map(str, choices))}")
+        kinds = TYPES.get(types[each.name])
+        if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and types[each.name] is not bool)):
+            raise ValueError(f"{name} is {value!r}; wanted {NAMES[types[each.name]]}")
+        if "most" in limits and not limits["least"] <= value <= limits["most"]:
+            raise ValueError(f"{name} is {value}; wanted a whole number from {limits['least']} to {limits['most']}")
+        if "below" in limits:
+            low, high = limits["least"], limits["below"]
+            if not low <= value < high or (limits["above"] and value == low):
+                wanted = f"above {low}" if limits["above"] else f"{low} or above"
+                most = f", below {high}" if high < math.inf else ""
+                raise ValueError(f"{name} is {value}; wanted a finite number, {wanted}{most}")
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """Generator and critic."""
 
-    kind: Literal["auto", "mlp", "conv"] = "auto"
-    """auto: conv for images, mlp for vectors and tiny images"""
-    latent: int = 64
-    """numbers that a sample is made from"""
-    width: int = 0
-    """conv: channels at full size; mlp: hidden units; 0: 32 or 256"""
-    depth: int = 3
-    """mlp: hidden layers"""
+    kind: Literal["auto", "mlp", "conv"] = _text(
+        "auto", "mlp or conv; auto: conv for volumes and all but tiny images", "KIND"
+    )
+    latent: int = _whole(64, "numbers that a sample is made from", 1, 65536)
+    width: int = _whole(0, "conv: channels at full size; mlp: hidden units; 0: by kind", 0, 8192)
+    depth: int = _whole(3, "mlp: hidden layers", 1, 32)
+    ema: float = _number(0.999, "decay of the averaged generator, which samples; 0: none", 0, 1)
+    generator: str = _text("", "module:attribute of your own, called with latent=, shape=", "M:A")
+    critic: str = _text("", "module:attribute of your own, called with shape=", "M:A")
 
     def __post_init__(self) -> None:
-        for name, least, most in (("latent", 1, 65536), ("width", 0, 8192), ("depth", 1, 32)):
-            _count(f"network.{name}", getattr(self, name), least, most)
+        _check(self, "network.")
 
 
 @dataclass(frozen=True)
 class PenaltyConfig:
     """The gradient penalty: weight * mean((|gradient| - target)^2)."""
 
-    weight: float = 10.0
-    """lambda of the paper"""
-    target: float = 1.0
-    """wanted gradient norm"""
-    one_sided: bool = False
-    """penalise only norms above the target"""
-    lazy: int = 1
-    """only at every k-th critic step, with k times the weight"""
+    weight: float = _number(10.0, "lambda of the paper", 0)
+    target: float = _number(1.0, "wanted gradient norm", 0)
+    one_sided: bool = _text(False, "penalise only norms above the target")
+    lazy: int = _whole(1, "only at every N-th critic step, with N times the weight", 1)
 
     def __post_init__(self) -> None:
-        for name in ("weight", "target"):
-            _at_least(f"penalty.{name}", getattr(self, name), 0)
-        _count("penalty.lazy", self.lazy, 1, INT64_MAX)
+        _check(self, "penalty.")
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """Adam, for both networks."""
 
-    lr: float = 1e-3
-    """learning rate at the first step"""
-    decay: bool = True
-    """lower the learning rate linearly to 0 at the last step"""
-    beta1: float = 0.0
-    """memory of the gradient's mean"""
-    beta2: float = 0.9
-    """memory of the gradient's square"""
+    lr: float = _number(1e-3, "learning rate at the first step", 0, above=True)
+    schedule: Literal["constant", "linear", "cosine"] = _text(
+        "constant", "constant, linear or cosine; the last two reach 0 at --steps", "S"
+    )
+    beta1: float = _number(0.0, "memory of the gradient's mean", 0, 1)
+    beta2: float = _number(0.9, "memory of the gradient's square", 0, 1)
+    clip: float = _number(0.0, "largest norm of a network's gradient; 0: any", 0)
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise ValueError(f"optimizer.lr is {self.lr}; wanted a finite number above 0")
-        for name in ("beta1", "beta2"):
-            _between(f"optimizer.{name}", getattr(self, name), 0, 1)
+        _check(self, "optimizer.")
 
 
 @dataclass(frozen=True)
 class Config:
-    """A training run."""
+    """A training run. ``gpgan.configure`` makes one with the defaults for its data."""
 
-    data: str
-    """digits, ring, or the path of a .npy file"""
-    steps: int = 2500
-    """generator steps"""
-    seed: int = 0
-    """same seed, same run: bit for bit on a CPU"""
-    batch: int = 64
-    """samples a step"""
-    out: Path = Path("runs")
-    """folder that holds the runs"""
-    name: str | None = None
-    """folder of this run, in place of a number and the data's name"""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
-    impl: Literal["auto", "native", "reference"] = "auto"
-    """the penalty's operators: native kernels or plain PyTorch"""
-    threads: int = 0
-    """CPU threads; 0: as many as torch takes"""
-    n_critic: int = 3
-    """critic steps a generator step"""
-    tick: int = 25
-    """steps between two lines of stats.jsonl"""
-    snapshot: int = 500
-    """steps between two pictures"""
+    data: str = _text("", "a name, a path or module:attribute", "DATA")
+    preset: str = _text("auto", "a paper's settings", "NAME")
+    steps: int = _whole(2500, "generator steps in all", 1)
+    minutes: float = _number(0.0, "stop after so many minutes, saved; 0: no limit", 0)
+    seed: int = _whole(0, "same seed, same run: bit for bit on a CPU", 0)
+    batch: int = _whole(64, "samples a step, over all processes", 2)
+    out: Path = field(default=Path("runs"), metadata=_about("folder that holds the runs", "DIR"))
+    name: str | None = field(default=None, metadata=_about("folder of this run, in place of NUMBER-DATA", "NAME"))
+    device: str = _text("auto", "auto, cpu, cuda or cuda:N", "D")
+    size: int = _whole(0, "pixels a side that images are brought to; 0: by the data", 0, 4096)
+    conditional: bool = _text(False, "train with the data's labels")
+    precision: Literal["fp32", "bf16", "fp16"] = _text(
+        "fp32", "fp32, or by autocast bf16 or fp16, whose penalty is fp32", "P"
+    )
+    deterministic: bool = _text(False, "refuse operators whose results vary from run to run (GPU)")
+    impl: Literal["auto", "native", "reference"] = _text("auto", "the penalty's operators: native or reference", "I")
+    threads: int = _whole(0, "CPU threads; 0: as many as torch takes", 0)
+    n_critic: int = _whole(3, "critic steps a generator step", 1)
+    tick: int = _whole(25, "steps between two lines of statistics", 1)
+    snapshot: int = _whole(500, "steps between two pictures", 1)
+    checkpoint: int = _whole(500, "steps between two checkpoints", 1)
+    keep: int = _whole(0, "keep the checkpoint of every N-th step for good; 0: none", 0)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "n_critic", "tick", "snapshot"):
-            _count(name.replace("_", "-"), getattr(self, name), 1, INT64_MAX)
+        _check(self)
         if self.penalty.lazy > self.tick * self.n_critic:
             raise ValueError(
                 f"penalty.lazy is {self.penalty.lazy} and a line of statistics covers {self.tick * self.n_critic} critic "
                 f"steps (--tick times --n-critic), of which one must have a penalty; wanted at most as many"
             )
-        _count("threads", self.threads, 0, os.cpu_count() or 1)
-        # A BatchNorm cannot normalise one sample.
-        _count("batch", self.batch, 2, INT64_MAX)
-        _count("seed", self.seed, 0, INT64_MAX)
+        if self.keep % self.checkpoint:
+            raise ValueError(
+                f"keep is {self.keep} and checkpoint is {self.checkpoint}; wanted a multiple of it, as only checkpoints "
+                f"that are made can be kept"
+            )
         if self.name is not None and (
             self.name in ("", ".", "..")
             or set(self.name) & set("/\\")
@@ -145,25 +165,11 @@ class Config:
             raise ValueError(f"name is {self.name!r}; wanted the name of one folder; its parent is given by --out")
 
 
-def preset(data: str, dataset: Dataset) -> Config:
-    """The defaults for a data set: by the shape of its samples, tuned on digits and ring."""
-    count, numbers = len(dataset.samples), math.prod(dataset.shape)
-    # A second thread makes such small networks hardly faster, and many times slower where another program has the core.
-    threads = 1 if numbers <= SMALL else 0
-    if len(dataset.shape) == 1:
-        return Config(
-            data,
-            steps=2500,
-            batch=max(2, min(256, count)),
-            n_critic=5,
-            threads=threads,
-            # Few latents: a generator of 64 has to fold far more of its space away to separate modes of a plane.
-            network=NetworkConfig(latent=max(2, numbers), width=128),
-            # Modes lie close to each other, in units of the critic's slope: with 10 the valleys between them stay shallow.
-            penalty=PenaltyConfig(weight=0.1),
-        )
-    batch = max(2, min(Config.batch, count))
-    if numbers <= SMALL:
-        network, optimizer = NetworkConfig(latent=16), OptimizerConfig(lr=2e-3)
-        return Config(data, batch=batch, steps=4500, threads=threads, network=network, optimizer=optimizer)
-    return Config(data, batch=batch)
+def options(tree: type = Config, prefix: str = "") -> Iterator[tuple[str, Field[Any], Any]]:
+    """(dotted name, field, type) of every setting, e.g. ``penalty.one_sided``."""
+    types = get_type_hints(tree)
+    for each in fields(tree):
+        if isinstance(types[each.name], type) and hasattr(types[each.name], "__dataclass_fields__"):
+            yield from options(types[each.name], f"{prefix}{each.name}.")
+        else:
+            yield prefix + each.name, each, types[each.name]

@@ -1,24 +1,46 @@
-"""Pictures of samples: a grid for images, a scatter over the critic's level lines for points."""
+"""Pictures of samples: a grid for images, slices of volumes, a scatter over the critic's level lines for points."""
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gpgan.training.files import replacing
+
+Pixels = NDArray[np.uint8]
 
 # A tile of the grid is enlarged to about this many pixels, so that small images are visible.
 TILE = 56
 # A dark frame: digits that fill their tile run into each other without one.
 GAP, GREY = 8, 40
 # The size of the level lines' raster, and how far it reaches beyond the real points.
-RASTER = 200
+RASTER = 100
 MARGIN = 0.35
+# Pixels above a grid of volumes for its labels, and pixels an inch.
+LABELS, INCH = 26, 100
+
+
+def snapshots(run: Path, most: int) -> list[tuple[int, Path]]:
+    """The pictures of a run's fixed latents, with their steps and in their order; fakes_init.png is step 0.
+
+    Of more than ``most``, at least 2, it returns so many: evenly over the pictures, with the first and the last one.
+    """
+    found = sorted(
+        (0 if match[1] == "init" else int(match[1]), path)
+        for path in run.glob("fakes_*.png")
+        if (match := re.fullmatch(r"fakes_(init|\d+)\.png", path.name))
+    )
+    if len(found) <= most:
+        return found
+    return [found[round(i * (len(found) - 1) / (most - 1))] for i in range(most)]
 
 
 def image_grid(path: Path, images: Tensor) -> None:
@@ -26,19 +48,67 @@ def image_grid(path: Path, images: Tensor) -> None:
 
     Three channels are RGB; of any other number only the first is shown, in grey.
     """
+    tiles = _pixels(images)
+    tiles = tiles.repeat(_zoom(tiles), axis=1).repeat(_zoom(tiles), axis=2)
+    with replacing(path) as file:
+        matplotlib.image.imsave(file, _mosaic(tiles, math.ceil(math.sqrt(len(tiles)))), format="png")
+
+
+def volume_grid(path: Path, volumes: Tensor) -> None:
+    """Writes for each volume ``[n, C, D, H, W]`` in [-1, 1] the slices through its centre across z, y and x.
+
+    z is the axis D, y is H and x is W. Slices, not projections: they show the inside, and the projection of a filled
+    volume is an even grey. Three channels are RGB; of any other number only the first is shown, in grey.
+    """
+    z, y, x = (length // 2 for length in volumes.shape[2:])
+    slices = [_pixels(s) for s in (volumes[:, :, z], volumes[:, :, :, y], volumes[:, :, :, :, x])]
+    side = max(volumes.shape[2:])
+    squares = np.full((3, len(volumes), side, side, 3), GREY, dtype=np.uint8)
+    for square, pixels in zip(squares, slices, strict=True):
+        height, width = pixels.shape[1:3]
+        top, left = (side - height) // 2, (side - width) // 2
+        square[:, top : top + height, left : left + width] = pixels
+    squares = squares.repeat(_zoom(squares[0]), axis=2).repeat(_zoom(squares[0]), axis=3)
+    # Narrower gaps inside a volume than between volumes.
+    squares = np.pad(squares, ((0, 0), (0, 0), (0, 0), (0, GAP // 4), (0, 0)), constant_values=GREY)
+    tiles = np.concatenate(list(squares), axis=2)
+    columns = math.ceil(math.sqrt(len(tiles) / 3))
+    grid = _mosaic(tiles, columns)
+
+    height, width = grid.shape[:2]
+    figure = Figure(figsize=(width / INCH, (height + LABELS) / INCH), dpi=INCH)
+    axes = figure.add_axes((0, 0, 1, height / (height + LABELS)))
+    axes.imshow(grid, interpolation="none", aspect="auto")
+    pitch, third = tiles.shape[2] + GAP, tiles.shape[2] / 3
+    centres = [GAP + column * pitch + (i + 0.5) * third for column in range(columns) for i in range(3)]
+    axes.set_xticks(centres, [f"z = {z}", f"y = {y}", f"x = {x}"] * columns, fontsize=8)
+    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, left=False, length=2, pad=2)
+    axes.spines[:].set_visible(False)
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
+
+
+def _pixels(images: Tensor) -> Pixels:
+    """Images [n, C, H, W] in [-1, 1] as RGB [n, H, W, 3]."""
     images = images.detach().float().cpu().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
     images = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
-    zoom = max(1, round(TILE / max(images.shape[2:])))
-    images = images.repeat_interleave(zoom, dim=2).repeat_interleave(zoom, dim=3)
-    count, _, height, width = images.shape
-    columns = int(np.ceil(np.sqrt(count)))
-    rows = int(np.ceil(count / columns))
+    return images.permute(0, 2, 3, 1).numpy()
+
+
+def _zoom(tiles: Pixels) -> int:
+    side: int = max(tiles.shape[1:3])
+    return max(1, round(TILE / side))
+
+
+def _mosaic(tiles: Pixels, columns: int) -> Pixels:
+    """Tiles [n, h, w, 3] in rows, in a frame."""
+    count, height, width, _ = tiles.shape
+    rows = math.ceil(count / columns)
     grid = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), GREY, dtype=np.uint8)
-    for index, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+    for index, tile in enumerate(tiles):
         top, left = GAP + index // columns * (height + GAP), GAP + index % columns * (width + GAP)
-        grid[top : top + height, left : left + width] = image
-    with replacing(path) as file:
-        matplotlib.image.imsave(file, grid, format="png")
+        grid[top : top + height, left : left + width] = tile
+    return grid
 
 
 def point_scatter(path: Path, real: Tensor, fake: Tensor | None, critic: nn.Module | None, title: str) -> None:
@@ -46,9 +116,11 @@ def point_scatter(path: Path, real: Tensor, fake: Tensor | None, critic: nn.Modu
 
     For D = 1 it is a pair of histograms, for D > 2 the first two coordinates without level lines.
     """
-    figure = Figure(figsize=(7, 6), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
     real = real.detach().float().cpu()
+    has_lines = critic is not None and real.shape[1] == 2
+    figure = Figure(figsize=(7, 6), dpi=110)
+    # Fixed places, so that nothing jumps from one snapshot to the next.
+    axes = figure.add_axes((0.1, 0.08, 0.7 if has_lines else 0.87, 0.86))
     groups = [("real", real, "tab:blue")] + (
         [("generated", fake.detach().float().cpu(), "tab:orange")] if fake is not None else []
     )
@@ -61,10 +133,11 @@ def point_scatter(path: Path, real: Tensor, fake: Tensor | None, critic: nn.Modu
         # A column that does not vary still needs an axis of some length.
         reach = ((1 + MARGIN) * (real.amax(0) - real.amin(0))[:2] / 2).clamp(min=1e-3)
         low, high = (centre - reach).tolist(), (centre + reach).tolist()
-        if critic is not None and real.shape[1] == 2:
+        if critic is not None and has_lines:
             x, y, scores = _raster(critic, low, high)
             lines = axes.contour(x, y, scores, levels=24, linewidths=0.8, cmap="viridis")
-            figure.colorbar(lines, ax=axes, label="critic's score (higher: more like real)")
+            bar = figure.add_axes((0.83, 0.08, 0.035, 0.86))
+            figure.colorbar(lines, cax=bar, label="critic's score (higher: more like real)")
         for label, points, colour in groups:
             axes.scatter(
                 points[:, 0].numpy(), points[:, 1].numpy(), s=5, alpha=0.5, linewidths=0, label=label, color=colour

@@ -1,97 +1,233 @@
-"""What a run leaves behind: the only place that knows the names of its files."""
+"""What a run leaves behind: the only place that knows the names of its files, the checkpoints' apart."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
-from dataclasses import asdict
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 import gpgan
 from gpgan.data import Dataset
+from gpgan.training import random_states
+from gpgan.training.animation import write_animation
+from gpgan.training.board import Board
 from gpgan.training.config import Config
-from gpgan.training.files import write, write_json
-from gpgan.training.pictures import image_grid, point_scatter
-from gpgan.training.stats import Stats
+from gpgan.training.curves import Curves
+from gpgan.training.files import append, replacing, write_json
+from gpgan.training.pictures import image_grid, point_scatter, snapshots, volume_grid
+from gpgan.training.presets import settings_of
+from gpgan.training.report import write_report
+from gpgan.training.stats import Stats, as_line, summary
 
-IMAGES = 100
-POINTS = 2500
+COUNTS = {"points": 2500, "images": 100, "volumes": 16}
+# The share of a run's time that redrawing curves and page may take.
+DRAWING = 0.015
 
 
 class Recorder:
-    """Writes config.json, stats.jsonl, pictures and the generator's weights into a run's folder.
+    """Writes everything but the checkpoints into a run's folder.
 
     Args:
-        run: The folder, which exists.
-        config: Written to config.json, with the data's shape and scale and the versions.
-        dataset: Tells images from vectors.
+        config: With nothing left open.
+        dataset: After its split.
+        fixed: Latents ``[n, latent]`` of every picture.
+        labels: int64 ``[n]`` of the same, for conditional runs.
     """
 
-    def __init__(self, run: Path, config: Config, dataset: Dataset) -> None:
-        self.run = run
-        self._is_image = len(dataset.shape) == 3
-        self.count = IMAGES if self._is_image else POINTS
-        self._dataset = dataset
-        self._config = config
-
-    def begin(self, samples: Tensor, generator: nn.Module, critic: nn.Module, fixed: Tensor) -> None:
-        """Writes config.json, reals.png and fakes_init.png. ``fixed`` [n, latent] are the latents of every snapshot."""
-        write_json(self.run / "config.json", {"config": asdict(self._config), **self._facts()})
+    def __init__(self, config: Config, dataset: Dataset, fixed: Tensor, labels: Tensor | None) -> None:
+        self.run = Path()
+        self._config, self._dataset = config, dataset
+        self._fixed, self._labels = fixed, labels
+        self._drawing = 0.0
+        self._board: Board | None = None
+        self._curves: Curves | None = None
         # Spread over the whole data set, which may be sorted.
-        chosen = torch.linspace(0, len(samples) - 1, min(self.count, len(samples))).long()
-        self._reals = samples[chosen.to(samples.device)]
+        chosen = torch.linspace(0, len(dataset) - 1, min(len(fixed), len(dataset))).long()
+        self._reals = dataset.samples(chosen)
+
+    def begin(self, run: Path, sampler: nn.Module, critic: nn.Module) -> None:
+        """The first files of a run, into its folder, which is still to get its name."""
+        self.run = run
+        self.configured()
+        self.log(f"{self._config.data}: {len(self._dataset)} samples of {self._dataset.shape}")
+        for line in self._dataset.skipped:
+            self.log(f"left out: {line}")
         self._picture("reals.png", self._reals, None, "Real points")
-        self._picture("fakes_init.png", self._sample(generator, fixed), critic, "Before training")
+        self._picture("fakes_init.png", self.sample(sampler, self._fixed, self._labels), critic, "Before training")
 
-    def tick(self, stats: Stats) -> None:
-        """Adds a line to stats.jsonl."""
-        with (self.run / "stats.jsonl").open("a") as file:
-            file.write(json.dumps(asdict(stats), allow_nan=False) + "\n")
+    def resume(self, run: Path, step: int) -> None:
+        """Goes on in a folder: what was written after ``step`` is taken back."""
+        self.run = run
+        path = run / "stats.jsonl"
+        if path.exists():
+            with replacing(path) as file:
+                for line in path.read_bytes().splitlines(keepends=True):
+                    try:
+                        written = json.loads(line)["step"]
+                    except (ValueError, KeyError, TypeError):  # torn as the run was killed
+                        continue
+                    # A line that an interrupt brought forward is written again at its tick.
+                    if written <= step and written % self._config.tick == 0:
+                        file.write(line)
+        for at, picture in snapshots(run, sys.maxsize):
+            if at > step:
+                picture.unlink()
+        self._board, self._curves = Board(run, purge_step=step + 1), None
+        self.configured()
 
-    def snapshot(self, step: int, generator: nn.Module, critic: nn.Module, fixed: Tensor) -> None:
+    def configured(self) -> None:
+        """Writes config.json."""
+        write_json(
+            self.run / "config.json", {"config": settings_of(self._config), **facts(self._config, self._dataset)}
+        )
+
+    def log(self, text: str) -> None:
+        """Adds a line to log.txt, with the time."""
+        append(self.run / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
+
+    def tick(self, stats: Stats, last: bool) -> None:
+        """Adds a line to stats.jsonl and draws curves.png, the latter only where drawing has not taken too much time."""
+        line = as_line(stats)
+        append(self.run / "stats.jsonl", json.dumps(line, allow_nan=False))
+        self.log(f"step {stats.step}  {summary(stats)}  {stats.images_per_second:.0f} images/s")
+        self._events().add(line, stats.step)
+        if last or self._drawing <= DRAWING * stats.seconds:
+            begun = time.monotonic()
+            if self._curves is None:
+                self._curves = Curves(self.run)
+            self._curves.draw()
+            if self._drawing <= DRAWING * stats.seconds / 2:
+                write_report(self.run)
+            self._drawing += time.monotonic() - begun
+
+    def snapshot(self, step: int, sampler: nn.Module, critic: nn.Module) -> None:
         """Writes fakes_NNNNNN.png."""
-        self._picture(f"fakes_{step:06d}.png", self._sample(generator, fixed), critic, f"After {step} generator steps")
+        name = f"fakes_{step:06d}.png"
+        fakes = self.sample(sampler, self._fixed, self._labels)
+        self._picture(name, fakes, critic, f"After {step} generator steps")
+        self._events().add_image(self.run / name, step)
 
-    def end(self, generator: nn.Module, critic: nn.Module, latents: Tensor) -> None:
-        """Writes samples.png of fresh latents [n, latent], and generator.pt, which loads with ``weights_only=True``."""
-        self._picture("samples.png", self._sample(generator, latents), critic, "Samples of the trained generator")
-        weights = {name: value.cpu() for name, value in generator.state_dict().items()}
-        content = {"weights": weights, "network": asdict(self._config.network), "data": self._facts()["data"]}
-        write(self.run / "generator.pt", lambda file: torch.save(content, file))
+    def weights(self, sampler: nn.Module) -> None:
+        """Writes generator.safetensors."""
+        with replacing(self.run / "generator.safetensors") as file:
+            file.write(as_safetensors(sampler, self._config, self._dataset.shape))
 
-    def _facts(self) -> dict[str, Any]:
-        data = self._dataset
-        return {
-            "data": {
-                "samples": len(data.samples),
-                "shape": list(data.shape),
-                # original = sample * scale + offset
-                "scale": data.scale,
-                "offset": data.offset,
-            },
-            "versions": {
-                "gpgan": gpgan.__version__,
-                "torch": str(torch.__version__),
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
-        }
+    def end(self, sampler: nn.Module, critic: nn.Module) -> None:
+        """Writes samples.png of fresh latents, the animation and the page."""
+        rng = torch.Generator().manual_seed(self._config.seed + 1)
+        latents = torch.randn(self._fixed.shape, generator=rng).to(self._fixed.device)
+        self._picture(
+            "samples.png", self.sample(sampler, latents, self._labels), critic, "Samples of the trained generator"
+        )
+        if self._reals.dim() == 2:
+            write_animation(self.run)
+        write_report(self.run)
+        self._events().close()
+        self._board = None
 
+    @staticmethod
     @torch.no_grad()
-    def _sample(self, generator: nn.Module, latents: Tensor) -> Tensor:
-        generator.eval()
-        samples: Tensor = generator(latents)
-        generator.train()
+    def sample(sampler: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """Samples in eval mode; the module's own mode is given back."""
+        was = sampler.training
+        with random_states.borrowed():  # a network of a user's own may draw
+            samples: Tensor = sampler.eval()(latents, *(() if labels is None else (labels,)))
+        sampler.train(was)
         return samples
 
+    def _events(self) -> Board:
+        if self._board is None:
+            self._board = Board(self.run)
+        return self._board
+
     def _picture(self, name: str, samples: Tensor, critic: nn.Module | None, title: str) -> None:
-        if self._is_image:
-            image_grid(self.run / name, samples)
-        else:
-            is_fake = critic is not None
-            point_scatter(self.run / name, self._reals, samples if is_fake else None, critic, title)
+        draw(self.run / name, samples, self._reals, None if self._config.conditional else critic, title)
+
+
+def draw(path: Path, samples: Tensor, reals: Tensor | None, critic: nn.Module | None, title: str) -> None:
+    """A picture of samples, by their number of dimensions; points over real ones, where these are given."""
+    if samples.dim() == 2:
+        is_real = samples is reals
+        over = samples if reals is None else reals
+        point_scatter(path, over, None if is_real or reals is None else samples, critic, title)
+    else:
+        (image_grid if samples.dim() == 4 else volume_grid)(path, samples)
+
+
+def kind(shape: tuple[int, ...]) -> str:
+    """points, images or volumes."""
+    return {1: "points", 3: "images", 4: "volumes"}[len(shape)]
+
+
+def as_safetensors(sampler: nn.Module, config: Config, shape: tuple[int, ...]) -> bytes:
+    """A generator's weights, and in the metadata what it takes and gives."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in sampler.state_dict().items()}
+    # One key: safetensors writes several in any order, and the same weights would give other bytes.
+    return save(weights, {"gpgan": json.dumps({"latent": config.network.latent, "shape": list(shape)})})
+
+
+def facts(config: Config, dataset: Dataset) -> dict[str, Any]:
+    """What a run was made of, beside its configuration."""
+    device = torch.device(config.device)
+    return {
+        "data": data_facts(dataset),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "versions": versions(),
+        "git": _revision(),
+    }
+
+
+def data_facts(dataset: Dataset) -> dict[str, Any]:
+    """What has to be known of the data to rebuild networks for it, and to notice that it changed."""
+    return {
+        "name": dataset.name,
+        "samples": len(dataset),
+        "held_out": 0 if dataset.held_out is None else len(dataset.held_out),
+        "shape": list(dataset.shape),
+        # original = sample * scale + offset
+        "scale": dataset.scale,
+        "offset": dataset.offset,
+        "classes": list(dataset.classes),
+        "fingerprint": dataset.fingerprint(),
+    }
+
+
+def versions() -> Mapping[str, str]:
+    """Of what the numbers depend on."""
+    return {
+        "gpgan": gpgan.__version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):  # Linux, whose Python knows only the architecture
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def _revision() -> str | None:
+    """The commit of the checkout that gpgan runs from, None where it was installed."""
+    root = Path(gpgan.__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,10 +1,14 @@
-"""From a configuration to what the loop needs, with every check made before anything is written."""
+"""From a configuration to what the trainer needs, with every check made before anything is written."""
 
 from __future__ import annotations
 
+import importlib
 import math
+import os
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -12,57 +16,156 @@ from torch import nn
 from gpgan import nn as networks
 from gpgan import ops
 from gpgan.data import Dataset
-from gpgan.training.config import SMALL, Config
-from gpgan.training.files import check_writable
+from gpgan.training import random_states
+from gpgan.training.config import Config
+from gpgan.training.presets import SMALL
+from gpgan.training.processes import Processes
 
-WIDTHS = {"conv": 32, "mlp": 256}
+WIDTHS = {"conv": 16, "mlp": 256}
 
 
-def prepare(config: Config, dataset: Dataset) -> tuple[Config, nn.Module, nn.Module]:
-    """The configuration with nothing left open, the generator and the critic, on their device.
+def resolve(config: Config, dataset: Dataset, processes: Processes) -> Config:
+    """The configuration with nothing left open.
 
     Raises:
-        ValueError: The device, the operators, the batch, the network or the run's folder cannot be had as configured.
+        ValueError: The device, the operators, the labels or the batch cannot be had as configured.
     """
-    count = len(dataset.samples)
+    count = len(dataset)
     if config.batch > count:
         raise ValueError(
-            f"batch is {config.batch} and {config.data} has {count} samples; wanted a batch from 2 to {count}"
+            f"batch is {config.batch} and {config.data} has {count} samples to train on; wanted a batch from 2 to {count}"
         )
-    check_writable(config.out, config.name)
+    # A BatchNorm cannot normalise one sample.
+    if config.batch % processes.size or config.batch < 2 * processes.size:
+        raise ValueError(
+            f"batch is {config.batch} and there are {processes.size} processes; wanted a multiple of {processes.size}, "
+            f"{2 * processes.size} or more"
+        )
+    processors = os.cpu_count() or 1
+    if config.threads > processors:
+        raise ValueError(f"threads is {config.threads}; wanted a whole number from 0 to {processors}")
+    if config.conditional and dataset.labels is None:
+        raise ValueError(
+            f"conditional is True and {config.data} has no labels; wanted data with labels, or leave it out"
+        )
     device = _device(config.device)
     net = config.network
     # In very few pixels a perceptron learns more in the same time than convolutions do.
-    suits_conv = len(dataset.shape) == 3 and math.prod(dataset.shape) > SMALL
-    kind = net.kind if net.kind != "auto" else "conv" if suits_conv else "mlp"
-    net = replace(net, kind=kind, width=net.width or WIDTHS[kind])
-    config = replace(
+    suits_conv = len(dataset.shape) > 1 and math.prod(dataset.shape) > SMALL
+    kind: Literal["mlp", "conv"] = net.kind if net.kind != "auto" else "conv" if suits_conv else "mlp"
+    return replace(
         config,
         device=str(device),
         impl=_impl(config.impl, device),
         threads=config.threads or torch.get_num_threads(),
-        network=net,
+        network=replace(net, kind=kind, width=net.width or WIDTHS[kind]),
     )
-    rng = torch.Generator().manual_seed(config.seed)
-    generator, critic = networks.build(
-        kind, dataset.shape, latent=net.latent, width=net.width, depth=net.depth, generator=rng
-    )
-    return config, generator.to(device), critic.to(device)
+
+
+def build_networks(config: Config, shape: Sequence[int], classes: int) -> tuple[nn.Module, nn.Module]:
+    """Generator and critic of a resolved configuration, on its device.
+
+    Args:
+        config: ``network.generator`` and ``network.critic`` name callables ``(latent=, shape=)`` and ``(shape=)`` that
+            return modules; conditional runs also give ``classes=``.
+        shape: Of a sample.
+        classes: How many there are; 0 for unconditional networks.
+
+    Raises:
+        ValueError: A network cannot be built so.
+    """
+    net = config.network
+    pair: list[nn.Module | None] = [None, None]
+    extra = {"classes": classes} if classes else {}
+    # Networks of a user's own draw their first weights from the process's states, as torch's constructors do.
+    with random_states.borrowed():
+        random_states.seed(config.seed)
+        if net.generator:
+            pair[0] = _own("network.generator", net.generator, {"latent": net.latent, "shape": tuple(shape), **extra})
+        if net.critic:
+            pair[1] = _own("network.critic", net.critic, {"shape": tuple(shape), **extra})
+        if None in pair:
+            rng = torch.Generator().manual_seed(config.seed)
+            built = networks.build(
+                net.kind, shape, latent=net.latent, width=net.width, depth=net.depth, classes=classes, generator=rng
+            )
+            pair = [ours if own is None else own for own, ours in zip(pair, built, strict=True)]
+    generator, critic = (module.to(config.device) for module in pair if module is not None)
+    return generator, critic
+
+
+def check_networks(config: Config, generator: nn.Module, critic: nn.Module, shape: Sequence[int], classes: int) -> None:
+    """Runs both networks on a few samples.
+
+    Raises:
+        ValueError: The generator does not make samples of the data's shape, or the critic no scores of them.
+    """
+    labels = (torch.arange(2, device=config.device) % classes,) if classes else ()
+    was = generator.training, critic.training
+    try:
+        with torch.no_grad(), random_states.borrowed():
+            fake = generator.eval()(torch.randn(2, config.network.latent, device=config.device), *labels)
+            _check_output("generator", fake, (2, *shape))
+            _check_output("critic", critic.eval()(fake, *labels), (2,))
+    finally:
+        generator.train(was[0])
+        critic.train(was[1])
+
+
+def _check_output(name: str, output: Any, wanted: tuple[int, ...]) -> None:
+    came = tuple(output.shape) if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
+    if came != wanted and not (name == "critic" and came == (*wanted, 1)):
+        raise ValueError(f"{name} gave {came} for two samples; wanted a Tensor {wanted}")
+
+
+def _own(name: str, where: str, arguments: dict[str, Any]) -> nn.Module:
+    make = find_attribute(name, where)
+    try:
+        module = make(**arguments)
+    except TypeError as error:
+        wanted = ", ".join(f"{key}=" for key in arguments)
+        raise ValueError(f"{name} is {where!r}, which cannot be called with {wanted} ({error})") from error
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{name} is {where!r}, which returned a {type(module).__name__}; wanted an nn.Module")
+    return module
+
+
+def find_attribute(name: str, where: str) -> Any:
+    """The object at ``module:attribute``; modules in the current folder are found, as ``python -m`` finds them.
+
+    Raises:
+        ValueError: There is none.
+    """
+    module, colon, attribute = where.partition(":")
+    if not (module and colon and attribute):
+        raise ValueError(f"{name} is {where!r}; wanted module:attribute, e.g. networks:Generator")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{name} is {where!r}, which cannot be imported: {error}") from error
 
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "cuda" and device.index is None:  # torchrun gives each process of a machine its number
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
             raise RuntimeError("gpgan trains on no such device")
+        if device.type == "cpu":  # and not cpu:0, which is the same
+            device = torch.device("cpu")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"device is {name!r}, which this torch cannot use ({reason}); wanted auto, cpu, cuda or cuda:N"
         ) from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     return device
 
 

@@ -1,4 +1,7 @@
-"""The step under bfloat16 autocast: parameters stay float32, and gradients are as near as those of the script's autocast."""
+"""The step under autocast: parameters stay float32, and gradients are as near as those of the script's autocast.
+
+With float16 the losses are scaled, the penalty stays float32, and an update that overflowed is skipped.
+"""
 
 from __future__ import annotations
 
@@ -83,3 +86,119 @@ def test_float64_samples_stay_float64() -> None:
     Script(script, sgd(script.parameters()))(real, fake, alpha)
     for mine, theirs in zip(gradients(ours), gradients(script), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
+
+
+def scaler(scale: float = 2.0**10) -> torch.amp.GradScaler:
+    return torch.amp.GradScaler("cpu", init_scale=scale)
+
+
+def flat(critic: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([g.double().flatten() for g in gradients(critic) if g is not None])
+
+
+HALF = ["MLP", "DCGAN", "GroupNorm", "mixture"]
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_float16_is_near_float32(name: str) -> None:
+    """Unscaled gradients, penalty and scores are those of float32 within some roundings to 11 bits."""
+    case = CRITICS[name]
+    half, full = case.build(torch.float32), case.build(torch.float32)
+    (real, fake, alpha), args = case.samples(torch.float32), case.args()
+    ours = CriticStep(half, sgd(half.parameters()), autocast=torch.float16, scaler=scaler(), max_grad_norm=1e9)
+    theirs = CriticStep(full, sgd(full.parameters()))
+    stats, wanted = (step(real, fake, alpha=alpha, critic_args=args) for step in (ours, theirs))
+    assert stats.real_scores.dtype == torch.float16 or name == "mixture"  # whose weights are float32
+    assert {g.dtype for g in gradients(half) if g is not None} == {torch.float32}
+    error = float((flat(half) - flat(full)).norm() / flat(full).norm())
+    assert 0 < error < 5e-3
+    # The penalty is computed as in float32: it does not see the half precision at all.
+    assert stats.penalty is not None
+    assert wanted.penalty is not None
+    assert stats.penalty.dtype == torch.float32
+    torch.testing.assert_close(stats.penalty, wanted.penalty, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(stats.norms, wanted.norms, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(stats.wasserstein.float(), wanted.wasserstein, rtol=0.05, atol=5e-3)
+
+
+@pytest.mark.parametrize("name", ["MLP", "GroupNorm"])
+@pytest.mark.parametrize("clip", [None, 1e-3])
+def test_the_scale_does_not_change_the_update(name: str, clip: float | None) -> None:
+    """Gradients are unscaled before they are clipped and before the optimizer uses them."""
+    case = CRITICS[name]
+    (real, fake, alpha), args = case.samples(torch.float32), case.args()
+    moves = []
+    for scale in (2.0**6, 2.0**10):
+        critic = case.build(torch.float32)
+        before = torch.cat([p.detach().clone().flatten() for p in critic.parameters()])
+        step = CriticStep(
+            critic, sgd(critic.parameters()), autocast=torch.float16, scaler=scaler(scale), max_grad_norm=clip
+        )
+        step(real, fake, alpha=alpha, critic_args=args)
+        moves.append(torch.cat([p.detach().flatten() for p in critic.parameters()]) - before)
+    torch.testing.assert_close(moves[0], moves[1], rtol=0.0, atol=5e-3 * float(moves[0].norm()))
+    if clip is not None:  # the learning rate of sgd is 0.002
+        assert float(moves[0].norm()) == pytest.approx(0.002 * clip, rel=2e-2)
+
+
+@pytest.mark.parametrize("name", ["MLP", "GroupNorm"])
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_an_overflow_skips_the_update_and_halves_the_scale(name: str, clip: float | None) -> None:
+    case = CRITICS[name]
+    critic, scale = case.build(torch.float32), scaler(2.0**100)
+    (real, fake, alpha), args = case.samples(torch.float32), case.args()
+    optimizer = torch.optim.Adam(critic.parameters(), lr=0.1)
+    step = CriticStep(critic, optimizer, autocast=torch.float16, scaler=scale, max_grad_norm=clip)
+    before = [p.detach().clone() for p in critic.parameters()]
+    stats = step(real, fake, alpha=alpha, critic_args=args)
+    assert scale.get_scale() == 2.0**99
+    assert all(torch.equal(p, b) for p, b in zip(critic.parameters(), before, strict=True))
+    assert all(not state.get("exp_avg", torch.zeros(1)).any() for state in optimizer.state.values())
+    assert bool(stats.loss.isfinite())
+    scale.update(2.0**8)
+    step(real, fake, alpha=alpha, critic_args=args)
+    assert any(not torch.equal(p, b) for p, b in zip(critic.parameters(), before, strict=True))
+    assert all(bool(p.isfinite().all()) for p in critic.parameters())
+
+
+def test_the_scale_grows_with_steps_that_fit() -> None:
+    case = CRITICS["MLP"]
+    critic, scale = case.build(torch.float32), torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=3)
+    step = CriticStep(critic, sgd(critic.parameters()), autocast=torch.float16, scaler=scale)
+    real, fake, alpha = case.samples(torch.float32)
+    scales = []
+    for _ in range(7):
+        step(real, fake, alpha=alpha)
+        scales.append(scale.get_scale())
+    assert scales == [8, 8, 16, 16, 16, 32, 32]
+
+
+def test_a_scaler_without_autocast() -> None:
+    """As in a script whose critic enters autocast itself."""
+    case = CRITICS["MLP"]
+    scaled, plain = case.build(torch.float32), case.build(torch.float32)
+    real, fake, alpha = case.samples(torch.float32)
+    for critic, scale in ((scaled, scaler()), (plain, None)):
+        CriticStep(critic, sgd(critic.parameters()), scaler=scale)(real, fake, alpha=alpha)
+    for mine, its in zip(scaled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-5, atol=1e-7)
+
+
+def test_no_cuda_graph_with_a_scaler() -> None:
+    case = CRITICS["MLP"]
+    critic = case.build(torch.float32)
+    step = CriticStep(
+        critic, sgd(critic.parameters()), autocast=torch.float16, scaler=scaler(), compile=True, cuda_graph=True
+    )
+    real, fake, alpha = case.samples(torch.float32)
+    step(real, fake, alpha=alpha)
+    assert "no CUDA graph: its losses are scaled" in step.plan
+
+
+def test_float16_without_a_scaler_is_refused() -> None:
+    critic = CRITICS["MLP"].build(torch.float32)
+    optimizer = sgd(critic.parameters())
+    with pytest.raises(ValueError, match=r"autocast is torch.float16 and there is no scaler.*torch.amp.GradScaler"):
+        CriticStep(critic, optimizer, autocast=torch.float16)
+    with pytest.raises(TypeError, match=r"scaler is a float; wanted a torch.amp.GradScaler or None"):
+        CriticStep(critic, optimizer, autocast=torch.float16, scaler=1024.0)  # type: ignore[arg-type]

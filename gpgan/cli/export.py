@@ -1,0 +1,99 @@
+"""``gpgan export``."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from gpgan.cli import complain
+from gpgan.cli.arguments import Parser
+from gpgan.training.files import write
+from gpgan.training.recorder import as_safetensors
+from gpgan.training.saved import Saved, open_run
+
+DESCRIPTION = """\
+Write the generator of RUN, a run's folder, for use without gpgan: its weights as
+generator.safetensors, and the whole of it as generator.pt2, a torch.export program for any batch
+size. Both are read back and compared.
+
+Examples:
+  gpgan export runs/clothes                  into runs/clothes/export
+  gpgan export runs/clothes --out /srv/model
+
+Elsewhere:
+  generator = torch.export.load("generator.pt2").module()
+  images = generator(torch.randn(16, latent))
+"""
+# Batch sizes that the program is compared at.
+BATCHES = (2, 5)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Writes both files; 0, 1 where a file does not give back what was saved, or 2 on bad input."""
+    parser = Parser("gpgan export", DESCRIPTION)
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run's folder")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to (RUN/export)")
+    parser.add_argument("-h", "--help", action="store_true", help="this text")
+    try:
+        given = parser.parse_args(list(arguments))
+        if given.help:
+            sys.stdout.write(parser.format_help())
+            return 0
+        if given.run is None:
+            raise ValueError("RUN is missing; wanted a run's folder: gpgan ls lists them")
+        saved = open_run(Path(given.run))
+        out = given.out or saved.run / "export"
+        generator, _ = saved.networks()
+        out.mkdir(parents=True, exist_ok=True)
+        weights, program = out / "generator.safetensors", out / "generator.pt2"
+        write(weights, lambda file: file.write(as_safetensors(generator, saved.config, saved.shape)))
+        content = io.BytesIO()
+        torch.export.save(export(generator, _inputs(saved, _example(saved, generator))), content)
+        write(program, lambda file: file.write(content.getvalue()))
+    except (ValueError, OSError) as error:
+        return complain(str(error))
+    for problem in saved.problems:
+        sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
+    difference = _compare(saved, generator, weights, program)
+    if difference is None:
+        return complain(f"{out} was written, but does not give back the generator's samples; do not use it", status=1)
+    sys.stdout.write(f"generator of step {saved.state['step']}: {weights}\n")
+    sys.stdout.write(f"the same as a program: {program}; read back, its samples differ by at most {difference:.1e}\n")
+    return 0
+
+
+def export(generator: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    """The program of a generator, for inputs of any batch size."""
+    batch = torch.export.Dim("batch", min=1)
+    return torch.export.export(generator, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
+
+
+def _example(saved: Saved, generator: nn.Module) -> int:
+    """A batch size unlike any other length in the generator, which torch.export would take for the same one."""
+    lengths = {length for value in generator.state_dict().values() for length in value.shape}
+    return next(count for count in itertools.count(2) if count not in {*lengths, *saved.shape})
+
+
+def _inputs(saved: Saved, count: int) -> tuple[Tensor, ...]:
+    latents = torch.randn(count, saved.config.network.latent, generator=torch.Generator().manual_seed(count))
+    return (latents, torch.arange(count) % saved.classes) if saved.classes else (latents,)
+
+
+@torch.no_grad()
+def _compare(saved: Saved, generator: nn.Module, weights: Path, program: Path) -> float | None:
+    """The largest difference between samples of what was written and of what was saved; None where it is no rounding."""
+    state = generator.state_dict()
+    again = load_file(weights)
+    if again.keys() != state.keys() or not all(torch.equal(again[name], value) for name, value in state.items()):
+        return None
+    module = torch.export.load(program).module()
+    pairs = [(module(*inputs), generator(*inputs)) for inputs in (_inputs(saved, count) for count in BATCHES)]
+    close = all(torch.allclose(mine, its, rtol=1e-4, atol=1e-5) for mine, its in pairs)
+    return max(float((mine - its).abs().max()) for mine, its in pairs) if close else None

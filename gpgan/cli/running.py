@@ -1,0 +1,106 @@
+"""What ``gpgan train`` and ``gpgan resume`` share: a trainer's run, told on the console."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+
+from gpgan import ops
+from gpgan.cli import complain
+from gpgan.cli.progress import ProgressLine
+from gpgan.training.processes import ProcessLostError
+from gpgan.training.trainer import DivergedError, Result, Trainer
+
+LOOK = """\
+  report.html        the whole run on one page
+  samples.png        new samples of the generator; reals.png has real ones beside
+  curves.png         Wasserstein estimate, gradient norm, losses; the numbers are in stats.jsonl
+  fakes_*.png        the same latents from the first step to the last
+  config.json        what this run was made of
+  generator.safetensors, checkpoints/   gpgan sample {run}, gpgan resume {run} --steps N"""
+
+
+def run_trainer(make: Callable[[], Trainer], as_json: bool, asked_impl: str = "auto") -> int:
+    """Makes a trainer and runs it. 0 when done, 1 where training broke off, 2 on bad input, 128 + n after signal n."""
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    first = os.environ.get("RANK", "0") == "0"  # what all processes say alike, one says
+    trainer = None
+    progress = ProgressLine(console)
+    begun = time.monotonic()
+    # A second SIGTERM, or one before there is anything to save, ends the process in order.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number)) if _main_thread() else None
+    try:
+        trainer = make()
+        if first:
+            _introduce(trainer, console, asked_impl)
+            trainer.callbacks.append(progress)
+        result = trainer.fit()
+    except (ValueError, TypeError) as error:
+        if trainer is not None and trainer.run is not None:  # no fault of what was asked for
+            raise
+        return complain(str(error))
+    except DivergedError as error:
+        return complain(f"training diverged: {error}. The run lies in {_folder(trainer)}", status=1)
+    except ProcessLostError as error:
+        return complain(
+            f"another process of this run is lost ({error}). The last checkpoint in {_folder(trainer)} stands: gpgan resume",
+            status=1,
+            all_processes=True,
+        )
+    except (OSError, UnicodeEncodeError) as error:
+        return complain(f"the run broke off: {error}. What was recorded lies in {_folder(trainer)}", status=1)
+    finally:
+        progress.stop()
+        if trainer is not None:
+            trainer.processes.leave()
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+    if first:
+        _conclude(result, console, time.monotonic() - begun, as_json)
+    return 128 + result.signal if result.reason == "signal" else 0
+
+
+def _main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _introduce(trainer: Trainer, console: Console, asked_impl: str) -> None:
+    config, data = trainer.config, trainer.dataset
+    shape = " x ".join(map(str, data.shape))
+    held_out = "" if data.held_out is None else f" and {len(data.held_out)} held out"
+    several = f", {trainer.processes.size} processes" if trainer.processes.size > 1 else ""
+    kind = "conditional " * config.conditional + config.network.kind
+    console.print(
+        f"{config.data}: {len(data)} samples of {shape}{held_out}; {kind} networks on {config.device}{several}"
+    )
+    for line in data.skipped[:10]:
+        console.print(f"left out: {line}")
+    if len(data.skipped) > 10:
+        console.print(f"left out: {len(data.skipped) - 10} more, see log.txt")
+    why = f", because {ops.why_not_native(config.device)}" if (asked_impl, config.impl) == ("auto", "reference") else ""
+    console.print(f"penalty: {config.impl} operators{why}")
+    for problem in trainer.problems:
+        console.print(f"{problem}; an older checkpoint is used")
+    if trainer.run is not None:
+        console.print(f"resuming {trainer.run} at step {trainer.step}")
+
+
+def _conclude(result: Result, console: Console, seconds: float, as_json: bool) -> None:
+    words = {"done": "Done", "minutes": "Time is over; saved", "stopped": "Stopped and saved"}
+    word = words.get(result.reason, "Interrupted and saved")
+    console.print(f"{word} at step {result.step}, after {seconds:.0f} s. The run lies in {result.run}; look at")
+    console.print(LOOK.format(run=result.run))
+    if as_json:
+        told = {"run": str(result.run.resolve()), "step": result.step, "reason": result.reason}
+        console.print(json.dumps(told))
+
+
+def _folder(trainer: Trainer | None) -> str:
+    return str(trainer.run) if trainer is not None and trainer.run is not None else "no folder yet"

@@ -1,0 +1,79 @@
+"""``gpgan sample``."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gpgan.cli import complain
+from gpgan.cli.arguments import Parser, add_json
+from gpgan.training.files import write
+from gpgan.training.recorder import draw
+from gpgan.training.saved import draw_samples, open_run
+
+DESCRIPTION = """\
+Draw samples of the generator of RUN, a run's folder, from its newest whole checkpoint.
+
+Examples:
+  gpgan sample runs/clothes                              64 of them, as RUN/sample.png
+  gpgan sample runs/clothes -n 1000 --seed 7 --out x.npy as an array, in the values of the data
+  gpgan sample runs/clothes --truncation 1               more typical, less varied
+"""
+LARGEST = 1_000_000
+# A picture of more shows nothing.
+PICTURED = 10_000
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Writes samples; 0, or 2 on bad input."""
+    parser = Parser("gpgan sample", DESCRIPTION)
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run's folder")
+    parser.add_argument("-n", type=int, default=64, metavar="N", help="how many (64)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same samples (0)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a .png, or a .npy of float32 (RUN/sample.png)")
+    parser.add_argument(
+        "--truncation", type=float, metavar="T", help="cut the latents' normal distribution off at T (none)"
+    )
+    add_json(parser)
+    parser.add_argument("-h", "--help", action="store_true", help="this text")
+    try:
+        given = parser.parse_args(list(arguments))
+        if given.help:
+            sys.stdout.write(parser.format_help())
+            return 0
+        if given.run is None:
+            raise ValueError("RUN is missing; wanted a run's folder: gpgan ls lists them")
+        out = given.out or Path(given.run) / "sample.png"
+        most = PICTURED if out.suffix == ".png" else LARGEST
+        if out.suffix not in (".png", ".npy"):
+            raise ValueError(f"out is {str(out)!r}; wanted a file that ends in .png or .npy")
+        if not 1 <= given.n <= most:
+            raise ValueError(f"n is {given.n}; wanted a whole number from 1 to {most} for a {out.suffix} file")
+        if not 0 <= given.seed < 2**63:
+            raise ValueError(f"seed is {given.seed}; wanted a whole number from 0 to {2**63 - 1}")
+        if given.truncation is not None and not 0 < given.truncation < math.inf:
+            raise ValueError(f"truncation is {given.truncation}; wanted a finite number above 0, e.g. 1")
+        saved = open_run(Path(given.run))
+        samples = draw_samples(saved, given.n, given.seed, given.truncation)
+        if out.suffix == ".png":
+            draw(out, samples, None, None, f"Samples at step {saved.state['step']}")
+        else:
+            content = io.BytesIO()
+            np.save(content, saved.original(samples).numpy())
+            write(out, lambda file: file.write(content.getvalue()))
+    except (ValueError, OSError) as error:
+        return complain(str(error))
+    for problem in saved.problems:
+        sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
+    if saved.classes:
+        sys.stdout.write(f"classes in turn: {', '.join(saved.state['data']['classes'])}\n")
+    sys.stdout.write(f"{given.n} samples at step {saved.state['step']}: {out}\n")
+    if given.json:
+        sys.stdout.write(json.dumps({"run": str(Path(given.run).resolve()), "out": str(out.resolve())}) + "\n")
+    return 0

@@ -1,0 +1,135 @@
+"""From an array of any origin to a data set: its layout, its range and its labels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpgan.data.dataset import BLOCK_BYTES, Dataset
+
+Array = np.ndarray[Any, Any]
+
+WANTED = "wanted vectors [N, D], images [N, H, W] or [N, C, H, W], or volumes [N, D, H, W] or [N, C, D, H, W]"
+# More entries than this along the second axis are no channels.
+CHANNELS_MAX = 16
+
+
+def dataset_of(array: Array, where: str, name: str, labels: Array | None = None) -> Dataset:
+    """The data set of an array, which it shares the memory of wherever torch knows its type.
+
+    Layout: ``[N, D]`` are vectors, ``[N, H, W]`` images of one channel, ``[N, C, D, H, W]`` volumes; ``[N, A, H, W]``
+    are images with A channels up to A = 16, and volumes of one channel, A deep, from 17 on.
+
+    Args:
+        array: Integers or floats.
+        where: Begins the error messages: "photos.npy holds", say.
+        name: The data set's.
+        labels: One a sample, as ``classes_of`` takes them.
+
+    Raises:
+        ValueError: The array has the wrong type, shape or values.
+    """
+    if array.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{where} {array.dtype} values; wanted floats or integers: convert with array.astype('float32')"
+        )
+    channel_axis = _needs_channel_axis(array.shape, where)
+    low, high = limits(array, where)
+    bottom, top = _range(array.dtype, low, high)
+    scale, offset = top / 2 - bottom / 2, top / 2 + bottom / 2
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"{where} values from {low} to {high}, which cannot be scaled; wanted a smaller range")
+    known = np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
+    array = np.asarray(array, known)
+    # Nor does torch know negative strides, or memory that may not be written to.
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    stored = torch.from_numpy(array)
+    tensor, classes = (None, ()) if labels is None else classes_of(labels, len(array), where)
+    dataset = Dataset(
+        name, stored.unsqueeze(1) if channel_axis else stored, scale, offset, labels=tensor, classes=classes
+    )
+    if not dataset.scaled(torch.from_numpy(np.array([low, high]).astype(array.dtype))).isfinite().all():
+        raise ValueError(f"{where} values from {low} to {high}, which cannot be scaled; wanted a smaller range")
+    return dataset
+
+
+def classes_of(labels: Array, count: int, where: str) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Labels from 0 on, int64 ``[count]``, and their names, in the order of their values; none where all are equal.
+
+    Args:
+        labels: Integers or words, ``[count]`` or ``[count, 1]``.
+        count: The number of samples.
+        where: Begins the error messages.
+
+    Raises:
+        ValueError: They have another type or length.
+    """
+    if labels.shape == (count, 1):
+        labels = labels[:, 0]
+    if labels.dtype.kind not in "iubU" or labels.shape != (count,):
+        raise ValueError(
+            f"{where} labels of type {labels.dtype} and shape {labels.shape}; wanted integers or words, one for each "
+            f"of the {count} samples"
+        )
+    values, numbers = np.unique(labels, return_inverse=True)
+    if len(values) == 1:
+        return None, ()
+    return torch.from_numpy(numbers.astype(np.int64)), tuple(str(value) for value in values)
+
+
+def limits(array: Array, where: str) -> tuple[float, float]:
+    """The smallest and the largest value, read block by block.
+
+    Raises:
+        ValueError: There are fewer than two samples, values that are not finite, or all values are equal.
+    """
+    if len(array) < 2:
+        raise ValueError(f"{where} one sample; wanted two or more, along the first axis")
+    rows = max(1, BLOCK_BYTES // max(1, array[0].nbytes))
+    low, high, bad = None, None, 0
+    for first in range(0, len(array), rows):
+        block = np.asarray(array[first : first + rows])
+        if block.dtype.kind == "f":
+            bad += int(block.size - np.count_nonzero(np.isfinite(block)))
+        # NumPy's own scalars, as Python's float would make neighbours of large integers equal.
+        least, most = block.min(), block.max()
+        low, high = (least, most) if low is None else (min(low, least), max(high, most))
+    if bad:
+        raise ValueError(f"{where} {bad} NaN or infinite values; wanted finite ones: remove them")
+    if low == high:
+        raise ValueError(f"{where} only the value {low}; wanted samples that differ")
+    return float(low), float(high)  # type: ignore[arg-type]
+
+
+def _needs_channel_axis(shape: tuple[int, ...], where: str) -> bool:
+    if len(shape) not in (2, 3, 4, 5):
+        raise ValueError(f"{where} an array of shape {shape}; {WANTED}")
+    if 0 in shape:
+        raise ValueError(f"{where} an array of shape {shape}, which has no values; {WANTED}")
+    many = shape[1] > CHANNELS_MAX
+    if len(shape) >= 4 and shape[-1] in (1, 3, 4) and many:
+        axes = "0, 3, 1, 2" if len(shape) == 4 else "0, 4, 1, 2, 3"
+        raise ValueError(
+            f"{where} an array of shape {shape}, {shape[-1]} channels last it seems; wanted "
+            f"{'[N, C, H, W]' if len(shape) == 4 else '[N, C, D, H, W]'}: array.transpose({axes})"
+        )
+    if len(shape) == 5 and many:
+        raise ValueError(
+            f"{where} an array of shape {shape}, {shape[1]} channels; wanted [N, C, D, H, W] with at most "
+            f"{CHANNELS_MAX}"
+        )
+    return len(shape) == 3 or (len(shape) == 4 and many)
+
+
+def _range(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float]:
+    """The values that become -1 and 1."""
+    if dtype == np.uint8 and high > 1:
+        return 0.0, 255.0
+    if dtype.kind == "f" and low >= -1 and high <= 1:
+        return (0.0, 1.0) if low >= 0 else (-1.0, 1.0)
+    return low, high

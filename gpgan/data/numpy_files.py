@@ -1,0 +1,68 @@
+"""Arrays that NumPy wrote: .npy and .npz."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from gpgan.data.arrays import Array, dataset_of
+from gpgan.data.dataset import Dataset
+from gpgan.data.paths import check_file, first_line, name_of
+
+# Larger files are mapped, not read.
+MAPPED_BYTES = 256 << 20
+SAMPLES = ("x", "images", "samples", "data")
+LABELS = ("labels", "y")
+
+
+def load_npy(path: Path) -> Dataset:
+    """Samples from a ``.npy`` file, laid out as ``dataset_of`` says; mapped where it is larger than 256 MiB.
+
+    Nothing in the file is executed.
+
+    Raises:
+        ValueError: The file is missing, empty, no ``.npy``, or its array has the wrong type, shape or values.
+    """
+    wanted = "a .npy file, as written by numpy.save"
+    check_file(path, wanted)
+    # Changes to a mapped array stay in memory; torch wants to be allowed them.
+    mapped = path.stat().st_size > MAPPED_BYTES
+    try:
+        array = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
+    except Exception as error:  # A damaged file fails in as many ways as zip, header and array have parsers.
+        raise ValueError(f"{path} cannot be read ({first_line(error)}); wanted {wanted}") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path} is an archive; wanted {wanted}: name it .npz")
+    return dataset_of(array, f"{path} holds", name_of(path))
+
+
+def load_npz(path: Path) -> Dataset:
+    """Samples from a ``.npz`` file: its only array, or that named x, images, samples or data; labels from labels or y.
+
+    Raises:
+        ValueError: As ``load_npy``, or it is not clear which array holds the samples.
+    """
+    wanted = "a .npz file, as written by numpy.savez"
+    check_file(path, wanted)
+    labels: Array | None = None
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("it is a .npy file")
+        with archive:
+            samples = [name for name in archive.files if name.lower() in SAMPLES]
+            answers = [name for name in archive.files if name.lower() in LABELS]
+            if not samples:
+                samples = [name for name in archive.files if name not in answers]
+            if len(samples) == 1 and len(answers) <= 1:
+                array = archive[samples[0]]
+                labels = archive[answers[0]] if answers else None
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read ({first_line(error)}); wanted {wanted}") from error
+    if len(samples) != 1 or len(answers) > 1:
+        raise ValueError(
+            f"{path} holds the arrays {', '.join(archive.files) or 'none'}; wanted one array, or one of them named "
+            f"{', '.join(SAMPLES)}, and at most one named {' or '.join(LABELS)}"
+        )
+    return dataset_of(array, f"{path} holds", name_of(path), labels)

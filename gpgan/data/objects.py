@@ -1,0 +1,110 @@
+"""Data from Python code: "module:attribute"."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpgan.data.arrays import Array, dataset_of, limits
+from gpgan.data.dataset import Dataset
+from gpgan.data.paths import Progress, name_of
+
+WANTED = (
+    "a Dataset, a Tensor, a NumPy array, a torch Dataset with a length, or a function without arguments that gives one"
+)
+
+
+def load_object(data: str, progress: Progress | None = None) -> Dataset:
+    """The data set that an attribute of a module is, or that it returns when called.
+
+    The module is looked for in the current folder first, as by ``python -m``. Tensors and arrays are laid out and
+    scaled as those in files. The items of a torch Dataset, tensors or pairs of a tensor and a label, are stacked.
+
+    Args:
+        data: "module:attribute"; both may have dots.
+        progress: Called with how many items are stacked and how many there are.
+
+    Raises:
+        ValueError: There is no such module or attribute, or its values are no samples.
+        TypeError: It is something else.
+    """
+    module, _, attribute = data.partition(":")
+    if not module or not attribute:
+        raise ValueError(f"data is {data!r}; wanted module:attribute, {WANTED}")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # A module that it needs itself is missing for another reason.
+        if not error.name or not (module + ".").startswith(error.name + "."):
+            raise
+        raise ValueError(
+            f"data is {data!r}, and there is no module {error.name} in {folder} or among the installed ones"
+        ) from error
+    try:
+        value = functools.reduce(getattr, attribute.split("."), found)
+    except AttributeError as error:
+        raise ValueError(f"data is {data!r}, and {error}") from error
+    if callable(value) and not isinstance(value, (Tensor, torch.utils.data.Dataset)):
+        try:
+            inspect.signature(value).bind()
+        except TypeError as error:
+            raise TypeError(f"{data} cannot be called without arguments ({error}); wanted {WANTED}") from error
+        value = value()
+    where, name = f"{data} holds", name_of(Path(attribute.replace(".", "-")))
+    if isinstance(value, Dataset):
+        limits(_array(value.stored), where)
+        return value
+    if isinstance(value, (Tensor, np.ndarray)):
+        return dataset_of(_array(value), where, name)
+    if hasattr(value, "__getitem__") and hasattr(value, "__len__") and not isinstance(value, Mapping):
+        array, labels = _stacked(value, where, progress)
+        return dataset_of(array, where, name, labels)
+    raise TypeError(f"{data} is a {type(value).__name__}; wanted {WANTED}")
+
+
+def _array(value: Tensor | Array) -> Array:
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach().cpu()
+    # NumPy has no bfloat16.
+    array: Array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    return array
+
+
+def _stacked(items: Any, where: str, progress: Progress | None) -> tuple[Array, Array | None]:
+    """The items of a sequence and, where they are pairs, their labels."""
+    samples: list[Array] = []
+    labels: list[Any] = []
+    for number in range(len(items)):
+        item = items[number]
+        if isinstance(item, (tuple, list)) and len(item) == 2:
+            item, label = item
+            labels.append(label.item() if isinstance(label, Tensor) and label.dim() == 0 else label)
+        if not isinstance(item, (Tensor, np.ndarray)):
+            raise TypeError(
+                f"{where} a {type(item).__name__} as item {number}; wanted tensors or arrays, or pairs of one "
+                "and a label"
+            )
+        samples.append(_array(item))
+        if samples[-1].shape != samples[0].shape:
+            raise ValueError(
+                f"{where} items of mixed sizes: item 0 has shape {samples[0].shape} and item {number} "
+                f"{samples[-1].shape}; wanted one shape: resize or crop them"
+            )
+        if progress:
+            progress(number + 1, len(items))
+    if not samples:
+        raise ValueError(f"{where} no items; wanted two or more")
+    return np.stack(samples), np.array(labels) if labels else None

@@ -1,0 +1,35 @@
+"""Samples set aside, so that a critic can be judged on what it has not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from gpgan.data.dataset import Dataset
+
+SHARE = 10
+LARGEST = 2500
+FEWEST = 20
+SEED = 0
+
+
+def split(dataset: Dataset) -> Dataset:
+    """The data set with its ``held_out`` part.
+
+    Where the data brings none, a tenth of the samples, at most 2500, is set aside: always the same ones, whatever the
+    run's seed. Fewer than 20 samples are all trained on. Only the held-out samples are copied.
+    """
+    count = len(dataset)
+    if dataset.held_out is not None or dataset.rows is not None or count < FEWEST:
+        return dataset
+    aside = torch.zeros(count, dtype=torch.bool)
+    aside[torch.randperm(count, generator=torch.Generator().manual_seed(SEED))[: min(count // SHARE, LARGEST)]] = True
+    labels = dataset.labels
+    return dataclasses.replace(
+        dataset,
+        rows=(~aside).nonzero().flatten(),
+        held_out=dataset.stored[aside.nonzero().flatten()],
+        labels=None if labels is None else labels[~aside],
+        held_out_labels=None if labels is None else labels[aside],
+    )

@@ -1,0 +1,55 @@
+"""The random states of a process: those of torch, NumPy and Python, which networks and data of a user's own may draw from."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed(number: int) -> None:
+    """Sets all of them."""
+    torch.manual_seed(number)
+    random.seed(number)
+    np.random.seed(number % 2**32)
+
+
+def capture() -> dict[str, Any]:
+    """All of them, as tensors and plain values that load with ``weights_only``."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": random.getstate(),
+        "numpy": (
+            name,
+            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            int(position),
+            int(has_gauss),
+            float(gauss),
+        ),
+    }
+
+
+def restore(states: dict[str, Any]) -> None:
+    """Sets all of them as ``capture`` found them; a GPU's only where there are as many GPUs."""
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available() and torch.cuda.device_count() == len(states["cuda"]):
+        torch.cuda.set_rng_state_all(states["cuda"])
+    random.setstate(states["python"])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+
+
+@contextlib.contextmanager
+def borrowed() -> Iterator[None]:
+    """Gives the states back as they were before the block."""
+    before = capture()
+    try:
+        yield
+    finally:
+        restore(before)

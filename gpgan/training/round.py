@@ -1,0 +1,234 @@
+"""One generator step of WGAN-GP, its critic steps first: Gulrajani et al., arXiv 1704.00028, algorithm 1."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpgan.critic_paths import CriticStats
+from gpgan.critic_step import CriticStep, average_gradients, update
+from gpgan.data import Dataset
+from gpgan.data.order import Order
+from gpgan.penalty import Penalty
+from gpgan.training import random_states
+from gpgan.training.config import Config
+from gpgan.training.ema import Average
+from gpgan.training.processes import Processes
+
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+# So many fakes are made for the estimate on held-out data.
+FAKES = 512
+# Bytes of samples that are kept on a GPU.
+RESIDENT = 2**31
+
+
+class Round:
+    """Trains both networks in place, one generator step a call.
+
+    All processes of a run draw the same random numbers and take their own share of them, so that their number changes
+    nothing but the rounding.
+
+    Args:
+        config: With nothing left open.
+        dataset: Real samples; moved to the device where they fit.
+        generator: Latents ``[B, latent]`` (and labels ``[B]``) to samples, on the device.
+        critic: Samples (and labels) to scores ``[B]``, on the device.
+        average: Of the generator; None for none.
+        processes: Those of the run.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        generator: nn.Module,
+        critic: nn.Module,
+        average: Average | None,
+        processes: Processes,
+    ) -> None:
+        self.config, self.generator, self.critic, self.average = config, generator, critic, average
+        self.device, self.processes = torch.device(config.device), processes
+        self.dataset = _resident(dataset, self.device)
+        self.order = Order(len(dataset), config.seed)
+        # On the CPU whatever the device is, so that a run can go on on another.
+        self.rng = torch.Generator().manual_seed(config.seed)
+        betas = config.optimizer.beta1, config.optimizer.beta2
+        # Lazy regularisation's correction: Karras et al., arXiv 1912.04958, appendix B.
+        lazy = config.penalty.lazy
+        self.ratio = lazy / (lazy + 1) if lazy > 1 else 1.0
+        self.generator_optimizer = torch.optim.Adam(
+            generator.parameters(), lr=config.optimizer.lr, betas=betas, fused=True
+        )
+        self.critic_optimizer = torch.optim.Adam(
+            critic.parameters(),
+            lr=config.optimizer.lr * self.ratio,
+            betas=(betas[0] ** self.ratio, betas[1] ** self.ratio),
+        )
+        self.autocast = AUTOCAST[config.precision]
+        scaled = config.precision == "fp16"
+        self.generator_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
+        self.critic_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
+        self.clip = config.optimizer.clip or None
+        self.critic_step = CriticStep(
+            critic,
+            self.critic_optimizer,
+            penalty=Penalty(
+                weight=config.penalty.weight,
+                target=config.penalty.target,
+                one_sided=config.penalty.one_sided,
+                impl=config.impl,
+            ),
+            lazy=lazy,
+            max_grad_norm=self.clip,
+            autocast=self.autocast,
+            scaler=self.critic_scaler,
+            process_group=processes.group,
+        )
+
+    def __call__(self, step: int) -> tuple[list[CriticStats], Tensor]:
+        """Generator step number ``step``, counted from 1: what its critic steps saw, and the generator's loss (0-d)."""
+        config = self.config
+        rate = config.optimizer.lr * schedule(config.optimizer.schedule, step - 1, config.steps)
+        _set_lr(self.generator_optimizer, rate)
+        _set_lr(self.critic_optimizer, rate * self.ratio)
+        stats = []
+        for turn in range(config.n_critic):
+            real, labels = self._draw_real(((step - 1) * config.n_critic + turn) * config.batch)
+            with torch.no_grad(), self._casting():
+                fake = self._generate(self._draw_latents(), labels)
+            alpha = self._share(torch.rand(config.batch, generator=self.rng))
+            stats.append(
+                self.critic_step(real, fake.float(), alpha=alpha, critic_args=() if labels is None else (labels,))
+            )
+
+        # The critic's weights need no gradient here; its input does.
+        self.critic.requires_grad_(False)
+        with self._casting():
+            scores = self.critic(self._generate(self._draw_latents(), labels), *(() if labels is None else (labels,)))
+            loss = -scores.mean()
+        self.generator_optimizer.zero_grad()
+        (loss if self.generator_scaler is None else self.generator_scaler.scale(loss)).backward()
+        if self.processes.group is not None:
+            average_gradients(self.generator_optimizer, self.processes.group)
+        update(self.generator_optimizer, self.clip, self.generator_scaler)
+        self.critic.requires_grad_(True)
+        if self.average is not None:
+            self.average.update(step)
+        return stats, loss.detach()
+
+    @torch.no_grad()
+    def held_out_estimate(self, real: Tensor, labels: Tensor | None, step: int) -> float:
+        """mean f(real) - mean f(fake) with real samples that were not trained on, and fakes as training makes them.
+
+        All processes must call it. It leaves no trace: neither in random states nor in the generator's buffers.
+        """
+        rng = torch.Generator().manual_seed(step)
+        scores = []
+        with random_states.borrowed(), _buffers_kept(self.generator), self._casting():
+            for start in range(0, FAKES, self.config.batch):
+                latents = self._share(torch.randn(self.config.batch, self.config.network.latent, generator=rng))
+                own = None
+                if labels is not None:
+                    turns = torch.arange(start, start + self.config.batch) % len(labels)
+                    own = labels[self._share(turns)]
+                fake = self._generate(latents, own)
+                scores.append(self.critic(fake.float(), *(() if own is None else (own,))))
+            mean = self.critic(real, *(() if labels is None else (labels,))).float().mean()
+        return float(mean) - float(self.processes.mean(torch.cat(scores).double().mean().cpu()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on. The order of the data follows from seed and step alone."""
+        state = {
+            "generator": self.generator.state_dict(),
+            "critic": self.critic.state_dict(),
+            "generator_optimizer": self.generator_optimizer.state_dict(),
+            "critic_optimizer": self.critic_optimizer.state_dict(),
+            "critic_step": self.critic_step.state_dict(),
+            "rng": self.rng.get_state(),
+        }
+        for name, scaler in (("generator_scaler", self.generator_scaler), ("critic_scaler", self.critic_scaler)):
+            state[name] = scaler.state_dict() if scaler is not None else {}
+        state["average"] = self.average.module.state_dict() if self.average is not None else {}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where the round that gave ``state`` stood."""
+        self.generator.load_state_dict(state["generator"])
+        self.critic.load_state_dict(state["critic"])
+        self.generator_optimizer.load_state_dict(state["generator_optimizer"])
+        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        self.critic_step.load_state_dict(state["critic_step"])
+        self.rng.set_state(state["rng"])
+        for name, scaler in (("generator_scaler", self.generator_scaler), ("critic_scaler", self.critic_scaler)):
+            if scaler is not None:
+                scaler.load_state_dict(state[name])
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+
+    def _draw_real(self, start: int) -> tuple[Tensor, Tensor | None]:
+        data = self.dataset
+        indices = self.processes.share(self.order.indices(start, self.config.batch))
+        indices = _move(indices, data.stored.device)
+        labels = data.labels[indices] if data.labels is not None and self.config.conditional else None
+        return _move(data.samples(indices), self.device), None if labels is None else _move(labels, self.device)
+
+    def _draw_latents(self) -> Tensor:
+        return self._share(torch.randn(self.config.batch, self.config.network.latent, generator=self.rng))
+
+    def _share(self, drawn: Tensor) -> Tensor:
+        return _move(self.processes.share(drawn), self.device)
+
+    def _generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        fake: Tensor = self.generator(latents) if labels is None else self.generator(latents, labels)
+        return fake
+
+    def _casting(self) -> contextlib.AbstractContextManager[Any]:
+        if self.autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.autocast)
+
+
+@contextlib.contextmanager
+def _buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Gives a module's buffers back as they were before the block."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)
+
+
+def _move(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device, without waiting for it."""
+    if tensor.device == device or (tensor.is_cuda and device.index is None and device.type == "cuda"):
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _resident(dataset: Dataset, device: torch.device) -> Dataset:
+    """The data set on a GPU, where it does not take too much of it."""
+    if device.type == "cpu" or dataset.stored.numel() * dataset.stored.element_size() > RESIDENT:
+        return dataset
+    moved = {name: getattr(dataset, name) for name in ("stored", "labels", "rows")}
+    return replace(dataset, **{name: value.to(device) for name, value in moved.items() if value is not None})
+
+
+def schedule(name: str, done: int, steps: int) -> float:
+    """The share of the first learning rate that is left after ``done`` of ``steps`` steps."""
+    if name == "linear":
+        return 1 - done / steps
+    if name == "cosine":
+        return (1 + math.cos(math.pi * done / steps)) / 2
+    return 1.0
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,444 @@
+"""The trainer: ``Trainer(config).fit()``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from gpgan.data import Dataset, load, split
+from gpgan.threads import cpu_threads
+from gpgan.training import checkpoint, random_states
+from gpgan.training.callbacks import Callback
+from gpgan.training.config import Config
+from gpgan.training.ema import Average
+from gpgan.training.files import create_run
+from gpgan.training.interrupt import Interrupt
+from gpgan.training.presets import apply, from_settings, settings_of
+from gpgan.training.processes import Processes
+from gpgan.training.recorder import COUNTS, Recorder, data_facts, kind
+from gpgan.training.round import Round
+from gpgan.training.setup import build_networks, check_networks, resolve
+from gpgan.training.stats import Meter, NotFiniteError, Stats, memory
+
+FORMAT = 1
+Stop = Literal["", "minutes", "stopped", "signal"]
+# At most so many held-out samples are looked at in a tick.
+HELD_OUT = 512
+
+
+class DivergedError(FloatingPointError):
+    """A number of the training is no longer finite."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        run: Its folder.
+        step: Generator steps in all.
+        reason: ``"done"``, ``"minutes"`` (the time given was over), ``"stopped"`` (by a callback) or ``"signal"``.
+        signal: The number of the signal, or 0.
+    """
+
+    run: Path
+    step: int
+    reason: Literal["done", "minutes", "stopped", "signal"]
+    signal: int = 0
+
+
+class Trainer:
+    """Trains a Wasserstein GAN with gradient penalty, records the run and saves it, so that it can be resumed.
+
+    Everything is checked here, and nothing is written before ``fit``.
+
+    Args:
+        config: From ``gpgan.configure`` (defaults for the data) or ``gpgan.Config``.
+        dataset: A data set of your own, in place of ``config.data``.
+        generator: A module of your own, from latents ``[B, latent]`` (and labels ``[B]`` where the run is conditional) to
+            samples ``[B, ...]``.
+        critic: A module of your own, from samples (and labels) to scores ``[B]`` or ``[B, 1]``.
+        callbacks: Are told what happens.
+
+    Attributes:
+        config: With nothing left open.
+        step: Generator steps done.
+        run: The run's folder; None before ``fit`` of a new run.
+        generator, critic: On the device.
+        problems: What is wrong with checkpoints that are newer than the one that was resumed.
+        sampler: What samples are taken from: the averaged generator, or the generator where there is no average.
+
+    Raises:
+        ValueError, TypeError: The configuration, the data or a network is not as wanted.
+        ModuleNotFoundError: The data set comes in a package that is not installed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        dataset: Dataset | None = None,
+        generator: nn.Module | None = None,
+        critic: nn.Module | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(f"callbacks holds a {type(callback).__name__}; wanted gpgan.Callback objects")
+        for name, value, wanted in (
+            ("config", config, Config),
+            ("dataset", dataset, Dataset),
+            ("generator", generator, nn.Module),
+            ("critic", critic, nn.Module),
+        ):
+            if value is not None and not isinstance(value, wanted):
+                raise TypeError(f"{name} is a {type(value).__name__}; wanted a {wanted.__name__}")
+        self.processes = Processes()
+        try:
+            with self.processes.watching():
+                self._set_up(config, dataset, generator, critic)
+        except BaseException:
+            self.processes.leave()
+            raise
+        self.meter = Meter()
+        self.callbacks = list(callbacks)
+        self.step = 0
+        self.run: Path | None = None
+        self._seconds, self._saved = 0.0, 0
+        self._estimate, self._best, self._peak = math.inf, math.inf, 0.0
+        self._stop: Stop = ""
+        self._asked = False
+        self.problems: list[str] = []
+        self._states: dict[str, Any] | None = None
+        self._recorder = self._make_recorder()
+
+    def _set_up(
+        self, config: Config, dataset: Dataset | None, generator: nn.Module | None, critic: nn.Module | None
+    ) -> None:
+        self.dataset = split(dataset if dataset is not None else load(config.data, size=config.size or None))
+        self.config = config = resolve(config, self.dataset, self.processes)
+        classes = len(self.dataset.classes) if config.conditional else 0
+        if generator is None or critic is None:
+            built = build_networks(config, self.dataset.shape, classes)
+            generator = built[0] if generator is None else generator
+            critic = built[1] if critic is None else critic
+        self.generator, self.critic = generator.to(config.device), critic.to(config.device)
+        check_networks(config, self.generator, self.critic, self.dataset.shape, classes)
+        self.processes.agree("data", self.dataset.fingerprint())
+        self.processes.align([self.generator, self.critic])
+        self.average = Average(self.generator, config.network.ema) if config.network.ema else None
+        self.sampler = self.average.module if self.average is not None else self.generator
+        self.round = Round(config, self.dataset, self.generator, self.critic, self.average, self.processes)
+
+    @classmethod
+    def resume(
+        cls,
+        run: str | Path,
+        *,
+        steps: int | None = None,
+        minutes: float | None = None,
+        device: str | None = None,
+        dataset: Dataset | None = None,
+        generator: nn.Module | None = None,
+        critic: nn.Module | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> Trainer:
+        """A trainer that goes on where a run's newest whole checkpoint stands.
+
+        Args:
+            run: The run's folder.
+            steps: Generator steps in all; None for as many as the run was started with.
+            minutes: Stop after so many minutes from now.
+            device: Another one than before.
+            dataset, generator, critic: As for ``Trainer``, where the run was started with them.
+            callbacks: As for ``Trainer``.
+
+        Raises:
+            ValueError: There is no whole checkpoint, the data changed, or there is nothing left to do.
+        """
+        run = Path(run)
+        state, path, problems = checkpoint.newest(run)
+        for folder in (run, path.parent):
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise ValueError(
+                    f"{folder} is not writable; wanted a run that can go on where it lies, or a copy of it"
+                )
+        if state.get("format") != FORMAT:
+            raise checkpoint.CheckpointError(
+                f"{path} has format {state.get('format')!r} and this gpgan reads {FORMAT}; wanted the version it came from"
+            )
+        given = {"steps": steps, "device": device}
+        config = apply(
+            from_settings(json.loads(state["config"])),
+            {"minutes": minutes or 0.0, **{name: value for name, value in given.items() if value is not None}},
+        )
+        if config.steps <= state["step"]:
+            raise ValueError(
+                f"steps is {config.steps} and {run} is at step {state['step']} already; wanted more: they count all steps, "
+                f"e.g. --steps {2 * state['step']}"
+            )
+        trainer = cls(config, dataset=dataset, generator=generator, critic=critic, callbacks=callbacks)
+        now = trainer.dataset.fingerprint()
+        if now != state["data"]["fingerprint"]:
+            raise ValueError(
+                f"the data of {run} changed since it was saved: {config.data} has the hash {now[:12]}..., and the checkpoint "
+                f"{state['data']['fingerprint'][:12]}...; wanted the same data, or a new run"
+            )
+        with trainer.processes.watching():
+            trainer.processes.agree("checkpoint's step", state["step"])
+        trainer._load(state, run)
+        trainer.problems = problems
+        return trainer
+
+    def stop(self) -> None:
+        """Ends the run after the step that is being done, with all saved. For callbacks."""
+        self._asked = True
+
+    def fit(self) -> Result:
+        """Trains up to ``config.steps``, or until it is stopped, and returns how it ended.
+
+        SIGINT and SIGTERM end the run after the step, with all saved; a second one ends it at once.
+
+        Raises:
+            DivergedError: A number is no longer finite; the last checkpoint stands.
+            ProcessLostError: Another process of the run is gone.
+            OSError: A file cannot be written; the last checkpoint stands.
+            ValueError: The run's folder cannot be made.
+        """
+        with (
+            Interrupt() as interrupt,
+            cpu_threads(self.config.threads),
+            _deterministic(self.config.deterministic),
+            random_states.borrowed(),
+            self.processes.watching(),
+        ):
+            self._begin()
+            try:
+                self._loop(interrupt)
+            finally:  # fit may be called again
+                self._states = random_states.capture()
+            return self._end(interrupt.asked)
+
+    def _loop(self, interrupt: Interrupt) -> None:
+        begun, before = time.monotonic(), self._seconds
+        told, shown = before, self.step
+        while self.step < self.config.steps and not self._stop:
+            step = self.step + 1
+            self.meter.add(step, *self.round(step))
+            self.step = step
+            self._call("on_step")
+            self._seconds = before + time.monotonic() - begun
+            self._stop = self._agreed(interrupt.asked, time.monotonic() - begun)
+            last = step == self.config.steps or bool(self._stop)
+            due = last or step % self.config.checkpoint == 0
+            if last or step % self.config.tick == 0:
+                stats = self._stats(step - shown, self._seconds - told)
+                told, shown = self._seconds, step
+                self._tell(stats, last)
+            elif due:
+                self._check()
+            if due:
+                self._save()
+            if self.processes.first and (last or step % self.config.snapshot == 0):
+                self._recorder.snapshot(step, self.sampler, self.critic)
+
+    def _begin(self) -> None:
+        first = self.processes.first
+        if self.run is None:
+            # Every process its own numbers, where networks draw them.
+            random_states.seed(self.config.seed + self.processes.rank)
+
+            def fill(folder: Path) -> None:
+                self._recorder.begin(folder, self.sampler, self.critic)
+                self._write(folder)
+
+            self.run = self.processes.by_first(
+                lambda: create_run(self.config.out, self.config.name, self.dataset.name, fill)
+            )
+            self._recorder.run = self.run
+        else:
+            assert self._states is not None
+            if first:
+                random_states.restore(self._states)
+                self._recorder.resume(self.run, self.step)
+                for problem in self.problems:
+                    self._recorder.log(f"{problem}; an older checkpoint is used")
+                self._recorder.log(f"resumed at step {self.step}, to step {self.config.steps}")
+                if self.step and self.step % self.config.snapshot == 0:  # drawn after the save, so perhaps not at all
+                    self._recorder.snapshot(self.step, self.sampler, self.critic)
+            else:
+                random_states.seed(self.config.seed + self.processes.rank + self.step)
+        self._call("on_begin")
+
+    def _agreed(self, asked: int, seconds: float) -> Stop:
+        """Why all processes end after this step, the first reason of any of them; "" to go on."""
+        minutes = self.config.minutes
+        reasons: list[Stop] = ["", "minutes", "stopped", "signal"]
+        mine = 3 if asked else 2 if self._asked else 1 if minutes and seconds >= 60 * minutes else 0
+        return reasons[self.processes.largest(mine)]
+
+    def _stats(self, steps: int, seconds: float) -> Stats:
+        self._check()
+        config = self.config
+        return Stats(
+            step=self.step,
+            images=self.step * config.n_critic * config.batch,
+            seconds=self._seconds,
+            images_per_second=steps * config.n_critic * config.batch / max(seconds, 1e-9),
+            held_out=self._held_out(),
+            memory=memory(torch.device(config.device)),
+            # A line that the end brings forward is written again at its tick, should the run go on.
+            **self.meter.read(self.processes, keep=self.step % config.tick != 0),  # type: ignore[arg-type]
+        )
+
+    def _held_out(self) -> float | None:
+        data = self.dataset
+        if data.held_out is None:
+            return None
+        real, labels = data.scaled(data.held_out[:HELD_OUT]).to(self.config.device), None
+        if self.config.conditional:
+            if data.held_out_labels is None:
+                return None
+            labels = data.held_out_labels[:HELD_OUT].to(real.device)
+        return self.round.held_out_estimate(real, labels, self.step)
+
+    def _check(self) -> None:
+        """Raises DivergedError, in all processes, where a loss or a weight of one is not finite."""
+        problem = ""
+        try:
+            self.meter.check()
+        except NotFiniteError as error:
+            problem = str(error)
+        where = _first_not_finite({"critic": self.critic, "generator": self.generator})
+        if where and not problem:
+            problem = f"{where} is not finite at step {self.step}, though the losses are"
+        elif where:
+            problem += f"; {where} is not finite either"
+        if self.processes.largest(int(bool(problem))):
+            config = self.config.optimizer
+            raise DivergedError(
+                f"{problem or 'a loss of another process is not finite'}. The checkpoint of step {self._saved} stands. Lower "
+                f"--optimizer.lr (it is {config.lr:g})"
+                + (", clip gradients (--optimizer.clip 1)" if not config.clip else "")
+                + (", take --precision fp32" if self.config.precision != "fp32" else "")
+                + " or change --penalty.weight"
+            )
+
+    def _tell(self, stats: Stats, last: bool) -> None:
+        if stats.step % self.config.tick == 0:
+            self._estimate = stats.wasserstein if stats.held_out is None else stats.held_out
+            # Before the critic has learnt, its estimate is low for any generator: what counts is the fall from its peak.
+            if self._estimate > self._peak:
+                self._peak, self._best = self._estimate, math.inf
+        if self.processes.first:
+            self._recorder.tick(stats, last)
+            self._call("on_tick", stats)
+
+    def _save(self) -> None:
+        if self.processes.first:
+            assert self.run is not None
+            try:
+                path = self._write(self.run)
+            except OSError as error:
+                raise OSError(
+                    error.errno,
+                    f"the checkpoint of step {self.step} cannot be written ({error.strerror or error}); the one of step "
+                    f"{self._saved} stands",
+                ) from error
+            self._call("on_checkpoint", path)
+        self._saved = self.step
+
+    def _write(self, run: Path) -> Path:
+        is_best = self._estimate < self._best
+        if self.step % self.config.checkpoint == 0:  # as in a run that was not stopped between two
+            self._best = min(self._best, self._estimate)
+        keep = self.config.keep > 0 and self.step > 0 and self.step % self.config.keep == 0
+        path = checkpoint.save(run, self._state(), best=is_best, keep=keep)
+        self._recorder.weights(self.sampler)
+        return path
+
+    def _state(self) -> dict[str, Any]:
+        modes = self.dataset.modes
+        return {
+            "format": FORMAT,
+            "step": self.step,
+            "seconds": self._seconds,
+            "config": json.dumps(settings_of(self.config)),
+            "data": {
+                **data_facts(self.dataset),
+                "modes": None if modes is None else {"centres": modes.centres, "deviation": modes.deviation},
+            },
+            **self.round.state_dict(),
+            "meter": self.meter.state_dict(),
+            "best": {"estimate": self._best, "peak": self._peak, "last": self._estimate},
+            "random": random_states.capture(),
+        }
+
+    def _load(self, state: dict[str, Any], run: Path) -> None:
+        self.round.load_state_dict(state)
+        self.meter.load_state_dict(state["meter"])
+        self.run, self.step, self._saved, self._seconds = run, state["step"], state["step"], state["seconds"]
+        best = state["best"]
+        self._best, self._peak, self._estimate = best["estimate"], best["peak"], best["last"]
+        self._states = state["random"]
+
+    def _end(self, asked: int) -> Result:
+        assert self.run is not None
+        reason = self._stop if self._stop and self.step < self.config.steps else "done"
+        result = Result(self.run, self.step, reason, (asked or signal.SIGTERM) if reason == "signal" else 0)
+        if self.processes.first:
+            self._recorder.log(f"ended at step {self.step}: {reason}")
+            self._recorder.end(self.sampler, self.critic)
+            self._call("on_end", result)
+        self._stop, self._asked = "", False
+        return result
+
+    def _call(self, event: str, *arguments: Any) -> None:
+        if self.processes.first:
+            for callback in self.callbacks:
+                getattr(callback, event)(self, *arguments)
+
+    def _make_recorder(self) -> Recorder:
+        classes = len(self.dataset.classes) if self.config.conditional else 0
+        count = COUNTS[kind(self.dataset.shape)]
+        rng = torch.Generator().manual_seed(self.config.seed)
+        fixed = torch.randn(count, self.config.network.latent, generator=rng).to(self.config.device)
+        labels = torch.arange(count, device=self.config.device) % classes if classes else None
+        return Recorder(self.config, self.dataset, fixed, labels)
+
+
+def _first_not_finite(modules: dict[str, nn.Module]) -> str:
+    """The name of the first weight or buffer that is not finite; "" where all are. Reads the device once."""
+    tensors = {
+        f"{owner}'s {name}": value
+        for owner, module in modules.items()
+        for name, value in module.state_dict().items()
+        if value.is_floating_point()
+    }
+    finite = torch.stack([value.isfinite().all() for value in tensors.values()]).tolist()
+    return next((name for name, is_finite in zip(tensors, finite, strict=True) if not is_finite), "")
+
+
+@contextlib.contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """Within the block operators whose results vary from run to run raise an error, where that is wanted."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        # cuBLAS reads it at its first call.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

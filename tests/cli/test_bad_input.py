@@ -1,0 +1,258 @@
+"""Bad input to gpgan train: one line on stderr that names it, exit status 2, and nothing left behind."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpgan.training.config import options
+
+OPTIONS = {name: (field.metadata, wanted) for name, field, wanted in options()}
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An own folder with 30 points in it."""
+    monkeypatch.chdir(tmp_path)
+    np.save("points.npy", RNG.normal(size=(30, 2)))
+    return tmp_path
+
+
+@pytest.fixture
+def refused(cli, here):
+    """Runs a command line that is refused and returns its one line on stderr."""
+
+    def refused(*arguments):
+        before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+        status, out, err = cli(*arguments)
+        assert (status, out, err.count("\n")) == (2, "", 1), (arguments, err)
+        assert err.startswith("gpgan: ")
+        assert "Traceback" not in err
+        assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
+        return err
+
+    return refused
+
+
+def flag(name):
+    return f"--{name.replace('_', '-')}"
+
+
+WHOLE = [name for name, (_, wanted) in OPTIONS.items() if wanted is int]
+NUMBERS = [name for name, (_, wanted) in OPTIONS.items() if wanted is float]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_range_of_whole_numbers(refused, name):
+    limits = OPTIONS[name][0]
+    for value in (limits["least"] - 1, limits["most"] + 1):
+        err = refused("train", "points.npy", flag(name), str(value))
+        assert f"gpgan: {flag(name)[2:]} is {value}; wanted" in err or (name == "size" and f"size is {value}" in err)
+    for value in ("many", "1.5", "", "1e3", "true", "nan"):
+        err = refused("train", "points.npy", f"{flag(name)}={value}")
+        assert f"{flag(name)[2:]} is {value!r}; wanted a whole number" in err
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_range_of_numbers(refused, name):
+    limits = OPTIONS[name][0]
+    low = limits["least"] if limits["above"] else math.nextafter(limits["least"], -math.inf)
+    for value in (low, limits["below"], math.nan, math.inf, -math.inf):
+        err = refused("train", "points.npy", f"{flag(name)}={value}")
+        assert f"gpgan: {flag(name)[2:]} is {float(value)}; wanted a finite number" in err
+    for value in ("many", "", "1,5"):
+        err = refused("train", "points.npy", f"{flag(name)}={value}")
+        assert f"{flag(name)[2:]} is {value!r}; wanted a number" in err
+
+
+def test_every_setting_that_has_a_range_was_tried():
+    ranged = {name for name, (limits, _) in OPTIONS.items() if {"most", "below"} & set(limits)}
+    assert ranged == {*WHOLE, *NUMBERS}
+
+
+CASES = {
+    "unknown command": (["trian"], "there is no command 'trian'; wanted train or resume or sample or eval or export or ls or doctor; did you mean train?"),
+    "no command like it": (["zzz"], "there is no command 'zzz'; wanted train or"),
+    "no data": (["train"], "DATA is missing; wanted digits, ring"),
+    "no data, but flags": (["train", "--steps", "3"], "DATA is missing"),
+    "empty data": (["train", ""], "DATA is missing"),
+    "unknown data": (["train", "digit"], "data is 'digit'; wanted digits, ring, grid, swissroll, mnist5k, fashion, emoji, a folder"),
+    "nearest data": (["train", "fashon"], "did you mean fashion?"),
+    "two data sets": (["train", "digits", "ring"], "unrecognized arguments: ring"),
+    "unknown flag": (["train", "digits", "--stesp", "3"], "unrecognized arguments: --stesp 3; did you mean --steps? (gpgan train --help lists the options)"),
+    "unknown nested flag": (["train", "digits", "--penalty.wieght", "3"], "did you mean --penalty.weight?"),
+    "flag without its group": (["train", "digits", "--lr=3"], "unrecognized arguments: --lr=3"),
+    "flag cut short": (["train", "digits", "--step", "3"], "did you mean --steps?"),
+    "no value": (["train", "digits", "--steps"], "--steps: expected one argument"),
+    "value for a switch": (["train", "digits", "--conditional=yes"], "--conditional: ignored explicit argument 'yes'"),
+    "unknown preset": (["train", "ring", "--preset", "wgan-pg"], "preset is 'wgan-pg'; wanted auto, wgan-gp, wgan-gp-toy; did you mean wgan-gp?"),
+    "unknown choice": (["train", "ring", "--impl", "fast"], "impl is 'fast'; wanted auto or native or reference"),
+    "unknown precision": (["train", "ring", "--precision", "fp8"], "precision is 'fp8'; wanted fp32 or bf16 or fp16"),
+    "unknown schedule": (["train", "ring", "--optimizer.schedule", "step"], "optimizer.schedule is 'step'; wanted constant or linear or cosine"),
+    "unknown network": (["train", "ring", "--network.kind", "unet"], "network.kind is 'unet'; wanted auto or mlp or conv"),
+    "unknown device": (["train", "ring", "--device", "abacus"], "device is 'abacus', which this torch cannot use"),
+    "device meta": (["train", "ring", "--device", "meta"], "device is 'meta', which this torch cannot use"),
+    "device that is not there": (["train", "ring", "--device", "cuda:99"], "device is 'cuda:99', which this torch cannot use"),
+    "threads beyond the processors": (["train", "ring", "--threads", "100000"], "threads is 100000; wanted a whole number from 0 to"),
+    "digits beyond any integer": (["train", "ring", "--steps", "9" * 400], "wanted a whole number from 1 to"),
+    "digits beyond any parser": (["train", "ring", "--steps", "9" * 5000], "wanted a whole number"),
+    "large batch": (["train", "points.npy", "--batch", "28"], "has 27 samples to train on; wanted a batch from 2 to 27"),
+    "labels that are not there": (["train", "ring", "--conditional"], "conditional is True and ring has no labels; wanted data with labels"),
+    "convolution of vectors": (["train", "ring", "--network.kind", "conv"], "network.kind is 'conv' and samples have shape (2,)"),
+    "size of what has none": (["train", "ring", "--size", "32"], "size is 32 and data 'ring'; only folders of images"),
+    "keep without a checkpoint": (["train", "ring", "--keep", "7"], "keep is 7 and checkpoint is 500; wanted a multiple"),
+    "penalty too rare": (["train", "digits", "--penalty.lazy", "400"], "penalty.lazy is 400 and a line of statistics covers"),
+    "slash in the name": (["train", "ring", "--name", "a/b"], "name is 'a/b'; wanted the name of one folder"),
+    "name of two lines": (["train", "ring", "--name", "a\nb"], "wanted the name of one folder"),
+    "long name": (["train", "ring", "--name", "x" * 300], "wanted the name of one folder"),
+    "empty name": (["train", "ring", "--name", ""], "name is ''; wanted the name of one folder"),
+    "file as out": (["train", "ring", "--out", "points.npy"], "points.npy is no folder, so that no run can be made in it; choose another --out"),
+    "below a file": (["train", "ring", "--out", "points.npy/runs"], "points.npy is no folder"),
+    "config that is not there": (["train", "ring", "--config", "none.toml"], "config is 'none.toml', which cannot be read (No such file or directory); wanted a TOML file"),
+    "config that is none": (["train", "ring", "--config", "points.npy"], "which is no TOML"),
+    "generator that is not there": (["train", "ring", "--network.generator", "no_such:thing"], "network.generator is 'no_such:thing', which cannot be imported"),
+    "generator without a colon": (["train", "ring", "--network.generator", "thing"], "network.generator is 'thing'; wanted module:attribute"),
+    "generator that is no module": (["train", "ring", "--network.generator", "builtins:dict"], "network.generator is 'builtins:dict', which returned a dict; wanted an nn.Module"),
+    "critic that takes something else": (["train", "ring", "--network.critic", "torch.nn:Linear"], "network.critic is 'torch.nn:Linear', which cannot be called with shape="),
+    "module that is not there": (["train", "no_such:thing"], "there is no module no_such"),
+    "arguments to doctor": (["doctor", "digits"], "doctor got 'digits'; wanted no arguments"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_command_lines(refused, case):
+    arguments, message = CASES[case]
+    assert message in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stesp = 3", "a.toml: there is no setting 'stesp'; did you mean steps?"),
+        ("steps = true", "a.toml: steps is True; wanted a whole number"),
+        ("steps = 1.5", "a.toml: steps is 1.5; wanted a whole number"),
+        ("[steps]\na = 1", "a.toml: there is no setting 'steps.a'; did you mean steps?"),
+        ("steps = [1]", "a.toml: steps is [1]; wanted a whole number"),
+        ("steps = = 1", "config is 'a.toml', which is no TOML"),
+        ("steps = 0", "steps is 0; wanted a whole number from 1 to"),
+    ],
+)
+def test_config_files(refused, text, message):
+    Path("a.toml").write_text(text)
+    assert message in refused("train", "points.npy", "--config", "a.toml")
+
+
+def image(path, *size, mode="RGB", value=None):
+    pixels = RNG.integers(0, 256, (*size, 3), dtype=np.uint8) if value is None else np.full((*size, 3), value, np.uint8)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).convert(mode).save(path)
+
+
+def header_beyond_memory():
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000, 2)}\n"
+    Path("a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+
+
+def corrupt_images():
+    image("photos/a.png", 9, 9)
+    whole = Path("photos/a.png").read_bytes()
+    Path("photos/a.png").write_bytes(whole[:60])
+    Path("photos/b.jpg").write_bytes(b"no image")
+
+
+# What makes the data, its name, and the words that the line has. The loaders' own tests have the rest.
+DATA = {
+    "missing file": (lambda: None, "none.npy", ["none.npy does not exist; wanted"]),
+    "missing folder": (lambda: None, "none/", ["none does not exist; wanted"]),
+    "empty file": (lambda: Path("a.npy").touch(), "a.npy", ["a.npy is empty"]),
+    "unknown kind": (lambda: Path("a.txt").write_text("x"), "a.txt", ["a.txt", "a file of a kind that is not known"]),
+    "numbers alone": (lambda: np.save("a.npy", np.zeros(4)), "a.npy", ["a.npy", "(4,)"]),
+    "not finite": (lambda: np.save("a.npy", np.array([[1.0], [np.nan]])), "a.npy", ["a.npy", "NaN"]),
+    "pickled": (
+        lambda: np.save("a.npy", np.array([{}], dtype=object), allow_pickle=True),
+        "a.npy",
+        ["a.npy", "cannot be read"],
+    ),
+    "one sample": (lambda: np.save("a.npy", RNG.normal(size=(1, 3))), "a.npy", ["a.npy", "one sample"]),
+    "all equal": (lambda: np.save("a.npy", np.full((9, 1, 8, 8), 7, np.uint8)), "a.npy", ["a.npy", "7"]),
+    "range beyond any float": (
+        lambda: np.save("a.npy", np.array([[np.longdouble("1e4000")], [0]], dtype=np.longdouble)),
+        "a.npy",
+        ["a.npy"],
+    ),
+    "broken archive": (
+        lambda: Path("a.npz").write_bytes(b"PK\x03\x04 no archive"),
+        "a.npz",
+        ["a.npz", "cannot be read"],
+    ),
+    "header beyond memory": (header_beyond_memory, "a.npy", ["a.npy", "cannot be read"]),
+    "broken IDX": (lambda: Path("a-idx3-ubyte").write_bytes(b"\0\0\x08\x03"), "a-idx3-ubyte", ["a-idx3-ubyte"]),
+    "broken gzip": (lambda: Path("a.idx.gz").write_bytes(b"no gzip"), "a.idx.gz", ["a.idx.gz"]),
+    "broken volume": (lambda: Path("a.mrc").write_bytes(b"no volume"), "a.mrc", ["a.mrc"]),
+    "empty folder": (lambda: Path("photos").mkdir(), "photos", ["photos"]),
+    "corrupt images alone": (corrupt_images, "photos", ["photos", "b.jpg"]),
+    "one image": (lambda: image("photos/a.png", 9, 9), "photos", ["photos"]),
+    "images all equal": (
+        lambda: [image(f"photos/{n}.png", 9, 9, value=3) for n in range(4)],
+        "photos",
+        ["photos"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_data(refused, case):
+    make, name, words = DATA[case]
+    make()
+    err = refused("train", name)
+    assert [word for word in words if word not in err] == []
+
+
+def test_corrupt_images_among_others_are_listed(cli, here, quick, undrawn):
+    for number in range(25):
+        image(f"photos with Ü & 馬/{number}.png", 12, 12)
+    Path("photos with Ü & 馬/broken.png").write_bytes(b"no image")
+    status, out, err = cli("train", "photos with Ü & 馬", *quick, "--size", 8, "--name", "mine")
+    assert (status, err) == (0, "")
+    assert "left out: broken.png: " in out
+    assert "left out: broken.png: " in Path("runs/mine/log.txt").read_text("utf-8")
+
+
+def test_many_corrupt_images_do_not_fill_the_screen(cli, here, quick, undrawn):
+    for number in range(25):
+        image(f"photos/{number}.png", 8, 8)
+        Path(f"photos/broken {number}.png").write_bytes(b"no image")
+    out = cli("train", "photos", *quick, "--name", "mine")[1]
+    assert out.count("left out: ") == 11
+    assert "left out: 15 more, see log.txt" in out
+    assert Path("runs/mine/log.txt").read_text("utf-8").count("left out: ") == 25
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_read_only(refused, here):
+    (here / "runs").mkdir(mode=0o500)
+    assert "runs is not writable; choose another --out" in refused("train", "points.npy")
+
+
+def test_a_folder_that_is_said_to_be_read_only(refused, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: not mode & os.W_OK)
+    assert "is not writable; choose another --out" in refused("train", "points.npy", "--out", "runs")
+
+
+def test_a_file_system_that_refuses(cli, here, monkeypatch):
+    def refuse(self, *args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    status, _, err = cli("train", "points.npy", "--out", "runs")
+    assert (status, err) == (2, "gpgan: no run can be made in runs (Read-only file system); choose another --out\n")
+    assert os.listdir() == ["points.npy"]
+
+
+def test_a_dry_run_refuses_what_a_run_does(refused):
+    for arguments in (["--batch", "28"], ["--conditional"], ["--device", "abacus"], ["--out", "points.npy"]):
+        assert refused("train", "points.npy", *arguments, "--dry-run") == refused("train", "points.npy", *arguments)

@@ -1,0 +1,60 @@
+"""Runs of a moment: small networks, few steps, and no pictures where a test looks at none."""
+
+import json
+from unittest.mock import MagicMock
+
+import gpgan
+from gpgan.training import recorder
+
+SMALL = {
+    "steps": 20,
+    "batch": 8,
+    "n_critic": 2,
+    "tick": 5,
+    "threads": 1,
+    "network.kind": "mlp",
+    "network.latent": 4,
+    "network.width": 4,
+    "network.depth": 2,
+}
+
+
+def small(out, data="digits", dataset=None, **settings):
+    """The configuration of a small run in ``out``; nested settings by their dotted names."""
+    return gpgan.configure(data, dataset, out=out, **{**SMALL, **settings})
+
+
+def stats_of(run):
+    """The lines of stats.jsonl."""
+    return [json.loads(line) for line in (run / "stats.jsonl").read_text("utf-8").splitlines()]
+
+
+# What depends on the machine's mood, not on the training.
+TIMES = ("seconds", "images_per_second", "memory")
+
+
+def numbers_of(run):
+    """The statistics that a seed decides."""
+    return [{name: value for name, value in line.items() if name not in TIMES} for line in stats_of(run)]
+
+
+def last_json(out):
+    """The object in the last line of what a command printed."""
+    assert out.endswith("\n")
+    return json.loads(out.splitlines()[-1])
+
+
+class Do(gpgan.Callback):
+    """Calls a function after every step."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def on_step(self, trainer):
+        self.function(trainer)
+
+
+def without_pictures(monkeypatch):
+    """Leaves out all that is drawn, which takes far longer than the training itself."""
+    for name in ("draw", "Curves", "Board", "write_animation", "write_report"):
+        monkeypatch.setattr(recorder, name, MagicMock())
