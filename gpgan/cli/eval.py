@@ -72,8 +72,9 @@ def run(arguments: Sequence[str]) -> int:
 def measure(saved: Saved, dataset: Dataset, count: int, seed: int) -> dict[str, Any]:
     """The metrics of a run, by name.
 
-    Distances are in the units that the networks see: -1..1 for images. ``w1`` is that between ``samples`` samples and
-    ``reals`` real ones that were not trained on, where there are any; ``w1_floor`` that between two such sets of real ones.
+    Distances are in the units that the networks see: -1..1 for images. ``w1`` is that between ``reals`` samples and as
+    many real ones, which were not trained on where there are such; ``w1_floor`` that between two such sets of real ones,
+    which depends on their number. ``samples`` are counted for the modes.
 
     Raises:
         ValueError: The samples are not finite.
@@ -96,7 +97,7 @@ def measure(saved: Saved, dataset: Dataset, count: int, seed: int) -> dict[str, 
         "samples": len(samples),
         "reals": len(real),
         "reals_held_out": held_out is not None and len(held_out) >= 2,
-        "w1": wasserstein1(samples, real),
+        "w1": wasserstein1(samples[: len(real)], real),
         "w1_floor": w1_floor(every, len(every) // 2, generator=rng),
         "norm_mean": norms.mean,
         "norm_std": norms.std,
@@ -112,7 +113,7 @@ def _tell(metrics: dict[str, Any]) -> None:
     where = "held out" if metrics["reals_held_out"] else "trained on"
     rows = [
         ("step", f"{metrics['step']}"),
-        ("W1", f"{metrics['w1']:.4f}  exact, {metrics['samples']} samples to {metrics['reals']} real ones, {where}"),
+        ("W1", f"{metrics['w1']:.4f}  exact, {metrics['reals']} samples to as many real ones, {where}"),
         ("W1 floor", f"{metrics['w1_floor']:.4f}  the same between real ones: a perfect generator's value"),
         (
             "gradient norm",

@@ -91,7 +91,7 @@ def newest(run: Path) -> tuple[dict[str, Any], Path, list[str]]:
         CheckpointError: There is none.
     """
     problems: list[str] = []
-    kept = sorted((run / FOLDER).glob("step-*.pt"), reverse=True)
+    kept = sorted((run / FOLDER).glob("step-*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
     for path in (run / FOLDER / LATEST, run / FOLDER / PREVIOUS, *kept, run / FOLDER / BEST):
         # Between its two renames a save leaves no latest.pt: nothing is wrong then.
         if path.exists():

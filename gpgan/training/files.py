@@ -57,9 +57,9 @@ def create_run(out: Path, name: str | None, data: str, fill: Callable[[Path], No
                 try:
                     return partial.rename(run)
                 except OSError as error:
-                    # Another process may have taken the number meanwhile.
-                    if name is not None or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                         raise
+                    check_writable(out, name)  # another process may have taken the name, or the number, meanwhile
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:

@@ -143,6 +143,8 @@ for module, package in EXTRA.items():
     print(main(["train", "digits", "--out", "none", "--dry-run"]), package, flush=True)
     del sys.modules[module]
 """
+
+
 def test_a_missing_package_is_named():
     done = python(MISSING)
     packages = ["rich", "matplotlib", "safetensors", "scikit-learn"]
