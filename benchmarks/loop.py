@@ -193,7 +193,8 @@ def summary(seconds: Mapping[str, list[float]], period: int, chunk: int) -> dict
 
 
 def _spread(values: dict[str, float]) -> str:
-    return f"{values['median']:.3f} ({values['q1']:.3f} to {values['q3']:.3f})"
+    quartiles = f" ({values['q1']:.3f} to {values['q3']:.3f})" if values["q1"] < values["q3"] else ""
+    return f"{values['median']:.3f}{quartiles}"
 
 
 def _row(case: dict[str, Any], quick: bool) -> list[str]:

@@ -135,7 +135,9 @@ class Interleaved:
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles."""
+    """Median and quartiles; of one value, three times that."""
+    if len(values) == 1:
+        values = values * 2
     q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
     return {"median": median, "q1": q1, "q3": q3}
 

@@ -54,8 +54,16 @@ def run(arguments: Sequence[str]) -> int:
         out.mkdir(parents=True, exist_ok=True)
         weights, program = out / "generator.safetensors", out / "generator.pt2"
         write(weights, lambda file: file.write(as_safetensors(generator, saved.config, saved.shape)))
+        try:
+            exported = export(generator, _inputs(saved, _example(saved, generator)))
+        except Exception as error:  # whatever torch.export finds wrong with a network of the user's own
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(
+                f"torch.export cannot take the generator of {saved.run} as a program ({reason}); its weights alone are in "
+                f"{weights}"
+            ) from error
         content = io.BytesIO()
-        torch.export.save(export(generator, _inputs(saved, _example(saved, generator))), content)
+        torch.export.save(exported, content)
         write(program, lambda file: file.write(content.getvalue()))
     except (ValueError, OSError) as error:
         return complain(str(error))

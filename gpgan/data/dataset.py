@@ -113,7 +113,7 @@ class Dataset:
         """``(values - offset) / scale`` as float32, for values such as those of ``stored`` and ``held_out``."""
         # float32 tells integers apart only up to 2^24.
         exact = torch.float32 if values.dtype.itemsize <= 2 or values.dtype == torch.float32 else torch.float64
-        return ((values.to(exact) - self.offset) / self.scale).float()
+        return values.to(exact).sub(self.offset).div_(self.scale).float()
 
     def fingerprint(self) -> str:
         """SHA-256, in hex, of shape, type, values, labels, scale and offset: whether the data changed.

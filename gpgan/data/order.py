@@ -37,14 +37,14 @@ class Order:
         """
         if start < 0 or count < 0:
             raise ValueError(f"start is {start} and count {count}; wanted 0 or more")
-        parts = [torch.empty(0, dtype=torch.int64)]
+        parts = []
         end = start + count
         while start < end:
             epoch, first = divmod(start, self._count)
             part = self._epoch(epoch)[first : first + end - start]
             parts.append(part)
             start += len(part)
-        return torch.cat(parts)
+        return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
     def _epoch(self, epoch: int) -> Tensor:
         # Read once and replaced whole, so that threads never see an epoch with another's permutation.

@@ -120,7 +120,7 @@ class Config:
 
     data: str = _text("", "a name, a path or module:attribute", "DATA")
     preset: str = _text("auto", "a paper's settings", "NAME")
-    steps: int = _whole(2500, "generator steps in all", 1)
+    steps: int = _whole(20_000, "generator steps in all", 1)
     minutes: float = _number(0.0, "stop after so many minutes, saved; 0: no limit", 0)
     seed: int = _whole(0, "same seed, same run: bit for bit on a CPU", 0)
     batch: int = _whole(64, "samples a step, over all processes", 2)

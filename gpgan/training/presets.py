@@ -63,7 +63,8 @@ def for_data(data: str, dataset: Dataset) -> Config:
             steps=5000,
             batch=max(2, min(256, count)),
             n_critic=5,
-            tick=100,
+            tick=250,
+            snapshot=1000,
             # Few latents: a generator of 64 has to fold far more of its space away to separate modes of a plane.
             network=NetworkConfig(latent=max(2, numbers), width=128),
             # Modes lie close to each other, in units of the critic's slope: with 10 the valleys between them stay shallow.
@@ -71,7 +72,7 @@ def for_data(data: str, dataset: Dataset) -> Config:
         )
     if numbers <= SMALL:
         optimizer = OptimizerConfig(lr=2e-3)
-        return replace(config, steps=4500, tick=100, network=NetworkConfig(latent=16), optimizer=optimizer)
+        return replace(config, steps=4500, tick=250, network=NetworkConfig(latent=16), optimizer=optimizer)
     return config
 
 

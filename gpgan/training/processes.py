@@ -49,10 +49,10 @@ class Processes:
         """Whether this is the process that writes."""
         return self.rank == 0
 
-    def share(self, batch: Tensor) -> Tensor:
-        """This process's rows of a batch ``[B, ...]`` that all have; B must divide by ``size``."""
-        rows = batch.shape[0] // self.size
-        return batch[self.rank * rows : (self.rank + 1) * rows]
+    def share(self, batch: Tensor, dim: int = 0) -> Tensor:
+        """This process's rows of a batch that all have, along ``dim``, whose length must divide by ``size``."""
+        rows = batch.shape[dim] // self.size
+        return batch.narrow(dim, self.rank * rows, rows)
 
     def largest(self, number: int) -> int:
         """The largest of the processes' numbers: how they agree to stop."""

@@ -31,8 +31,9 @@ from gpgan.training.report import write_report
 from gpgan.training.stats import Stats, as_line, summary
 
 COUNTS = {"points": 2500, "images": 100, "volumes": 16}
-# The share of a run's time that redrawing curves and page may take.
-DRAWING = 0.015
+# The share of a run's time that redrawing curves and page may take, and after how many curves the page is due.
+DRAWING = 0.01
+REPORT = 5
 
 
 class Recorder:
@@ -49,7 +50,7 @@ class Recorder:
         self.run = Path()
         self._config, self._dataset = config, dataset
         self._fixed, self._labels = fixed, labels
-        self._drawing = 0.0
+        self._drawing, self._drawn = 0.0, 0
         self._board: Board | None = None
         self._curves: Curves | None = None
         # Spread over the whole data set, which may be sorted.
@@ -107,8 +108,9 @@ class Recorder:
             if self._curves is None:
                 self._curves = Curves(self.run)
             self._curves.draw()
-            if self._drawing <= DRAWING * stats.seconds / 2:
+            if self._drawn % REPORT == 0:
                 write_report(self.run)
+            self._drawn += 1
             self._drawing += time.monotonic() - begun
 
     def snapshot(self, step: int, sampler: nn.Module, critic: nn.Module) -> None:

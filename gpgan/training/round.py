@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,8 +23,8 @@ from gpgan.training.processes import Processes
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 # So many fakes are made for the estimate on held-out data.
 FAKES = 512
-# Bytes of samples that are kept on a GPU.
-RESIDENT = 2**31
+# Bytes of samples that are kept ready as float32.
+READY = {"cpu": 2**26, "cuda": 2**31}
 
 
 class Round:
@@ -36,7 +35,7 @@ class Round:
 
     Args:
         config: With nothing left open.
-        dataset: Real samples; moved to the device where they fit.
+        dataset: Real samples.
         generator: Latents ``[B, latent]`` (and labels ``[B]``) to samples, on the device.
         critic: Samples (and labels) to scores ``[B]``, on the device.
         average: Of the generator; None for none.
@@ -54,7 +53,10 @@ class Round:
     ) -> None:
         self.config, self.generator, self.critic, self.average = config, generator, critic, average
         self.device, self.processes = torch.device(config.device), processes
-        self.dataset = _resident(dataset, self.device)
+        self.dataset = dataset
+        # Scaled once and on the device, where they take little room: else each batch as it is drawn.
+        small = 4 * len(dataset) * math.prod(dataset.shape) <= READY[self.device.type]
+        self.ready = dataset.samples().to(self.device) if small else None
         self.order = Order(len(dataset), config.seed)
         # On the CPU whatever the device is, so that a run can go on on another.
         self.rng = torch.Generator().manual_seed(config.seed)
@@ -97,21 +99,22 @@ class Round:
         rate = config.optimizer.lr * schedule(config.optimizer.schedule, step - 1, config.steps)
         _set_lr(self.generator_optimizer, rate)
         _set_lr(self.critic_optimizer, rate * self.ratio)
+        # All at once: on small networks each call costs as much as what it draws.
+        real, labels = self._draw_real(step)
+        latents = self._share(torch.randn(config.n_critic + 1, config.batch, config.network.latent, generator=self.rng))
+        alpha = self._share(torch.rand(config.n_critic, config.batch, generator=self.rng))
         stats = []
+        own: tuple[Tensor, ...] = ()
         for turn in range(config.n_critic):
-            real, labels = self._draw_real(((step - 1) * config.n_critic + turn) * config.batch)
+            own = () if labels is None else (labels[turn],)
             with torch.no_grad(), self._casting():
-                fake = self._generate(self._draw_latents(), labels)
-            alpha = self._share(torch.rand(config.batch, generator=self.rng))
-            stats.append(
-                self.critic_step(real, fake.float(), alpha=alpha, critic_args=() if labels is None else (labels,))
-            )
+                fake = self.generator(latents[turn], *own)
+            stats.append(self.critic_step(real[turn], fake.float(), alpha=alpha[turn], critic_args=own))
 
         # The critic's weights need no gradient here; its input does.
         self.critic.requires_grad_(False)
         with self._casting():
-            scores = self.critic(self._generate(self._draw_latents(), labels), *(() if labels is None else (labels,)))
-            loss = -scores.mean()
+            loss = -self.critic(self.generator(latents[-1], *own), *own).mean()
         self.generator_optimizer.zero_grad()
         (loss if self.generator_scaler is None else self.generator_scaler.scale(loss)).backward()
         if self.processes.group is not None:
@@ -128,17 +131,16 @@ class Round:
 
         All processes must call it. It leaves no trace: neither in random states nor in the generator's buffers.
         """
-        rng = torch.Generator().manual_seed(step)
-        scores = []
+        rng, batch = torch.Generator().manual_seed(step), self.config.batch
+        scores: list[Tensor] = []
+        own: tuple[Tensor, ...]
         with random_states.borrowed(), _buffers_kept(self.generator), self._casting():
-            for start in range(0, FAKES, self.config.batch):
-                latents = self._share(torch.randn(self.config.batch, self.config.network.latent, generator=rng))
-                own = None
+            for start in range(0, FAKES, batch):
+                latents = self._share(torch.randn(batch, self.config.network.latent, generator=rng), 0)
+                own = ()
                 if labels is not None:
-                    turns = torch.arange(start, start + self.config.batch) % len(labels)
-                    own = labels[self._share(turns)]
-                fake = self._generate(latents, own)
-                scores.append(self.critic(fake.float(), *(() if own is None else (own,))))
+                    own = (labels[self._share(torch.arange(start, start + batch) % len(labels), 0)],)
+                scores.append(self.critic(self.generator(latents, *own).float(), *own))
             mean = self.critic(real, *(() if labels is None else (labels,))).float().mean()
         return float(mean) - float(self.processes.mean(torch.cat(scores).double().mean().cpu()))
 
@@ -171,22 +173,22 @@ class Round:
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
 
-    def _draw_real(self, start: int) -> tuple[Tensor, Tensor | None]:
-        data = self.dataset
-        indices = self.processes.share(self.order.indices(start, self.config.batch))
-        indices = _move(indices, data.stored.device)
-        labels = data.labels[indices] if data.labels is not None and self.config.conditional else None
-        return _move(data.samples(indices), self.device), None if labels is None else _move(labels, self.device)
+    def _draw_real(self, step: int) -> tuple[Tensor, Tensor | None]:
+        """Real samples ``[n_critic, B, ...]`` of a generator step, this process's share, and their labels, where wanted."""
+        data, turns, batch = self.dataset, self.config.n_critic, self.config.batch
+        indices = self.order.indices((step - 1) * turns * batch, turns * batch).view(turns, batch)
+        indices = self.processes.share(indices, 1)
+        if self.ready is not None:
+            real = self.ready.index_select(0, _move(indices.flatten(), self.device))
+        else:
+            real = _move(data.samples(indices.flatten()), self.device)
+        real = real.view(*indices.shape, *data.shape)
+        if data.labels is None or not self.config.conditional:
+            return real, None
+        return real, _move(data.labels[indices], self.device)
 
-    def _draw_latents(self) -> Tensor:
-        return self._share(torch.randn(self.config.batch, self.config.network.latent, generator=self.rng))
-
-    def _share(self, drawn: Tensor) -> Tensor:
-        return _move(self.processes.share(drawn), self.device)
-
-    def _generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        fake: Tensor = self.generator(latents) if labels is None else self.generator(latents, labels)
-        return fake
+    def _share(self, drawn: Tensor, dim: int = 1) -> Tensor:
+        return _move(self.processes.share(drawn, dim), self.device)
 
     def _casting(self) -> contextlib.AbstractContextManager[Any]:
         if self.autocast is None:
@@ -210,14 +212,6 @@ def _move(tensor: Tensor, device: torch.device) -> Tensor:
     if tensor.device == device or (tensor.is_cuda and device.index is None and device.type == "cuda"):
         return tensor
     return tensor.pin_memory().to(device, non_blocking=True)
-
-
-def _resident(dataset: Dataset, device: torch.device) -> Dataset:
-    """The data set on a GPU, where it does not take too much of it."""
-    if device.type == "cpu" or dataset.stored.numel() * dataset.stored.element_size() > RESIDENT:
-        return dataset
-    moved = {name: getattr(dataset, name) for name in ("stored", "labels", "rows")}
-    return replace(dataset, **{name: value.to(device) for name, value in moved.items() if value is not None})
 
 
 def schedule(name: str, done: int, steps: int) -> float:

@@ -157,3 +157,27 @@ def test_networks_that_only_their_own_code_can_build(cli, tmp_path, undrawn):
         status, out, err = cli(command[0], tmp_path / "own", *command[1:])
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert "was trained with networks of its own" in err
+
+
+def test_a_network_that_is_no_program(cli, tmp_path, undrawn, monkeypatch):
+    """A generator whose forward asks for a sample's value cannot be traced; its weights are written all the same."""
+    from small_runs import small
+
+    from gpgan import Trainer
+
+    (tmp_path / "asking.py").write_text(
+        "import torch\n"
+        "class Generator(torch.nn.Linear):\n"
+        "    def __init__(self, latent, shape):\n"
+        "        super().__init__(latent, *shape)\n"
+        "    def forward(self, latents):\n"
+        "        samples = super().forward(latents)\n"
+        "        return samples if float(samples.detach().sum()) > 0 else -samples\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    Trainer(small(tmp_path, "ring", steps=1, name="own", **{"network.generator": "asking:Generator"})).fit()
+    status, out, err = cli("export", tmp_path / "own")
+    assert (status, out) == (2, "")
+    # torch.export logs words of its own before.
+    assert err.splitlines()[-1].startswith("gpgan: torch.export cannot take the generator")
+    assert sorted(path.name for path in (tmp_path / "own" / "export").iterdir()) == ["generator.safetensors"]

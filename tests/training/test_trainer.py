@@ -510,7 +510,7 @@ def test_a_conditional_run_learns_its_classes(tmp_path):
     )
     dataset = Dataset("three", rows, labels=torch.arange(300) % 3, classes=("a", "b", "c"))
     settings = {
-        "steps": 200, "tick": 100, "batch": 32, "n_critic": 5, "network.width": 32, "network.ema": 0.9, "optimizer.lr": 5e-3,
+        "steps": 300, "tick": 100, "batch": 32, "n_critic": 5, "network.width": 32, "network.ema": 0.9, "optimizer.lr": 5e-3,
         "penalty.weight": 1.0,
     }  # fmt: skip
     trainer = Trainer(small(tmp_path, "three", dataset, conditional=True, **settings), dataset=dataset)
