@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(f"there is no command {command!r}; wanted {' or '.join(COMMANDS)}{hint}")
     try:
         return int(importlib.import_module(f"gpgan.cli.{command}").run(arguments))
+    except SystemExit as end:  # help was written, or SIGTERM came before there was anything to save
+        return int(end.code or 0)
     except ModuleNotFoundError as error:
         package = EXTRA.get((error.name or "").split(".")[0])
         if package is None:

@@ -30,15 +30,40 @@ The defaults below are those for {{of}}.
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but an error is an exception that names the nearest option, and help is one line an option."""
+    """argparse, but an error is an exception that names the nearest option, and help is one line an option.
 
-    def __init__(self, prog: str, description: str) -> None:
+    Args:
+        prog: e.g. ``gpgan sample``.
+        description: What stands above the options.
+        run: The command has a run's folder as its first argument.
+    """
+
+    def __init__(self, prog: str, description: str, run: bool = False) -> None:
         width = min(100, shutil.get_terminal_size((100, 24)).columns)
 
         def formatter(prog: str) -> argparse.HelpFormatter:
             return argparse.RawDescriptionHelpFormatter(prog, max_help_position=27, width=width)
 
         super().__init__(prog, description=description, formatter_class=formatter, allow_abbrev=False, add_help=False)
+        self._run = run
+        if run:
+            self.add_argument("run", nargs="?", type=Path, metavar="RUN", help="a run's folder, e.g. runs/00000-digits")
+
+    def given(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """What the arguments say.
+
+        Raises:
+            ValueError: They are not as wanted.
+            SystemExit: Help was asked for, and has been written.
+        """
+        self.add_argument("-h", "--help", action="store_true", help="this text")
+        given = self.parse_args(list(arguments))
+        if given.help:
+            sys.stdout.write(self.format_help())
+            raise SystemExit(0)
+        if self._run and given.run is None:
+            raise ValueError("RUN is missing; wanted a run's folder: gpgan ls lists them")
+        return given
 
     def error(self, message: str) -> NoReturn:
         unknown = re.match(r"unrecognized arguments: (--[^\s=]+)", message)

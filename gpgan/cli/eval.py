@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,24 +32,17 @@ NORMS = 512
 
 def run(arguments: Sequence[str]) -> int:
     """Writes the metrics; 0, or 2 on bad input."""
-    parser = Parser("gpgan eval", DESCRIPTION)
-    parser.add_argument("run", nargs="?", metavar="RUN", help="a run's folder")
+    parser = Parser("gpgan eval", DESCRIPTION, run=True)
     parser.add_argument("-n", type=int, default=2500, metavar="N", help="samples, as many real ones at most (2500)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the samples (0)")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON that holds the metrics")
-    parser.add_argument("-h", "--help", action="store_true", help="this text")
     try:
-        given = parser.parse_args(list(arguments))
-        if given.help:
-            sys.stdout.write(parser.format_help())
-            return 0
-        if given.run is None:
-            raise ValueError("RUN is missing; wanted a run's folder: gpgan ls lists them")
+        given = parser.given(arguments)
         if not 2 <= given.n <= LARGEST:
             raise ValueError(f"n is {given.n}; wanted a whole number from 2 to {LARGEST}")
         if not 0 <= given.seed < 2**63:
             raise ValueError(f"seed is {given.seed}; wanted a whole number from 0 to {2**63 - 1}")
-        saved = open_run(Path(given.run))
+        saved = open_run(given.run)
         dataset = load(saved.config.data, size=saved.config.size or None)
         if dataset.fingerprint() != saved.state["data"]["fingerprint"]:
             raise ValueError(
@@ -65,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
     _tell(metrics)
     if given.json:
-        sys.stdout.write(json.dumps({"run": str(Path(given.run).resolve()), **metrics}) + "\n")
+        sys.stdout.write(json.dumps({"run": str(given.run.resolve()), **metrics}) + "\n")
     return 0
 
 

@@ -37,18 +37,11 @@ BATCHES = (2, 5)
 
 def run(arguments: Sequence[str]) -> int:
     """Writes both files; 0, 1 where a file does not give back what was saved, or 2 on bad input."""
-    parser = Parser("gpgan export", DESCRIPTION)
-    parser.add_argument("run", nargs="?", metavar="RUN", help="a run's folder")
+    parser = Parser("gpgan export", DESCRIPTION, run=True)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to (RUN/export)")
-    parser.add_argument("-h", "--help", action="store_true", help="this text")
     try:
-        given = parser.parse_args(list(arguments))
-        if given.help:
-            sys.stdout.write(parser.format_help())
-            return 0
-        if given.run is None:
-            raise ValueError("RUN is missing; wanted a run's folder: gpgan ls lists them")
-        saved = open_run(Path(given.run))
+        given = parser.given(arguments)
+        saved = open_run(given.run)
         out = given.out or saved.run / "export"
         generator, _ = saved.networks()
         out.mkdir(parents=True, exist_ok=True)

@@ -25,12 +25,8 @@ def run(arguments: Sequence[str]) -> int:
     """Writes a table of runs to stdout; 0, or 2 where there is no such folder."""
     parser = Parser("gpgan ls", DESCRIPTION)
     parser.add_argument("dir", nargs="?", type=Path, default=Path("runs"), metavar="DIR", help="the folder (runs)")
-    parser.add_argument("-h", "--help", action="store_true", help="this text")
     try:
-        given = parser.parse_args(list(arguments))
-        if given.help:
-            sys.stdout.write(parser.format_help())
-            return 0
+        given = parser.given(arguments)
         if not given.dir.is_dir():
             raise ValueError(f"{given.dir} is no folder; wanted one that holds runs, as --out of gpgan train names it")
         rows = [_row(folder) for folder in sorted(given.dir.glob("[!.]*")) if (folder / "config.json").is_file()]

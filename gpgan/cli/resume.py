@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser, add_json
@@ -25,23 +23,15 @@ Examples:
 
 def run(arguments: Sequence[str]) -> int:
     """Resumes as the arguments say; see ``run_trainer`` for the exit status."""
-    parser = Parser("gpgan resume", DESCRIPTION)
-    parser.add_argument("run", nargs="?", metavar="RUN", help="a run's folder, e.g. runs/00000-digits")
+    parser = Parser("gpgan resume", DESCRIPTION, run=True)
     parser.add_argument("--steps", type=int, metavar="N", help="generator steps in all (as many as it was started for)")
     parser.add_argument("--minutes", type=float, metavar="X", help="stop after so many minutes, saved (no limit)")
     parser.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N (as before)")
     add_json(parser)
-    parser.add_argument("-h", "--help", action="store_true", help="this text")
     try:
-        given = parser.parse_args(list(arguments))
+        given = parser.given(arguments)
     except ValueError as error:
         return complain(str(error))
-    if given.help:
-        sys.stdout.write(parser.format_help())
-        return 0
-    if given.run is None:
-        return complain("RUN is missing; wanted a run's folder: gpgan ls lists them")
-    folder = Path(given.run)
     return run_trainer(
-        lambda: Trainer.resume(folder, steps=given.steps, minutes=given.minutes, device=given.device), given.json
+        lambda: Trainer.resume(given.run, steps=given.steps, minutes=given.minutes, device=given.device), given.json
     )

@@ -32,8 +32,7 @@ PICTURED = 10_000
 
 def run(arguments: Sequence[str]) -> int:
     """Writes samples; 0, or 2 on bad input."""
-    parser = Parser("gpgan sample", DESCRIPTION)
-    parser.add_argument("run", nargs="?", metavar="RUN", help="a run's folder")
+    parser = Parser("gpgan sample", DESCRIPTION, run=True)
     parser.add_argument("-n", type=int, default=64, metavar="N", help="how many (64)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same samples (0)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .png, or a .npy of float32 (RUN/sample.png)")
@@ -41,15 +40,9 @@ def run(arguments: Sequence[str]) -> int:
         "--truncation", type=float, metavar="T", help="cut the latents' normal distribution off at T (none)"
     )
     add_json(parser)
-    parser.add_argument("-h", "--help", action="store_true", help="this text")
     try:
-        given = parser.parse_args(list(arguments))
-        if given.help:
-            sys.stdout.write(parser.format_help())
-            return 0
-        if given.run is None:
-            raise ValueError("RUN is missing; wanted a run's folder: gpgan ls lists them")
-        out = given.out or Path(given.run) / "sample.png"
+        given = parser.given(arguments)
+        out = given.out or given.run / "sample.png"
         most = PICTURED if out.suffix == ".png" else LARGEST
         if out.suffix not in (".png", ".npy"):
             raise ValueError(f"out is {str(out)!r}; wanted a file that ends in .png or .npy")
@@ -59,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
             raise ValueError(f"seed is {given.seed}; wanted a whole number from 0 to {2**63 - 1}")
         if given.truncation is not None and not 0 < given.truncation < math.inf:
             raise ValueError(f"truncation is {given.truncation}; wanted a finite number above 0, e.g. 1")
-        saved = open_run(Path(given.run))
+        saved = open_run(given.run)
         samples = draw_samples(saved, given.n, given.seed, given.truncation)
         if out.suffix == ".png":
             draw(out, samples, None, None, f"Samples at step {saved.state['step']}")
@@ -75,5 +68,5 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.write(f"classes in turn: {', '.join(saved.state['data']['classes'])}\n")
     sys.stdout.write(f"{given.n} samples at step {saved.state['step']}: {out}\n")
     if given.json:
-        sys.stdout.write(json.dumps({"run": str(Path(given.run).resolve()), "out": str(out.resolve())}) + "\n")
+        sys.stdout.write(json.dumps({"run": str(given.run.resolve()), "out": str(out.resolve())}) + "\n")
     return 0

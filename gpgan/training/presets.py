@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -129,10 +130,10 @@ def read_file(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: It cannot be read, or is no TOML.
     """
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef,unused-ignore]
+    else:
+        import tomli as tomllib
 
     try:
         content = tomllib.loads(path.read_text("utf-8"))

@@ -105,7 +105,7 @@ CASES = {
     "convolution of vectors": (["train", "ring", "--network.kind", "conv"], "network.kind is 'conv' and samples have shape (2,)"),
     "size of what has none": (["train", "ring", "--size", "32"], "size is 32 and data 'ring'; only folders of images"),
     "keep without a checkpoint": (["train", "ring", "--keep", "7"], "keep is 7 and checkpoint is 500; wanted a multiple"),
-    "penalty too rare": (["train", "digits", "--penalty.lazy", "400"], "penalty.lazy is 400 and a line of statistics covers"),
+    "penalty too rare": (["train", "digits", "--penalty.lazy", "800"], "penalty.lazy is 800 and a line of statistics covers"),
     "slash in the name": (["train", "ring", "--name", "a/b"], "name is 'a/b'; wanted the name of one folder"),
     "name of two lines": (["train", "ring", "--name", "a\nb"], "wanted the name of one folder"),
     "long name": (["train", "ring", "--name", "x" * 300], "wanted the name of one folder"),
