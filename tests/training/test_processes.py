@@ -110,7 +110,9 @@ def rewind(run: Path, to: Path) -> Path:
 
 def spoil(fault: str, patch: pytest.MonkeyPatch, rank: int) -> None:
     if fault == "same share":
-        patch.setattr(Processes, "share", lambda self, batch: batch[: len(batch) // self.size])
+        patch.setattr(
+            Processes, "share", lambda self, batch, dim=0: batch.narrow(dim, 0, batch.shape[dim] // self.size)
+        )
     elif fault == "unaveraged critic":
         patch.setattr(critic_step, "average_gradients", lambda *_: None)
     elif fault == "unaveraged generator":
