@@ -29,7 +29,7 @@ EXTRA = {
     "mlxtend": "mlxtend",
     "fontTools": "fonttools",
     "mrcfile": "mrcfile",
-    "tomli": "tomli",
+    **({"tomli": "tomli"} if sys.version_info < (3, 11) else {}),
 }
 
 HELP = """\
