@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gpgan.cli.progress import loading
-from gpgan.data import BUILT_IN, Dataset
+from gpgan.data import BUILT_IN, Dataset, split
 from gpgan.training.config import Config, options
 from gpgan.training.presets import PRESETS, configure, gather, load_data, nearest
 
@@ -131,7 +131,7 @@ def parse_train(arguments: Sequence[str]) -> tuple[Config, Dataset, argparse.Nam
     if not known.get("data"):
         raise ValueError(f"DATA is missing; wanted {', '.join(BUILT_IN)}, a path, or module:attribute")
     with loading() as told:
-        dataset = load_data(known, told)
+        dataset = split(load_data(known, told))
     config = configure(dataset=dataset, **known)
     if given.help:
         sys.stdout.write(train_parser(config, known["data"]).format_help())

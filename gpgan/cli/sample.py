@@ -14,7 +14,7 @@ import numpy as np
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser, add_json
 from gpgan.training.files import write
-from gpgan.training.recorder import draw
+from gpgan.training.pictures import draw
 from gpgan.training.saved import draw_samples, open_run
 
 DESCRIPTION = """\

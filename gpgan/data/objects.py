@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 import inspect
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from torch import Tensor
 from gpgan.data.arrays import Array, dataset_of, limits
 from gpgan.data.dataset import Dataset
 from gpgan.data.paths import Progress, name_of
+from gpgan.imports import find_attribute
 
 WANTED = (
     "a Dataset, a Tensor, a NumPy array, a torch Dataset with a length, or a function without arguments that gives one"
@@ -26,7 +24,7 @@ WANTED = (
 def load_object(data: str, progress: Progress | None = None) -> Dataset:
     """The data set that an attribute of a module is, or that it returns when called.
 
-    The module is looked for in the current folder first, as by ``python -m``. Tensors and arrays are laid out and
+    Tensors and arrays are laid out and
     scaled as those in files. The items of a torch Dataset, tensors or pairs of a tensor and a label, are stacked.
 
     Args:
@@ -37,32 +35,14 @@ def load_object(data: str, progress: Progress | None = None) -> Dataset:
         ValueError: There is no such module or attribute, or its values are no samples.
         TypeError: It is something else.
     """
-    module, _, attribute = data.partition(":")
-    if not module or not attribute:
-        raise ValueError(f"data is {data!r}; wanted module:attribute, {WANTED}")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        # A module that it needs itself is missing for another reason.
-        if not error.name or not (module + ".").startswith(error.name + "."):
-            raise
-        raise ValueError(
-            f"data is {data!r}, and there is no module {error.name} in {folder} or among the installed ones"
-        ) from error
-    try:
-        value = functools.reduce(getattr, attribute.split("."), found)
-    except AttributeError as error:
-        raise ValueError(f"data is {data!r}, and {error}") from error
+    value = find_attribute("data", data, WANTED)
     if callable(value) and not isinstance(value, (Tensor, torch.utils.data.Dataset)):
         try:
             inspect.signature(value).bind()
         except TypeError as error:
             raise TypeError(f"{data} cannot be called without arguments ({error}); wanted {WANTED}") from error
         value = value()
-    where, name = f"{data} holds", name_of(Path(attribute.replace(".", "-")))
+    where, name = f"{data} holds", name_of(Path(data.partition(":")[2].replace(".", "-")))
     if isinstance(value, Dataset):
         limits(_array(value.stored), where)
         return value

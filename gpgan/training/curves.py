@@ -106,11 +106,6 @@ class Curves:
             return None
 
 
-def draw_curves(run: Path) -> None:
-    """Writes curves.png from the whole of stats.jsonl; see ``Curves``, which is quicker from the second time on."""
-    Curves(run).draw()
-
-
 def _row(line: bytes) -> list[float | None] | None:
     """A line's numbers in the order of COLUMNS, None for none; None for a line that is no statistics."""
     try:

@@ -111,27 +111,43 @@ def _mosaic(tiles: Pixels, columns: int) -> Pixels:
     return grid
 
 
-def point_scatter(path: Path, real: Tensor, fake: Tensor | None, critic: nn.Module | None, title: str) -> None:
+def draw(path: Path, samples: Tensor, reals: Tensor | None, critic: nn.Module | None, title: str) -> None:
+    """Writes a picture of samples ``[n, ...]``, by their number of dimensions.
+
+    Args:
+        path: A .png.
+        samples: Points, images or volumes.
+        reals: Real ones, for a scatter of points over them; ``samples`` itself where these are real.
+        critic: For the level lines of a scatter.
+        title: Of a scatter.
+    """
+    if samples.dim() == 2:
+        point_scatter(path, reals, None if samples is reals else samples, critic, title)
+    else:
+        (image_grid if samples.dim() == 4 else volume_grid)(path, samples)
+
+
+def point_scatter(path: Path, real: Tensor | None, fake: Tensor | None, critic: nn.Module | None, title: str) -> None:
     """Writes a scatter of points ``[n, D]``; for D = 2 over the level lines of the critic, where one is given.
 
-    For D = 1 it is a pair of histograms, for D > 2 the first two coordinates without level lines.
+    For D = 1 it is a pair of histograms, for D > 2 the first two coordinates without level lines. The real points, or
+    without these the generated ones, decide the axes.
     """
-    real = real.detach().float().cpu()
-    has_lines = critic is not None and real.shape[1] == 2
+    named = (("real", real, "tab:blue"), ("generated", fake, "tab:orange"))
+    groups = [(label, points.detach().float().cpu(), colour) for label, points, colour in named if points is not None]
+    shown = groups[0][1]
+    has_lines = critic is not None and shown.shape[1] == 2
     figure = Figure(figsize=(7, 6), dpi=110)
     # Fixed places, so that nothing jumps from one snapshot to the next.
     axes = figure.add_axes((0.1, 0.08, 0.7 if has_lines else 0.87, 0.86))
-    groups = [("real", real, "tab:blue")] + (
-        [("generated", fake.detach().float().cpu(), "tab:orange")] if fake is not None else []
-    )
-    if real.shape[1] == 1:
+    if shown.shape[1] == 1:
         for label, points, colour in groups:
             axes.hist(points[:, 0].numpy(), bins=80, density=True, alpha=0.6, label=label, color=colour)
         axes.set(xlabel="x", ylabel="density", title=title)
     else:
-        centre = (real.amin(0) + real.amax(0))[:2] / 2
+        centre = (shown.amin(0) + shown.amax(0))[:2] / 2
         # A column that does not vary still needs an axis of some length.
-        reach = ((1 + MARGIN) * (real.amax(0) - real.amin(0))[:2] / 2).clamp(min=1e-3)
+        reach = ((1 + MARGIN) * (shown.amax(0) - shown.amin(0))[:2] / 2).clamp(min=1e-3)
         low, high = (centre - reach).tolist(), (centre + reach).tolist()
         if critic is not None and has_lines:
             x, y, scores = _raster(critic, low, high)

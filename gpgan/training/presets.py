@@ -53,8 +53,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def for_data(data: str, dataset: Dataset) -> Config:
-    """The defaults for a data set: by the shape of its samples, tuned on ring, digits and fashion."""
-    count, numbers = len(split(dataset)), math.prod(dataset.shape)
+    """The defaults for a data set, after its split: by the shape of its samples, tuned on ring, digits and fashion."""
+    count, numbers = len(dataset), math.prod(dataset.shape)
     # A second thread makes such small networks hardly faster, and many times slower where another program has the core.
     threads = 1 if numbers <= SMALL else 0
     config = Config(data, batch=max(2, min(Config.batch, count)), threads=threads)
@@ -90,15 +90,13 @@ def configure(data: str, dataset: Dataset | None = None, *, file: Path | None = 
         ValueError: A name is unknown (the nearest one is named), or a value is not as wanted.
     """
     given = gather(file, {**settings, "data": data})
-    if dataset is None:
-        dataset = load_data(given)
+    dataset = split(load_data(given) if dataset is None else dataset)
     preset = given.get("preset", "auto")
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; wanted {', '.join(PRESETS)}{nearest(preset, PRESETS)}")
     values = {**PRESETS[preset], **given}
-    count = len(split(dataset))
-    if "batch" not in given and values.get("batch", 0) > count >= 2:
-        values["batch"] = count
+    if "batch" not in given and values.get("batch", 0) > len(dataset) >= 2:
+        values["batch"] = len(dataset)
     if data not in BUILT_IN and Path(data).exists():  # a run may be resumed from another folder
         values["data"] = str(Path(data).resolve())
     return apply(for_data(data, dataset), values)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import platform
-import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-import gpgan
 from gpgan.data import Dataset
 from gpgan.training import random_states
 from gpgan.training.animation import write_animation
@@ -25,8 +18,9 @@ from gpgan.training.board import Board
 from gpgan.training.config import Config
 from gpgan.training.curves import Curves
 from gpgan.training.files import append, replacing, write_json
-from gpgan.training.pictures import image_grid, point_scatter, snapshots, volume_grid
+from gpgan.training.pictures import draw, snapshots
 from gpgan.training.presets import settings_of
+from gpgan.training.provenance import facts
 from gpgan.training.report import write_report
 from gpgan.training.stats import Stats, as_line, summary
 
@@ -157,16 +151,6 @@ class Recorder:
         draw(self.run / name, samples, self._reals, None if self._config.conditional else critic, title)
 
 
-def draw(path: Path, samples: Tensor, reals: Tensor | None, critic: nn.Module | None, title: str) -> None:
-    """A picture of samples, by their number of dimensions; points over real ones, where these are given."""
-    if samples.dim() == 2:
-        is_real = samples is reals
-        over = samples if reals is None else reals
-        point_scatter(path, over, None if is_real or reals is None else samples, critic, title)
-    else:
-        (image_grid if samples.dim() == 4 else volume_grid)(path, samples)
-
-
 def kind(shape: tuple[int, ...]) -> str:
     """points, images or volumes."""
     return {1: "points", 3: "images", 4: "volumes"}[len(shape)]
@@ -177,59 +161,3 @@ def as_safetensors(sampler: nn.Module, config: Config, shape: tuple[int, ...]) -
     weights = {name: value.detach().cpu().contiguous() for name, value in sampler.state_dict().items()}
     # One key: safetensors writes several in any order, and the same weights would give other bytes.
     return save(weights, {"gpgan": json.dumps({"latent": config.network.latent, "shape": list(shape)})})
-
-
-def facts(config: Config, dataset: Dataset) -> dict[str, Any]:
-    """What a run was made of, beside its configuration."""
-    device = torch.device(config.device)
-    return {
-        "data": data_facts(dataset),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-        "versions": versions(),
-        "git": _revision(),
-    }
-
-
-def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """What has to be known of the data to rebuild networks for it, and to notice that it changed."""
-    return {
-        "name": dataset.name,
-        "samples": len(dataset),
-        "held_out": 0 if dataset.held_out is None else len(dataset.held_out),
-        "shape": list(dataset.shape),
-        # original = sample * scale + offset
-        "scale": dataset.scale,
-        "offset": dataset.offset,
-        "classes": list(dataset.classes),
-        "fingerprint": dataset.fingerprint(),
-    }
-
-
-def versions() -> Mapping[str, str]:
-    """Of what the numbers depend on."""
-    return {
-        "gpgan": gpgan.__version__,
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _processor() -> str:
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):  # Linux, whose Python knows only the architecture
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{name}, {torch.get_num_threads()} threads"
-
-
-def _revision() -> str | None:
-    """The commit of the checkout that gpgan runs from, None where it was installed."""
-    root = Path(gpgan.__file__).parent.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

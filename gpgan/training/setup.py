@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -16,6 +14,7 @@ from torch import nn
 from gpgan import nn as networks
 from gpgan import ops
 from gpgan.data import Dataset
+from gpgan.imports import find_attribute
 from gpgan.training import random_states
 from gpgan.training.config import Config
 from gpgan.training.presets import SMALL
@@ -119,7 +118,7 @@ def _check_output(name: str, output: Any, wanted: tuple[int, ...]) -> None:
 
 
 def _own(name: str, where: str, arguments: dict[str, Any]) -> nn.Module:
-    make = find_attribute(name, where)
+    make = find_attribute(name, where, "a class or function that gives an nn.Module")
     try:
         module = make(**arguments)
     except TypeError as error:
@@ -128,23 +127,6 @@ def _own(name: str, where: str, arguments: dict[str, Any]) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise ValueError(f"{name} is {where!r}, which returned a {type(module).__name__}; wanted an nn.Module")
     return module
-
-
-def find_attribute(name: str, where: str) -> Any:
-    """The object at ``module:attribute``; modules in the current folder are found, as ``python -m`` finds them.
-
-    Raises:
-        ValueError: There is none.
-    """
-    module, colon, attribute = where.partition(":")
-    if not (module and colon and attribute):
-        raise ValueError(f"{name} is {where!r}; wanted module:attribute, e.g. networks:Generator")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name} is {where!r}, which cannot be imported: {error}") from error
 
 
 def _device(name: str) -> torch.device:

@@ -78,10 +78,8 @@ class Meter:
     def read(self, processes: Processes, keep: bool = False) -> dict[str, float | None]:
         """The numbers since the last reading, by their names in ``Stats``; with ``keep`` the next reading has them, too.
 
-        Raises:
-            NotFiniteError: A loss of this process is not finite.
+        ``check`` comes first, in all processes: a number that is not finite goes into the means.
         """
-        self.check()
         values = self._gathered()
         if not keep:
             self._values = {}

@@ -26,7 +26,8 @@ from gpgan.training.files import create_run
 from gpgan.training.interrupt import Interrupt
 from gpgan.training.presets import apply, from_settings, settings_of
 from gpgan.training.processes import Processes
-from gpgan.training.recorder import COUNTS, Recorder, data_facts, kind
+from gpgan.training.provenance import data_facts
+from gpgan.training.recorder import COUNTS, Recorder, kind
 from gpgan.training.round import Round
 from gpgan.training.setup import build_networks, check_networks, resolve
 from gpgan.training.stats import Meter, NotFiniteError, Stats, memory

@@ -114,7 +114,7 @@ CASES = {
     "below a file": (["train", "ring", "--out", "points.npy/runs"], "points.npy is no folder"),
     "config that is not there": (["train", "ring", "--config", "none.toml"], "config is 'none.toml', which cannot be read (No such file or directory); wanted a TOML file"),
     "config that is none": (["train", "ring", "--config", "points.npy"], "which is no TOML"),
-    "generator that is not there": (["train", "ring", "--network.generator", "no_such:thing"], "network.generator is 'no_such:thing', which cannot be imported"),
+    "generator that is not there": (["train", "ring", "--network.generator", "no_such:thing"], "network.generator is 'no_such:thing', and there is no module no_such"),
     "generator without a colon": (["train", "ring", "--network.generator", "thing"], "network.generator is 'thing'; wanted module:attribute"),
     "generator that is no module": (["train", "ring", "--network.generator", "builtins:dict"], "network.generator is 'builtins:dict', which returned a dict; wanted an nn.Module"),
     "critic that takes something else": (["train", "ring", "--network.critic", "torch.nn:Linear"], "network.critic is 'torch.nn:Linear', which cannot be called with shape="),

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from gpgan.training import curves
-from gpgan.training.curves import PANEL, Curves, draw_curves
+from gpgan.training.curves import PANEL, Curves
 
 NULLS = dict.fromkeys(curves.COLUMNS)
 
@@ -41,7 +41,7 @@ def test_every_number_is_drawn(tmp_path, drawn):
     names = curves.COLUMNS[1:]
     text = "".join(line(10 * i, **{name: i + k / 10 for k, name in enumerate(names)}) for i in (1, 2, 3))
     (tmp_path / "stats.jsonl").write_text(text)
-    draw_curves(tmp_path)
+    Curves(tmp_path).draw()
 
     [[distance, norm, loss]] = drawn
     places = {
@@ -71,7 +71,7 @@ def test_every_number_is_drawn(tmp_path, drawn):
 
 def test_the_picture_is_whole_and_coloured(tmp_path):
     (tmp_path / "stats.jsonl").write_text("".join(line(i, wasserstein=i, critic_loss=-i) for i in range(1, 60)))
-    draw_curves(tmp_path)
+    Curves(tmp_path).draw()
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size == (curves.WIDTH, curves.HEIGHT)
         pixels = np.asarray(image.convert("RGB"))
@@ -88,14 +88,14 @@ def test_the_picture_is_whole_and_coloured(tmp_path):
 def test_unknown_numbers_are_passed_over(tmp_path, drawn):
     text = "".join(line(i, wasserstein=1.0, held_out=None if i % 5 else i) for i in range(1, 21))
     (tmp_path / "stats.jsonl").write_text(text)
-    draw_curves(tmp_path)
+    Curves(tmp_path).draw()
     assert curve(drawn[0][0], "held-out data") == ([5, 10, 15, 20], [5, 10, 15, 20])
     assert len(curve(drawn[0][0], "training data")[0]) == 20
 
 
 def test_one_line_is_a_point(tmp_path, drawn):
     (tmp_path / "stats.jsonl").write_text(line(25, wasserstein=3.0, norm_mean=1.0, norm_std=0.5))
-    draw_curves(tmp_path)
+    Curves(tmp_path).draw()
     [point] = drawn[0][0].lines
     assert point.get_marker() == "."
     assert curve(drawn[0][0], "training data") == ([25], [3.0])
@@ -107,7 +107,7 @@ def test_one_line_is_a_point(tmp_path, drawn):
 def test_nothing_is_drawn_of_nothing(tmp_path, text):
     if text is not None:
         (tmp_path / "stats.jsonl").write_text(text)
-    draw_curves(tmp_path)
+    Curves(tmp_path).draw()
     assert not (tmp_path / "curves.png").exists()
 
 
@@ -115,7 +115,7 @@ def test_torn_and_foreign_lines_are_left_out(tmp_path, drawn):
     foreign = '[1]\n{"wasserstein": 9}\n{"step": "x"}\n\0\0\n\n{"step": 3, "wasserstein": "9"}\n{"step": 4, "wass\n'
     text = line(1, wasserstein=1.0) + foreign + line(5, wasserstein=5.0) + '{"step": 6, "wasserstein": 7'
     (tmp_path / "stats.jsonl").write_text(text)
-    draw_curves(tmp_path)
+    Curves(tmp_path).draw()
     assert curve(drawn[0][0], "training data") == ([1, 5], [1.0, 5.0])
 
 
@@ -139,7 +139,7 @@ def test_the_last_line_of_a_step_counts(tmp_path, drawn):
     first = "".join(line(i, wasserstein=1.0) for i in (10, 20, 30, 40, 50))
     again = "".join(line(i, wasserstein=2.0) for i in (25, 35, 45))
     (tmp_path / "stats.jsonl").write_text(first + again)
-    draw_curves(tmp_path)
+    Curves(tmp_path).draw()
     assert curve(drawn[0][0], "training data") == ([10, 20, 25, 35, 45], [1.0, 1.0, 2.0, 2.0, 2.0])
 
 
@@ -150,7 +150,7 @@ def test_many_lines_show_mean_and_extremes(tmp_path, drawn):
     largest[12_345] = 77.0
     text = (line(i + 1, wasserstein=w, norm_max=m) for i, (w, m) in enumerate(zip(values, largest, strict=True)))
     (tmp_path / "stats.jsonl").write_text("".join(text))
-    draw_curves(tmp_path)
+    Curves(tmp_path).draw()
     distance, norm, _ = drawn[0]
     x, y = curve(distance, "training data")
     assert len(x) == PANEL
@@ -169,7 +169,7 @@ def test_an_outlier_neither_flattens_the_rest_nor_vanishes(tmp_path, drawn):
     values = rng.uniform(1, 2, size=500)
     values[0] = 1000.0
     (tmp_path / "stats.jsonl").write_text("".join(line(i + 1, wasserstein=w) for i, w in enumerate(values)))
-    draw_curves(tmp_path)
+    Curves(tmp_path).draw()
     distance = drawn[0][0]
     assert distance.get_ylim()[1] < 4
     assert any("beyond this axis: up to 1e+03" in text.get_text() for text in distance.texts)
@@ -181,7 +181,7 @@ def test_the_target_is_in_sight(tmp_path, drawn):
     values = rng.uniform(1, 2, size=500)
     values[0] = 1000.0
     (tmp_path / "stats.jsonl").write_text("".join(line(i + 1, norm_mean=w) for i, w in enumerate(values)))
-    draw_curves(tmp_path)
+    Curves(tmp_path).draw()
     low, high = drawn[0][1].get_ylim()
     assert low < 1
     assert 30 < high < 40

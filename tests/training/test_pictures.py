@@ -158,3 +158,20 @@ def test_snapshots_are_thinned_evenly(tmp_path, count, most):
         gaps = {after - before for before, after in pairwise(steps)}
         mean = (count - 1) / (len(steps) - 1)
         assert gaps <= {math.floor(mean), math.ceil(mean)}
+
+
+def test_generated_points_alone_are_not_called_real(tmp_path, monkeypatch):
+    """As `gpgan sample` draws them."""
+    legends = []
+
+    class Recorded(pictures.Figure):
+        def savefig(self, *args, **kwargs):
+            legends.append([text.get_text() for text in self.axes[0].get_legend().get_texts()])
+            super().savefig(*args, **kwargs)
+
+    monkeypatch.setattr(pictures, "Figure", Recorded)
+    points = torch.randn(20, 2)
+    pictures.draw(tmp_path / "a.png", points, None, None, "samples")
+    pictures.draw(tmp_path / "a.png", points, points, None, "real ones")
+    pictures.draw(tmp_path / "a.png", points, points + 1, None, "both")
+    assert legends == [["generated"], ["real"], ["real", "generated"]]

@@ -135,7 +135,7 @@ def test_image_grid_is_of_the_data_in_its_order(digits_run):
 
 
 def test_pictures_are_of_the_averaged_generator_at_fixed_latents(digits_run, tmp_path):
-    from gpgan.training.recorder import draw
+    from gpgan.training.pictures import draw
 
     names = ("fakes_init.png", "fakes_000010.png", "fakes_000020.png", "samples.png", "reals.png")
     assert len({(digits_run / name).read_bytes() for name in names}) == len(names)
@@ -320,7 +320,7 @@ def test_drawing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git")
 def test_a_run_has_no_revision_where_gpgan_was_installed(tmp_path, monkeypatch):
-    from gpgan.training import recorder
+    from gpgan.training import provenance
 
-    monkeypatch.setattr(recorder.gpgan, "__file__", str(tmp_path / "gpgan" / "__init__.py"))
-    assert recorder._revision() is None
+    monkeypatch.setattr(provenance.gpgan, "__file__", str(tmp_path / "gpgan" / "__init__.py"))
+    assert provenance._revision() is None

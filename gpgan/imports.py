@@ -1,0 +1,43 @@
+"""Python code of a user's own, by name."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def find_attribute(name: str, where: str, wanted: str) -> Any:
+    """The object at ``module:attribute``; both may have dots.
+
+    The module is looked for in the current folder first, as by ``python -m``.
+
+    Args:
+        name: Of the setting, for messages.
+        where: module:attribute.
+        wanted: What the object should be, for messages.
+
+    Raises:
+        ValueError: There is no such module or attribute.
+    """
+    module, _, attribute = where.partition(":")
+    if not module or not attribute:
+        raise ValueError(f"{name} is {where!r}; wanted module:attribute, {wanted}")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # A module that it needs itself is missing for another reason.
+        if not error.name or not (module + ".").startswith(error.name + "."):
+            raise
+        raise ValueError(
+            f"{name} is {where!r}, and there is no module {error.name} in {folder} or among the installed ones"
+        ) from error
+    try:
+        return functools.reduce(getattr, attribute.split("."), found)
+    except AttributeError as error:
+        raise ValueError(f"{name} is {where!r}, and {error}") from error
