@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from gpgan import ops
+from gpgan import objectives, ops
 from gpgan.critic_paths import CriticStats
 from gpgan.critic_step import CriticStep
 from gpgan.penalty import Penalty, gradient_penalty
@@ -21,6 +21,7 @@ __all__ = [
     "__version__",
     "configure",
     "gradient_penalty",
+    "objectives",
     "ops",
 ]
 

@@ -27,6 +27,15 @@ def check_rows(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any], bat
             )
 
 
+def twice(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What goes to the critic beside 2B samples, of what goes beside B: tensors with rows have them twice."""
+
+    def double(value: Any) -> Any:
+        return torch.cat([value, value]) if isinstance(value, Tensor) and value.dim() > 0 else value
+
+    return tuple(map(double, critic_args)), {name: double(value) for name, value in critic_kwargs.items()}
+
+
 def check_scores(scores: Any, batch: int) -> Tensor:
     """The scores, which must be a floating point Tensor with one row a sample."""
     if not isinstance(scores, Tensor):

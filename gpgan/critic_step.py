@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,10 +12,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gpgan import cuda_graph
+from gpgan.constraints import check_limit, clip_weights
 from gpgan.critic_checks import check_rows
 from gpgan.critic_paths import (
-    WASSERSTEIN,
     Compiled,
+    CriticLoss,
     CriticStats,
     General,
     Inputs,
@@ -24,10 +24,10 @@ from gpgan.critic_paths import (
     Path,
     Scheduled,
     Settings,
-    Term,
     choose,
 )
 from gpgan.cuda_graph import CudaGraphs
+from gpgan.objectives.wasserstein import WASSERSTEIN
 from gpgan.ops._checks import check_same, check_samples
 from gpgan.penalty import Critic, Penalty, backend_for, draw_points
 from gpgan.second_order.tape import Unsupported
@@ -51,10 +51,14 @@ class CriticStep:
         optimizer: Of the critic's parameters. An Adam or AdamW that was left to choose its implementation
             (``fused=None, foreach=None``) is switched to the fused one where it has not stepped yet.
         penalty: None for a step without.
-        objective: ``(real_term, fake_term)``: each takes scores ``[B, ...]`` to a 0-d loss. Wasserstein by default.
+        objective: ``(real_term, fake_term)``, each from scores ``[B, ...]`` to a 0-d loss, or one function of (real
+            scores, fake scores) where they are compared in pairs: ``gpgan.objectives.get(name).critic``. Wasserstein by
+            default. One function keeps the graphs of both runs of a critic on the general path until it is known.
         lazy: The penalty at every k-th step only, the first included, with weight * k (lazy regularisation, Karras et
             al., arXiv 1912.04958, appendix B).
         max_grad_norm: Clips the norm of all gradients together.
+        max_weight: Clamps every parameter of the optimizer to [-max_weight, max_weight] after each update: weight
+            clipping (Arjovsky et al., arXiv 1701.07875, algorithm 1).
         autocast: ``torch.bfloat16`` or ``torch.float16``: the critic runs under autocast, parameters and the penalty's
             arithmetic stay float32; with float16 the critic's run for the penalty, too.
         scaler: Scales the losses of a float16 critic, unscales before clipping and skips updates that overflowed;
@@ -75,19 +79,23 @@ class CriticStep:
         optimizer: torch.optim.Optimizer,
         *,
         penalty: Penalty | None = Penalty(),  # noqa: B008 (frozen)
-        objective: tuple[Term, Term] = WASSERSTEIN,
+        objective: CriticLoss = WASSERSTEIN.critic,
         lazy: int = 1,
         max_grad_norm: float | None = None,
+        max_weight: float | None = None,
         autocast: torch.dtype | None = None,
         scaler: torch.amp.GradScaler | None = None,
         compile: bool = False,
         cuda_graph: bool = False,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
-        _check(critic, optimizer, penalty, objective, lazy, max_grad_norm, autocast, scaler, process_group)
+        _check(critic, optimizer, penalty, objective, lazy, autocast, scaler, process_group)
+        for name, limit in (("max_grad_norm", max_grad_norm), ("max_weight", max_weight)):
+            if limit is not None:
+                check_limit(name, limit)
         self.optimizer, self.penalty, self.lazy = optimizer, penalty, lazy
         self.settings = Settings(critic, objective, autocast, optimizer, scaler)
-        self.max_grad_norm, self.process_group = max_grad_norm, process_group
+        self.max_grad_norm, self.max_weight, self.process_group = max_grad_norm, max_weight, process_group
         self.compile, self.cuda_graph = compile, cuda_graph
         self.steps = 0
         _choose_fused(optimizer)
@@ -207,7 +215,7 @@ class CriticStep:
                 stats = self._path(inputs, points, penalty)
         if self.process_group is not None:
             average_gradients(self.optimizer, self.process_group)
-        update(self.optimizer, self.max_grad_norm, self.settings.scaler)
+        update(self.optimizer, self.max_grad_norm, self.settings.scaler, self.max_weight)
         return stats
 
     def state_dict(self) -> dict[str, Any]:
@@ -220,19 +228,25 @@ class CriticStep:
 
 
 def update(
-    optimizer: torch.optim.Optimizer, max_grad_norm: float | None = None, scaler: torch.amp.GradScaler | None = None
+    optimizer: torch.optim.Optimizer,
+    max_grad_norm: float | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    max_weight: float | None = None,
 ) -> None:
-    """Clips the norm of all gradients together, where asked, and steps the optimizer, through the scaler where there is one."""
+    """Clips the norm of all gradients together, where asked, steps the optimizer, through the scaler where there is one,
+    and clips the weights, where asked, whether the scaler let the step be or not."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if max_grad_norm is not None:
         if scaler is not None:
             scaler.unscale_(optimizer)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     if scaler is None:
         optimizer.step()
     else:
         scaler.step(optimizer)
         scaler.update()
+    if max_weight is not None:
+        clip_weights(parameters, max_weight)
 
 
 def _choose_fused(optimizer: torch.optim.Optimizer) -> None:
@@ -263,7 +277,6 @@ def _check(
     penalty: Any,
     objective: Any,
     lazy: Any,
-    max_grad_norm: Any,
     autocast: Any,
     scaler: Any,
     process_group: Any,
@@ -276,16 +289,15 @@ def _check(
         )
     if penalty is not None and not isinstance(penalty, Penalty):
         raise TypeError(f"penalty is a {type(penalty).__name__}; wanted gpgan.Penalty(weight=10.0) or None")
-    if not (isinstance(objective, tuple) and len(objective) == 2 and all(callable(term) for term in objective)):
+    pair = isinstance(objective, tuple) and len(objective) == 2 and all(callable(term) for term in objective)
+    if not (pair or callable(objective)):
         raise TypeError(
-            "objective is no pair of functions; wanted (real_term, fake_term), each from scores to a 0-d loss"
+            f"objective is a {type(objective).__name__}, neither a pair of functions nor one; wanted (real_term, "
+            "fake_term), each from scores to a 0-d loss, or one function of (real scores, fake scores), e.g. "
+            'gpgan.objectives.get("hinge").critic'
         )
     if isinstance(lazy, bool) or not isinstance(lazy, int) or lazy < 1:
         raise ValueError(f"lazy is {lazy!r}; wanted a whole number, 1 or above: the penalty at every k-th step")
-    if max_grad_norm is not None and not isinstance(max_grad_norm, (int, float)):
-        raise TypeError(f"max_grad_norm is a {type(max_grad_norm).__name__}; wanted a number above 0, or None")
-    if max_grad_norm is not None and not 0 < max_grad_norm < math.inf:
-        raise ValueError(f"max_grad_norm is {max_grad_norm!r}; wanted a finite number above 0, or None")
     if autocast not in (None, torch.bfloat16, torch.float16):
         raise ValueError(f"autocast is {autocast!r}; wanted torch.bfloat16, torch.float16 or None")
     if scaler is not None and not isinstance(scaler, torch.amp.GradScaler):

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 
 from gpgan import ops
-from gpgan.critic_checks import check_rows, check_scores, is_compiled, refuse_batch_statistics
+from gpgan.critic_checks import check_rows, check_scores, is_compiled, refuse_batch_statistics, twice
 from gpgan.ops import reference
 from gpgan.ops._checks import accumulate_dtype, check_alpha, check_penalty, check_same, check_samples
 from gpgan.second_order import graph
@@ -27,7 +27,13 @@ from gpgan.second_order.finite_difference import FiniteDifference
 Critic = Callable[..., Tensor]
 
 # What each kind of points is made of.
-NEEDS = {"between": ("real", "fake"), "real": ("real",), "fake": ("fake",), "noisy": ("real",)}
+NEEDS = {
+    "between": ("real", "fake"),
+    "real": ("real",),
+    "fake": ("fake",),
+    "both": ("real", "fake"),
+    "noisy": ("real",),
+}
 CHOICES = {
     "points": tuple(NEEDS),
     "method": ("exact", "finite_difference"),
@@ -58,6 +64,11 @@ class Penalty:
     def __post_init__(self) -> None:
         check_penalty(self.weight, self.target, "mean")
         check_choices(points=self.points, method=self.method, second_order=self.second_order, impl=self.impl)
+
+    @property
+    def batches(self) -> int:
+        """How many batches of points it is taken at."""
+        return 2 if self.points == "both" else 1
 
 
 @overload
@@ -149,11 +160,13 @@ def gradient_penalty(
             ``generator`` where None. The range is checked, which on a GPU waits for the device.
         generator: For ``alpha`` and for the noise of ``points="noisy"``; on the device of the samples.
         points: Where the gradient is taken: ``"between"`` real and fake (WGAN-GP), at ``"real"`` (R1), at ``"fake"``
-            (R2), at ``"noisy"`` real samples (DRAGAN: between real and real + 0.5 * std * uniform noise), or a Tensor
-            ``[B, ...]`` of points.
+            (R2), at ``"both"`` (x is real, then fake, ``[2B, ...]``: R1 and R2 with half of gamma each are
+            ``weight=gamma, target=0``; Huang et al., arXiv 2501.05441), at ``"noisy"`` real samples (DRAGAN: between
+            real and real + 0.5 * std * uniform noise), or a Tensor ``[B, ...]`` of points.
         critic_args: Passed on after x (labels).
-        critic_kwargs: Passed on after x. A tensor here or in ``critic_args`` must have B rows.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"`` (``[B]``).
+        critic_kwargs: Passed on after x. A tensor here or in ``critic_args`` must have B rows; at ``"both"`` they are
+            passed on twice, one copy behind the other. Lists and the like are not looked into.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"`` (``[B]``), over all points: ``[2B]`` at ``"both"``.
         method: ``"exact"``, by double backward, or ``"finite_difference"``, without: for critics that have none (fused
             attention, cuDNN RNNs, compiled as they are, reentrant checkpoints). Value and norms are the same; the
             gradient is that of a central difference of the scores along each sample's own gradient, over two more
@@ -172,10 +185,10 @@ def gradient_penalty(
             scaled: pass the loss through ``scaler.scale`` as usual.
         allow_batch_coupling: Let a critic pass whose BatchNorm uses the statistics of the batch. Finite differences
             are then taken along one direction of the whole batch, so that ``reduction="none"`` is not possible.
-        return_norms: Also return the norms ``[B]``, detached.
+        return_norms: Also return the norms, ``[B]`` or ``[2B]``, detached.
 
     Returns:
-        The penalty, a scalar (``[B]`` where ``reduction="none"``), float32 for half-precision samples. With
+        The penalty, a scalar (one a point where ``reduction="none"``), float32 for half-precision samples. With
         ``return_norms`` the pair (penalty, norms).
 
     Raises:
@@ -212,8 +225,12 @@ def gradient_penalty(
     given = points if isinstance(points, Tensor) else real if real is not None else fake
     backend = backend_for(impl, given)
     x = draw_points(backend, real, fake, points, alpha, generator)
-    kwargs = dict(critic_kwargs or {})
-    check_rows(critic_args, kwargs, x.shape[0])
+    kwargs = critic_kwargs or {}
+    if isinstance(points, str) and points == "both":
+        check_rows(critic_args, kwargs, len(x) // 2)
+        critic_args, kwargs = twice(critic_args, kwargs)
+    else:
+        check_rows(critic_args, kwargs, len(x))
 
     def run(points: Tensor) -> Tensor:
         return check_scores(critic(points, *critic_args, **kwargs), len(points))
@@ -282,7 +299,7 @@ def draw_points(
     alpha: Tensor | None,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """The points x [B, ...] at which the gradient is taken: a fresh leaf that requires grad."""
+    """The points x [B, ...], or [2B, ...] of both, at which the gradient is taken: a fresh leaf that requires grad."""
     kind = "points" if isinstance(points, Tensor) else points
     if isinstance(points, Tensor):
         samples = {kind: points}
@@ -321,6 +338,8 @@ def draw_points(
                 )
             other = samples["fake"] if kind == "between" else _noisy(first, generator)
             x: Tensor = backend.interpolate(first, other, alpha)
+        elif kind == "both":
+            x = torch.cat([first, samples["fake"]])
         else:
             # clone, not detach: the leaf must be its own tensor, and a normal one where an inference tensor came in.
             x = samples[kind].clone()

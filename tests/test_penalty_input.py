@@ -79,7 +79,7 @@ def test_samples_that_points_needs(points: str, missing: str) -> None:
 def test_unknown_points(points: object) -> None:
     failure(
         ValueError,
-        r"points is .*wanted a Tensor \[B, ...\] or one of 'between', 'real', 'fake', 'noisy'",
+        r"points is .*wanted a Tensor \[B, ...\] or one of 'between', 'real', 'fake', 'both', 'noisy'",
         points=points,
     )
 

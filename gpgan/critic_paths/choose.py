@@ -29,8 +29,11 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Path:
     devices = [inputs.real.device] if inputs.real.is_cuda else []
     try:
         with torch.random.fork_rng(devices), torch.no_grad(), settings.casting(inputs.real.device):
-            batch = torch.cat([inputs.real, inputs.fake, inputs.real])
-            schedule = _trial(critic, batch)
+            # The points where the penalty is taken are as many as these; where they lie is of no account.
+            points = [inputs.real, inputs.fake][: 1 if penalty is None else penalty.batches]
+            batch = torch.cat([inputs.real, inputs.fake, *points])
+            rows = len(inputs.real)
+            schedule = _trial(critic, batch, rows * len(points))
             memory_format = torch.contiguous_format
             # One batch is one call for each operation, and fuller matrix products. A CPU's convolutions gain nothing
             # from that, and their activations are what fills the memory.
@@ -38,7 +41,7 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Path:
             # oneDNN's convolutions are quicker on channels that lie together; a view across them is not possible then.
             if convolutions_on_cpu and batch.dim() == 4:
                 with contextlib.suppress(Exception):
-                    _trial(critic, batch.contiguous(memory_format=torch.channels_last))
+                    _trial(critic, batch.contiguous(memory_format=torch.channels_last), schedule.points)
                     memory_format = torch.channels_last
     except Exception as error:  # whatever it is, autograd's path will show it as it is
         return General(settings, str(error) if isinstance(error, Unsupported) else "its trial run failed")
@@ -46,17 +49,16 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Path:
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
-    return Scheduled(settings, schedule, convolutions_on_cpu, memory_format)
+    return Scheduled(settings, schedule, rows, convolutions_on_cpu, memory_format)
 
 
-def _trial(critic: nn.Module, batch: Tensor) -> Schedule:
-    """The schedule of a batch of three equal parts, checked against autograd over the first.
+def _trial(critic: nn.Module, batch: Tensor, rows: int) -> Schedule:
+    """The schedule of a batch that ends with so many rows of points, checked against autograd over these alone.
 
     Raises:
         Unsupported: There is none, or the two differ: the critic counts its samples, say, or has a backward of its own.
     """
     tape, scores = run(critic, batch)
-    rows = batch.shape[0] // 3
     schedule = Schedule(tape, scores, rows)
     points = batch[-rows:].detach().requires_grad_()
     with torch.enable_grad():

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from gpgan.objectives.objective import PairedTerm, Term, loss_of
 from gpgan.penalty import Critic, Penalty
 
-Term = Callable[[Tensor], Tensor]
-
-
-def wasserstein_real(scores: Tensor) -> Tensor:
-    """-mean(f(real)): the critic's loss on real samples (Arjovsky et al., arXiv 1701.07875, equation 3)."""
-    return -scores.mean()
-
-
-def wasserstein_fake(scores: Tensor) -> Tensor:
-    """mean(f(fake)): the critic's loss on fake samples (same source)."""
-    return scores.mean()
-
-
-WASSERSTEIN = (wasserstein_real, wasserstein_fake)
+CriticLoss = tuple[Term, Term] | PairedTerm
+"""(real_term, fake_term), or one function of (real scores, fake scores): ``Objective.critic``."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +28,14 @@ class CriticStats:
     penalty: Tensor | None
     """0-d, times ``lazy``; None at a step without penalty, as are the three below"""
     norms: Tensor | None
-    """``[B]``: the critic's gradient norms at the points"""
-    objective: tuple[Term, Term]
+    """``[B]``: the critic's gradient norms at the points; ``[2B]`` of real, then fake, with ``points="both"``"""
+    objective: CriticLoss
 
     @property
     def loss(self) -> Tensor:
         """Objective plus penalty, 0-d."""
         with torch.no_grad():
-            loss = self.objective[0](self.real_scores) + self.objective[1](self.fake_scores)
+            loss = loss_of(self.objective, self.real_scores, self.fake_scores)
             return loss if self.penalty is None else loss + self.penalty
 
     @property
@@ -80,7 +69,7 @@ class Settings:
     """What a path needs to know of the step that it serves."""
 
     critic: Critic
-    objective: tuple[Term, Term]
+    objective: CriticLoss
     autocast: torch.dtype | None
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler | None = None
@@ -97,17 +86,23 @@ class Settings:
     def scaled(self, loss: Tensor) -> Tensor:
         return loss if self.scaler is None else self.scaler.scale(loss)
 
-    def terms(self, real_scores: Tensor, fake_scores: Tensor) -> list[Tensor]:
-        terms = [term(scores) for term, scores in zip(self.objective, (real_scores, fake_scores), strict=True)]
-        for name, term in zip(("real", "fake"), terms, strict=True):
-            check_term(name, term)
-        return terms
+    def loss(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """The objective of both, 0-d."""
+        if isinstance(self.objective, tuple):
+            return self.term(0, real_scores) + self.term(1, fake_scores)
+        return _checked("objective", self.objective(real_scores, fake_scores))
+
+    def term(self, which: int, scores: Tensor) -> Tensor:
+        """Of an objective of two terms the real one (0) or the fake one (1), 0-d."""
+        assert isinstance(self.objective, tuple)
+        return _checked(f"objective's {('real', 'fake')[which]} term", self.objective[which](scores))
 
 
-def check_term(name: str, term: Any) -> None:
-    if not isinstance(term, Tensor) or term.dim() != 0:
-        came = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"a {type(term).__name__}"
-        raise ValueError(f"objective's {name} term returned {came}; wanted a 0-d Tensor, e.g. a mean over the scores")
+def _checked(name: str, loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor) or loss.dim() != 0:
+        came = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise ValueError(f"{name} returned {came}; wanted a 0-d Tensor, e.g. a mean over the scores")
+    return loss
 
 
 NOTHING_TO_LEARN = (

@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from gpgan.critic_checks import check_scores
-from gpgan.critic_paths.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, Settings, check_term
+from gpgan.critic_checks import check_scores, twice
+from gpgan.critic_paths.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, Settings
 from gpgan.penalty import Penalty, gradient_penalty
 
-# A count outside of these, in F, has missed operators without a formula in some of the sweeps.
-LEAST, MOST = 3.0, 14.0
+# A count outside of these, in F, has missed operators without a formula in some of the sweeps. Each further batch of points
+# adds no more than MORE.
+LEAST, MOST, MORE = 3.0, 14.0, 8.0
 
 
 class General:
     """Autograd: the real term, the fake term and the pruned penalty one after the other, each graph freed before the next
-    is built."""
+    is built. An objective that compares real scores with fake ones needs both graphs at once."""
 
     def __init__(self, settings: Settings, why: str) -> None:
         self.settings, self.why = settings, why
@@ -42,7 +43,7 @@ class General:
             forward: list[int] = []
             stats = self._run(inputs, points, penalty, lambda: forward.append(operations.count))
         share = operations.count / forward[0] if forward[0] else 0.0
-        if LEAST < share < MOST:
+        if LEAST < share < MOST + MORE * (penalty.batches - 1):
             self.plan = self._plan(f" ({share:.2f}F with the penalty, F being one forward over B)")
             self.serial = operations.count < 2 * SERIAL
         else:
@@ -58,19 +59,28 @@ class General:
     ) -> CriticStats:
         settings, kwargs = self.settings, dict(inputs.kwargs or {})
         backward = Backward(at_once=self._hooked())
+        paired = not isinstance(settings.objective, tuple)
         scores: list[Tensor] = []
-        for name, samples, term in zip(("real", "fake"), (inputs.real, inputs.fake), settings.objective, strict=True):
+        for which, samples in enumerate((inputs.real, inputs.fake)):
             with settings.casting(samples.device):
                 out = check_scores(settings.critic(samples, *inputs.args, **kwargs), len(samples))
                 if after_forward is not None and not scores:
                     after_forward()
-                loss = term(out)
-            check_term(name, loss)
-            scores.append(out.detach())
+                loss = None if paired else settings.term(which, out)
+            scores.append(out if loss is None else out.detach())
+            if loss is not None:
+                backward.add(settings.scaled(loss))
+        if paired:
+            with settings.casting(inputs.real.device):
+                loss = settings.loss(*scores)
             backward.add(settings.scaled(loss))
+            scores = [out.detach() for out in scores]
         value = norms = None
         if penalty is not None:
             assert points is not None
+            args = inputs.args
+            if penalty.points == "both":
+                args, kwargs = twice(args, kwargs)
             with settings.casting_penalty(inputs.real.device):
                 value, norms = gradient_penalty(
                     settings.critic,
@@ -80,8 +90,8 @@ class General:
                     target=penalty.target,
                     one_sided=penalty.one_sided,
                     points=points,
-                    critic_args=inputs.args,
-                    critic_kwargs=inputs.kwargs,
+                    critic_args=args,
+                    critic_kwargs=kwargs,
                     method=penalty.method,
                     second_order=penalty.second_order,
                     impl=penalty.impl,

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpgan.critic_paths.common import NOTHING_TO_LEARN, SERIAL, WASSERSTEIN, CriticStats, Inputs, Settings
+from gpgan.critic_paths.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, Settings
+from gpgan.objectives.wasserstein import WASSERSTEIN
 from gpgan.penalty import Critic, Penalty, backend_for
 from gpgan.second_order.maps import Gradients
 from gpgan.second_order.schedule import Schedule
@@ -18,10 +19,13 @@ from gpgan.second_order.tape import Tape, Unsupported
 class Scheduled:
     """The explicit schedule of second_order/schedule.py."""
 
-    def __init__(self, settings: Settings, trial: Schedule, apart: bool, memory_format: torch.memory_format) -> None:
-        """trial: of a penalised step; apart: whether the penalty's points run in a batch of their own."""
+    def __init__(
+        self, settings: Settings, trial: Schedule, rows: int, apart: bool, memory_format: torch.memory_format
+    ) -> None:
+        """trial: of a penalised step on ``rows`` samples; apart: whether the penalty's points run in a batch of their own."""
         self.settings, self.form, self.apart, self.memory_format = settings, trial.form, apart, memory_format
-        done, forward = trial.operations()
+        done, forward_of_points = trial.operations()
+        forward = forward_of_points * rows / trial.points
         self.serial = done < SERIAL
         self.plan = (
             "scheduled path: the critic is a sum of chains of linear maps and piecewise-linear activations, whose "
@@ -40,8 +44,9 @@ class Scheduled:
         return stats
 
     def _sweep(self, batch: Tensor, penalty: Penalty | None) -> tuple[CriticStats, Gradients]:
-        points = 0 if penalty is None else batch.shape[0] // 3
-        rows = (batch.shape[0] - points) // 2
+        batches = 0 if penalty is None else penalty.batches
+        rows = batch.shape[0] // (2 + batches)
+        points = batches * rows
         batch = batch.contiguous(memory_format=self.memory_format)
         value = norms = None
 
@@ -70,13 +75,12 @@ class Scheduled:
         """d loss / d score of real and fake, so many rows each, and ones for the points, whose scores are summed."""
         if not rows:
             return torch.ones_like(scores)
-        if self.settings.objective == WASSERSTEIN:
+        if self.settings.objective == WASSERSTEIN.critic:
             return _wasserstein_seed(scores.shape, rows, scores.dtype, scores.device)
         seed = torch.ones_like(scores)
         with torch.enable_grad():
             leaf = scores[: 2 * rows].detach().requires_grad_()
-            terms = self.settings.terms(leaf[:rows], leaf[rows:])
-            (seed[: 2 * rows],) = torch.autograd.grad(terms[0] + terms[1], leaf)
+            (seed[: 2 * rows],) = torch.autograd.grad(self.settings.loss(leaf[:rows], leaf[rows:]), leaf)
         return seed
 
 

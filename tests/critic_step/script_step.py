@@ -14,16 +14,18 @@ from torch import Tensor, nn
 from gpgan import CriticStep, Penalty
 
 Term = Callable[[Tensor], Tensor]
+CriticLoss = tuple[Term, Term] | Callable[[Tensor, Tensor], Tensor]
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 
 WASSERSTEIN: tuple[Term, Term] = (lambda s: -s.mean(), lambda s: s.mean())
-OBJECTIVES: dict[str, tuple[Term, Term]] = {
+OBJECTIVES: dict[str, CriticLoss] = {
     "hinge": (lambda s: torch.relu(1 - s).mean(), lambda s: torch.relu(1 + s).mean()),
     "non-saturating": (
         lambda s: nn.functional.softplus(-s).mean(),
         lambda s: nn.functional.softplus(s).mean(),
     ),
     "least squares": (lambda s: (s - 1).square().mean(), lambda s: s.square().mean()),
+    "relativistic": lambda real, fake: torch.log1p(torch.exp(fake - real)).mean(),
     "sums": (lambda s: -s.sum(), lambda s: 0.5 * s.sum()),
 }
 
@@ -39,21 +41,32 @@ class Script:
     critic: Callable[..., Tensor]
     optimizer: torch.optim.Optimizer
     penalty: Penalty | None = field(default_factory=Penalty)
-    objective: tuple[Term, Term] = WASSERSTEIN
+    objective: CriticLoss = WASSERSTEIN
     lazy: int = 1
     max_grad_norm: float | None = None
+    max_weight: float | None = None
     autocast: torch.dtype | None = None
     steps: int = 0
 
-    def __call__(self, real: Tensor, fake: Tensor, alpha: Tensor, args: Sequence[Any] = ()) -> dict[str, Any]:
+    def __call__(
+        self,
+        real: Tensor,
+        fake: Tensor,
+        alpha: Tensor,
+        args: Sequence[Any] = (),
+        noise: torch.Generator | None = None,
+    ) -> dict[str, Any]:
         self.optimizer.zero_grad()
         with torch.autocast("cpu", self.autocast, enabled=self.autocast is not None):
             real_scores, fake_scores = self.critic(real, *args), self.critic(fake, *args)
-            loss = self.objective[0](real_scores) + self.objective[1](fake_scores)
+            if isinstance(self.objective, tuple):
+                loss = self.objective[0](real_scores) + self.objective[1](fake_scores)
+            else:
+                loss = self.objective(real_scores, fake_scores)
         penalty = norms = None
         if self.penalty is not None and self.steps % self.lazy == 0:
             with torch.autocast("cpu", self.autocast, enabled=self.autocast is not None):
-                norms = self._norms(real, fake, alpha, args)
+                norms = self._norms(real, fake, alpha, args, noise)
             excess = norms - self.penalty.target
             if self.penalty.one_sided:
                 excess = excess.clamp(min=0)
@@ -65,6 +78,10 @@ class Script:
                 [p for group in self.optimizer.param_groups for p in group["params"]], self.max_grad_norm
             )
         self.optimizer.step()
+        if self.max_weight is not None:
+            for group in self.optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.data.clamp_(-self.max_weight, self.max_weight)
         self.steps += 1
         return {
             "loss": loss.detach(),
@@ -74,10 +91,17 @@ class Script:
             "norm_max": None if norms is None else norms.max().detach(),
         }
 
-    def _norms(self, real: Tensor, fake: Tensor, alpha: Tensor, args: Sequence[Any]) -> Tensor:
+    def _norms(
+        self, real: Tensor, fake: Tensor, alpha: Tensor, args: Sequence[Any], noise: torch.Generator | None
+    ) -> Tensor:
         alpha = alpha.view(-1, *[1] * (real.dim() - 1))
-        between = {"between": alpha * real + (1 - alpha) * fake, "real": real, "fake": fake}
-        x = between[self.penalty.points].detach().clone().requires_grad_()
+        if self.penalty.points == "both":
+            args = [torch.cat([each, each]) for each in args]
+        if self.penalty.points == "noisy":
+            fake = real + 0.5 * real.std(correction=0) * torch.rand(real.shape, dtype=real.dtype, generator=noise)
+        between = alpha * real + (1 - alpha) * fake
+        points = {"between": between, "noisy": between, "real": real, "fake": fake, "both": torch.cat([real, fake])}
+        x = points[self.penalty.points].detach().clone().requires_grad_()
         (grad,) = torch.autograd.grad(self.critic(x, *args).sum(), x, create_graph=True)
         return grad.flatten(1).norm(2, dim=1)
 
@@ -115,17 +139,22 @@ def compare(
     before: Callable[[nn.Module, int], None] = lambda critic, step: None,
     steps: int = 3,
     relative: float = 1e-12,
+    formula: CriticLoss | None = None,
     **options: Any,
 ) -> CriticStep:
     """Runs CriticStep and the script side by side and compares them after every step; returns the CriticStep.
 
-    wrap: what is handed to both in place of the critic. before: called with the critic ahead of each step.
+    wrap: what is handed to both in place of the critic. before: called with the critic ahead of each step. formula: the
+    script's objective, where it is another function than CriticStep's.
     """
     ours = make()
     script = copy.deepcopy(ours)
     step = CriticStep(wrap(ours), optimizer(ours.parameters()), **options)
     known = {k: v for k, v in options.items() if k in Script.__dataclass_fields__}
+    if formula is not None:
+        known["objective"] = formula
     other = Script(wrap(script), optimizer(script.parameters()), **known)
+    noises = [torch.Generator().manual_seed(3) for _ in range(2)]
     generator = torch.Generator().manual_seed(2)
     for i in range(steps):
         before(ours, i)
@@ -133,7 +162,7 @@ def compare(
         real = torch.randn(*shape, dtype=torch.float64, generator=generator)
         fake = 0.5 * torch.randn(*shape, dtype=torch.float64, generator=generator) + 0.3
         alpha = torch.rand(shape[0], dtype=torch.float64, generator=generator)
-        stats = step(real, fake, alpha=alpha, critic_args=args)
-        wanted = other(real, fake, alpha, args)
+        stats = step(real, fake, alpha=alpha, generator=noises[0], critic_args=args)
+        wanted = other(real, fake, alpha, args, noises[1])
         assert_same_step(ours, script, stats, wanted, relative)
     return step

@@ -7,13 +7,26 @@ import torch
 from critics import CRITICS
 from script_step import OBJECTIVES, compare
 
-from gpgan import CriticStep
+from gpgan import CriticStep, Penalty
 
 
 def test_a_compiled_chain_with_lazy_penalty_and_another_objective() -> None:
     torch._dynamo.reset()
     step = compare(CRITICS["MLP"].build, (4, 2), compile=True, lazy=2, steps=4, objective=OBJECTIVES["hinge"])
     assert "scheduled" in step.plan
+    assert "traced and compiled" in step.plan
+
+
+def test_a_compiled_chain_with_a_joint_objective_a_penalty_at_both_and_clipped_weights() -> None:
+    step = compare(
+        CRITICS["MLP"].build,
+        (4, 2),
+        compile=True,
+        steps=2,
+        objective=OBJECTIVES["relativistic"],
+        penalty=Penalty(weight=5.0, target=0.0, points="both"),
+        max_weight=0.5,
+    )
     assert "traced and compiled" in step.plan
 
 

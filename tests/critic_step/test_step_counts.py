@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gpgan import CriticStep, Penalty
 from gpgan.nn import MLPCritic
+from gpgan.objectives import get
 
 # A critic, the shape of a batch, and the most that a step may take.
 TABLE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
@@ -50,6 +51,25 @@ def test_a_step_without_penalty(general: bool) -> None:
     # Three times two forwards, less the gradient to the first layer's input.
     assert 5.9 < forwards_of(make(), shape, general, penalty=None)[0] <= 6.0
     assert 5.9 < forwards_of(make(), shape, general, lazy=2)[0] <= 6.0
+
+
+@pytest.mark.parametrize("name", ["MLP", "DCGAN"])
+@pytest.mark.parametrize("general", [False, True], ids=["scheduled", "general"])
+def test_a_penalty_at_both_costs_one_batch_of_points_more(name: str, general: bool) -> None:
+    """Four forwards, as the penalty at one batch of points; the plan counts in forwards over one batch all the same."""
+    make, shape, most = TABLE[name]
+    penalty = Penalty(weight=1.0, target=0.0, points="both")
+    taken, plan = forwards_of(make(), shape, general, penalty=penalty)
+    one, _ = forwards_of(make(), shape, general)
+    assert one + 3.8 < taken <= most + 4.01
+    assert abs(float(re.search(r"(\d+\.\d+)F", plan).group(1)) - taken) <= 0.011
+
+
+@pytest.mark.parametrize("general", [False, True], ids=["scheduled", "general"])
+def test_a_joint_objective_costs_nothing_more(general: bool) -> None:
+    make, shape, _ = TABLE["MLP"]
+    joint = forwards_of(make(), shape, general, objective=get("relativistic").critic)[0]
+    assert joint == forwards_of(make(), shape, general)[0]
 
 
 def test_stock_second_order_costs_more() -> None:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gpgan import CriticStep
+from gpgan import CriticStep, Penalty
+from gpgan.constraints import spectral_norm
 from gpgan.cuda_graph import WARM_UP
+from gpgan.objectives import get
 
 
 def mlp() -> nn.Module:
@@ -63,6 +65,31 @@ def test_captured_steps_are_the_ordinary_ones(build: Any, lazy: int, optimizer: 
         torch.testing.assert_close(stats.loss, expected.loss, rtol=1e-4, atol=1e-5)
         assert (stats.penalty is None) == (expected.penalty is None)
     assert "captured" in captured.plan
+    assert_same(critics)
+
+
+def normalised() -> nn.Module:
+    return spectral_norm(mlp())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("build", [mlp, smooth, normalised])
+def test_captured_steps_of_a_joint_objective_with_both_points_and_clipped_weights(build: Any) -> None:
+    torch.manual_seed(0)
+    eager, captured, critics = pair(
+        build,
+        lambda p: torch.optim.Adam(p, lr=1e-2),
+        objective=get("relativistic").critic,
+        penalty=Penalty(weight=1.0, target=0.0, points="both"),
+        max_weight=0.2,
+    )
+    for real, fake, _ in samples(WARM_UP + 4):
+        expected, stats = eager(real, fake), captured(real, fake)
+        torch.testing.assert_close(stats.loss, expected.loss, rtol=1e-4, atol=1e-5)
+        assert stats.norms is not None
+        assert stats.norms.shape == (32,)
+    assert "captured" in captured.plan
+    assert max(float(p.detach().abs().max()) for p in critics[1].parameters()) == pytest.approx(0.2)
     assert_same(critics)
 
 

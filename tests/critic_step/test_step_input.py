@@ -21,7 +21,8 @@ X = torch.randn(4, 2)
     ({"critic": 3}, TypeError, ["critic", "int", "callable"]),
     ({"optimizer": [NET.weight]}, TypeError, ["optimizer", "list", "torch.optim.Optimizer"]),
     ({"penalty": 10.0}, TypeError, ["penalty", "float", "Penalty(weight=10.0)"]),
-    ({"objective": torch.mean}, TypeError, ["objective", "pair", "real_term, fake_term"]),
+    ({"objective": "hinge"}, TypeError, ["objective", "str", "pair", "real_term, fake_term", 'get("hinge").critic']),
+    ({"objective": gpgan.objectives.get("hinge")}, TypeError, ["objective", "Objective", "pair", ".critic"]),
     ({"objective": (torch.mean, torch.mean, torch.mean)}, TypeError, ["objective", "pair"]),
     ({"objective": ("hinge", "hinge")}, TypeError, ["objective", "functions"]),
     ({"lazy": 0}, ValueError, ["lazy", "0", "1 or above"]),
@@ -30,6 +31,9 @@ X = torch.randn(4, 2)
     ({"max_grad_norm": 0.0}, ValueError, ["max_grad_norm", "0.0", "above 0"]),
     ({"max_grad_norm": float("inf")}, ValueError, ["max_grad_norm", "inf", "finite"]),
     ({"max_grad_norm": "1"}, TypeError, ["max_grad_norm", "str"]),
+    ({"max_weight": 0.0}, ValueError, ["max_weight", "0.0", "above 0"]),
+    ({"max_weight": float("nan")}, ValueError, ["max_weight", "nan", "finite"]),
+    ({"max_weight": True}, TypeError, ["max_weight", "bool", "number"]),
     ({"autocast": torch.float16}, ValueError, ["autocast", "float16", "bfloat16"]),
     ({"autocast": True}, ValueError, ["autocast", "True", "bfloat16"]),
     ({"process_group": "world"}, TypeError, ["process_group", "str", "ProcessGroup"]),
@@ -46,7 +50,7 @@ def test_arguments(given: dict[str, Any], error: type[Exception], words: list[st
     ({"weight": -1.0}, ValueError, ["weight", "-1.0", "zero or above"]),
     ({"weight": "10"}, TypeError, ["weight", "str", "float"]),
     ({"target": float("nan")}, ValueError, ["target", "nan", "finite"]),
-    ({"points": "beside"}, ValueError, ["points", "beside", "'between'", "'noisy'"]),
+    ({"points": "beside"}, ValueError, ["points", "beside", "'between'", "'both'", "'noisy'"]),
     ({"method": "magic"}, ValueError, ["method", "magic", "'exact'"]),
     ({"second_order": "third"}, ValueError, ["second_order", "third", "'pruned'", "'stock'"]),
     ({"impl": "fast"}, ValueError, ["impl", "fast", "'native'"]),
@@ -142,6 +146,17 @@ def test_what_a_term_returns(function: bool, term: Any) -> None:
         objective=(lambda s: -s.mean(), term),
     )
     with pytest.raises(ValueError, match=r"objective's fake term returned .*wanted a 0-d Tensor"):
+        step(X, -X)
+
+
+@pytest.mark.parametrize("function", [False, True], ids=["module", "function"])
+@pytest.mark.parametrize("joint", [lambda r, f: f - r, lambda r, f: (f - r).mean().item()])
+def test_what_a_joint_objective_returns(function: bool, joint: Any) -> None:
+    net = nn.Linear(2, 1)
+    step = CriticStep(
+        (lambda x: net(x)) if function else net, torch.optim.SGD(net.parameters(), lr=0.1), objective=joint
+    )
+    with pytest.raises(ValueError, match=r"^objective returned .*wanted a 0-d Tensor"):
         step(X, -X)
 
 

@@ -59,6 +59,8 @@ def test_optimizers(name: str, path: str, optimizer: str) -> None:
     {"penalty": None},
     {"penalty": Penalty(weight=0.5, target=0.0, points="real")},
     {"penalty": Penalty(weight=0.5, target=0.0, points="fake"), "objective": OBJECTIVES["non-saturating"]},
+    {"penalty": Penalty(weight=0.5, target=0.0, points="both"), "objective": OBJECTIVES["relativistic"]},
+    {"penalty": Penalty(points="noisy")},
     {"penalty": Penalty(one_sided=True, target=0.2)},
     {"penalty": Penalty(weight=0.0)},
     {"penalty": Penalty(impl="reference")},
@@ -68,28 +70,32 @@ def test_optimizers(name: str, path: str, optimizer: str) -> None:
     {"lazy": 3, "penalty": Penalty(weight=1.0, target=0.0, points="real")},
     {"max_grad_norm": 0.1},
     {"max_grad_norm": 1e6},
+    {"max_weight": 0.05},
     {"max_grad_norm": 0.5, "lazy": 2, "objective": OBJECTIVES["hinge"]},
-], ids=[*OBJECTIVES, "no penalty", "R1", "R2", "one-sided", "weight 0", "reference", "native", "stock", "lazy 2",
-        "lazy 3", "clipped", "not clipped", "all three"])  # fmt: skip
+], ids=[*OBJECTIVES, "no penalty", "R1", "R2", "R1 and R2", "noisy", "one-sided", "weight 0", "reference", "native", "stock", "lazy 2",
+        "lazy 3", "clipped", "not clipped", "weights clipped", "all three"])  # fmt: skip
 def test_options(name: str, path: str, options: dict[str, Any]) -> None:
     case = CRITICS[name]
     compare(case.build, case.shape, wrap=PATHS[path], steps=4, **options)
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_noisy_points(path: str) -> None:
-    """DRAGAN: the points are drawn, so the script gets them from the generator that the step is given."""
-    case = CRITICS["MLP"]
+@pytest.mark.parametrize("points", ["both", "noisy"])
+@pytest.mark.parametrize("name", ["MLP", "projection"])
+def test_points_that_alpha_does_not_give(path: str, points: str, name: str) -> None:
+    """DRAGAN's are drawn by the generator that the step is given, alpha first; real and fake together need no number."""
+    case = CRITICS[name]
     ours, script = case.build(), case.build()
     real, fake, _ = case.samples()
-    step = CriticStep(PATHS[path](ours), torch.optim.SGD(ours.parameters(), lr=0.1), penalty=Penalty(points="noisy"))
-    step(real, fake, generator=torch.Generator().manual_seed(3))
-    penalty = gradient_penalty(
-        script, real, None, points="noisy", second_order="stock", generator=torch.Generator().manual_seed(3)
-    )
-    (script(fake).mean() - script(real).mean() + penalty).backward()
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    step = CriticStep(PATHS[path](ours), torch.optim.SGD(ours.parameters(), lr=0.1), penalty=Penalty(points=points))
+    step(real, fake, generator=generators[0], critic_args=case.args())
+    options = {"generator": generators[1], "critic_args": case.args(), "second_order": "stock"}
+    penalty = gradient_penalty(script, real, fake, points=points, **options)
+    (script(fake, *case.args()).mean() - script(real, *case.args()).mean() + penalty).backward()
     for mine, theirs in zip(ours.parameters(), script.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-12, atol=1e-14)
+    assert torch.equal(generators[0].get_state(), generators[1].get_state())
 
 
 @pytest.mark.parametrize("path", PATHS)

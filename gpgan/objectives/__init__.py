@@ -1,0 +1,32 @@
+"""The adversarial objectives: losses of critic and generator as pure functions of the critic's scores.
+
+objective = gpgan.objectives.get("hinge")
+step = gpgan.CriticStep(critic, optimizer, objective=objective.critic)
+loss = objective.generator_loss(None, critic(generator(latents)))
+"""
+
+from __future__ import annotations
+
+from gpgan.nearest import nearest
+from gpgan.objectives.hinge import HINGE
+from gpgan.objectives.least_squares import LEAST_SQUARES
+from gpgan.objectives.minimax import MINIMAX
+from gpgan.objectives.non_saturating import NON_SATURATING
+from gpgan.objectives.objective import Objective, PairedTerm, Term
+from gpgan.objectives.relativistic import RELATIVISTIC
+from gpgan.objectives.wasserstein import WASSERSTEIN
+
+__all__ = ["OBJECTIVES", "Objective", "PairedTerm", "Term", "get"]
+
+OBJECTIVES = {each.name: each for each in (WASSERSTEIN, MINIMAX, NON_SATURATING, LEAST_SQUARES, HINGE, RELATIVISTIC)}
+
+
+def get(name: str) -> Objective:
+    """The objective of that name.
+
+    Raises:
+        ValueError: There is none; the nearest name is told.
+    """
+    if name not in OBJECTIVES:
+        raise ValueError(f"objective is {name!r}; wanted {', '.join(OBJECTIVES)}{nearest(str(name), OBJECTIVES)}")
+    return OBJECTIVES[name]

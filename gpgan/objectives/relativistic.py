@@ -1,0 +1,39 @@
+"""The relativistic paired objective (RpGAN): the critic scores each real sample against a fake one of its own.
+
+The two losses are E softplus(-(f(x) - f(y))) and E softplus(f(x) - f(y)) over pairs of a real x and a fake y; a fake is
+judged against the real sample beside it, which leaves a generator that drops modes no flat region.
+
+Source:
+    Jolicoeur-Martineau, The relativistic discriminator, arXiv 1807.00734, and On Relativistic f-Divergences,
+    arXiv 1901.02474; with R1 and R2 it is R3GAN (Huang et al., arXiv 2501.05441, equation 2).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from gpgan.objectives.objective import Objective
+
+
+def critic_term(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """E softplus(s_fake - s_real) over pairs of scores ``[B, ...]``, 0-d."""
+    return F.softplus(fake_scores - real_scores).mean()
+
+
+def generator_term(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """E softplus(s_real - s_fake) over pairs of scores ``[B, ...]``, 0-d."""
+    return F.softplus(real_scores - fake_scores).mean()
+
+
+RELATIVISTIC = Objective(
+    "relativistic",
+    critic=critic_term,
+    generator=generator_term,
+    divergence="relativistic paired divergence",
+    symbol="RpD",
+    chance=math.log(2),
+    per_loss=1.0,
+)
