@@ -1,4 +1,4 @@
-"""Generators and critics: perceptrons for vectors, small convolutional networks for images and volumes."""
+"""Generators and critics: perceptrons for vectors, DCGAN for images and volumes, residual networks for square images."""
 
 from __future__ import annotations
 
@@ -7,14 +7,30 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from gpgan.nearest import nearest
 from gpgan.nn.batch_norm import SyncedBatchNorm
 from gpgan.nn.conv import ConvCritic, ConvGenerator
 from gpgan.nn.initialise import initialise
-from gpgan.nn.mlp import MLPCritic, MLPGenerator
+from gpgan.nn.mlp import DEEP, MLPCritic, MLPGenerator
+from gpgan.nn.norms import NORMS
+from gpgan.nn.resnet import ResNetCritic, ResNetGenerator
 
-__all__ = ["ConvCritic", "ConvGenerator", "MLPCritic", "MLPGenerator", "SyncedBatchNorm", "build", "initialise"]
+__all__ = [
+    "DEEP",
+    "KINDS",
+    "NORMS",
+    "ConvCritic",
+    "ConvGenerator",
+    "MLPCritic",
+    "MLPGenerator",
+    "ResNetCritic",
+    "ResNetGenerator",
+    "SyncedBatchNorm",
+    "build",
+    "initialise",
+]
 
-KINDS = ("mlp", "conv")
+KINDS = ("mlp", "conv", "resnet")
 
 
 def build(
@@ -25,38 +41,82 @@ def build(
     width: int,
     depth: int,
     classes: int = 0,
+    critic_depth: int = 0,
+    norm: str = "none",
+    spectral_norm: bool = False,
+    pack: int = 1,
     generator: torch.Generator,
 ) -> tuple[nn.Module, nn.Module]:
     """The pair (generator, critic) for samples of a shape, on the CPU, with weights drawn from ``generator``.
 
     Args:
-        kind: ``"mlp"`` for samples of any shape, ``"conv"`` for images ``[C, H, W]`` and volumes ``[C, D, H, W]``.
+        kind: ``"mlp"`` for samples of any shape, ``"conv"`` for images ``[C, H, W]`` and volumes ``[C, D, H, W]``,
+            ``"resnet"`` for square images ``[C, S, S]`` whose side is 4, 5, 6 or 7 times 2, 4, 8, ...
         shape: The shape of one sample.
         latent: How many numbers the generator makes a sample from.
-        width: Hidden units of an MLP; channels of a convolutional network at the full resolution.
+        width: Hidden units of an MLP; channels of a convolutional or residual network at the full resolution.
         depth: Hidden layers of an MLP.
         classes: With 1 or more, both networks take labels int64 ``[B]`` as their second argument: ``generator(latents,
             labels)``, ``critic(samples, labels)``.
+        critic_depth: Hidden layers of an MLP's critic; 0: ``depth``.
+        norm: Between the layers of the critic, neither after the first nor after the last: ``"none"``, ``"batch"`` or
+            ``"layer"``. The generators of images and volumes always have BatchNorm.
+        spectral_norm: Each weight of the critic is divided by its largest singular value
+            (``gpgan.constraints.spectral_norm``).
+        pack: The critic takes so many samples at once, ``[B / pack, pack * C, ...]`` or ``[B / pack, pack * D]`` as
+            ``gpgan.constraints.pack`` lays them out, to scores ``[B / pack]``.
         generator: The random state for the weights, on the CPU.
 
     Raises:
-        ValueError: The kind has another name, classes is negative, or a convolutional network is wanted for samples that
-            are neither images nor volumes.
+        ValueError: There is no such kind or norm, a number is below its range, two arguments contradict each other, or
+            the networks of this kind are not for samples of this shape.
     """
+    _check(kind, classes, critic_depth, pack)
+    seen = (pack * shape[0], *shape[1:])
     pair: tuple[nn.Module, nn.Module]
-    if classes < 0:
-        raise ValueError(f"classes is {classes}; wanted how many classes the labels have, or 0 for none")
     if kind == "mlp":
-        pair = MLPGenerator(latent, shape, width, depth, classes), MLPCritic(shape, width, depth, classes)
+        critic = MLPCritic(seen, width, critic_depth or depth, classes, norm)
+        pair = MLPGenerator(latent, shape, width, depth, classes), critic
     elif kind == "conv":
         if len(shape) not in (3, 4):
             raise ValueError(
                 f"network.kind is 'conv' and samples have shape {tuple(shape)}; wanted [C, H, W] or [C, D, H, W], or kind "
                 "'mlp'"
             )
-        pair = ConvGenerator(latent, shape, width, classes), ConvCritic(shape, width, classes)
+        pair = ConvGenerator(latent, shape, width, classes), ConvCritic(seen, width, classes, norm)
     else:
-        raise ValueError(f"network.kind is {kind!r}; wanted one of {', '.join(map(repr, KINDS))}")
+        pair = ResNetGenerator(latent, shape, width, classes), ResNetCritic(seen, width, classes, norm)
     for module in pair:
         initialise(module, generator)
+    if spectral_norm:
+        from gpgan import constraints  # which imports from this package
+
+        # The first vectors of its power iterations come from the global random state. Seeded after all weights are drawn,
+        # so that these are the same with it and without.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            constraints.spectral_norm(pair[1])
     return pair
+
+
+def _check(kind: str, classes: int, critic_depth: int, pack: int) -> None:
+    if kind not in KINDS:
+        raise ValueError(
+            f"network.kind is {kind!r}; wanted one of {', '.join(map(repr, KINDS))}{nearest(str(kind), KINDS)}"
+        )
+    if classes < 0:
+        raise ValueError(f"classes is {classes}; wanted how many classes the labels have, or 0 for none")
+    if critic_depth < 0:
+        raise ValueError(f"critic_depth is {critic_depth}; wanted how many hidden layers, or 0 for as many as depth")
+    if critic_depth and kind != "mlp":
+        raise ValueError(
+            f"critic_depth is {critic_depth} and network.kind is {kind!r}, whose depth follows from the size of the "
+            "samples; wanted 0, or kind 'mlp'"
+        )
+    if pack < 1:
+        raise ValueError(f"pack is {pack}; wanted how many samples the critic sees at once, 1 or more")
+    if pack > 1 and classes:
+        raise ValueError(
+            f"pack is {pack} and classes is {classes}: the samples of a pack have no class in common; wanted pack 1, or "
+            "networks without classes"
+        )

@@ -1,4 +1,16 @@
-"""Small convolutional networks for images and volumes of any size.
+"""DCGAN for images and volumes of any size.
+
+DCGAN (Radford et al., arXiv 1511.06434) has no pooling and no hidden dense layer: strided convolutions halve the size in
+the critic, transposed ones double it in the generator, with BatchNorm between the layers. What differs here:
+
+- Kernels of 4, not 5, with which each pixel that a transposed convolution makes is a sum of as many products as any
+  other; kernels of 3 where a side is odd.
+- A convolution of stride 1 at the full size comes first in the critic and last in the generator.
+- LeakyReLU in the generator too, where the paper has ReLU.
+- No BatchNorm in the critic, unless norm is "batch", which is the paper's.
+- ``width`` channels at the full size, at most 8 times as many below; the paper's generator of 64x64 pixels has 128
+  channels at 32x32, 1024 at 4x4.
+- Weights as in ``initialise``, not of standard deviation 0.02.
 
 Both networks walk the same ladder of sizes, each about half of the one before, down to SMALLEST; the channels double
 with each halving, up to WIDEST times the width. A side of even length is halved by a kernel of 4, one of odd length
@@ -16,6 +28,7 @@ from torch import Tensor, nn
 from gpgan.nn.batch_norm import SyncedBatchNorm
 from gpgan.nn.initialise import SLOPE
 from gpgan.nn.labels import Projection, join, score
+from gpgan.nn.norms import biased, norms
 
 SMALLEST = 4
 WIDEST = 8
@@ -38,7 +51,8 @@ def _kernel(size: Size) -> Size:
     return tuple(4 - side % 2 for side in size)
 
 
-def _channels(width: int, rungs: int) -> list[int]:
+def channels_of(width: int, rungs: int) -> list[int]:
+    """The channels at each rung of a ladder, from the full size downwards."""
     return [width * min(2**rung, WIDEST) for rung in range(rungs)]
 
 
@@ -52,7 +66,7 @@ class ConvGenerator(nn.Module):
         super().__init__()
         channels, *size = shape
         sizes = ladder(*size)
-        widths = _channels(width, len(sizes))
+        widths = channels_of(width, len(sizes))
         self.embedding = nn.Embedding(classes, latent) if classes else None
         self.smallest = (widths[-1], *sizes[-1])
         # A bias before a BatchNorm changes nothing: its gradient is rounding noise, which Adam would scale up.
@@ -77,20 +91,22 @@ class ConvGenerator(nn.Module):
 class ConvCritic(nn.Module):
     """Samples [B, C, H, W] or [B, C, D, H, W], and with classes their labels [B], to scores [B].
 
-    No normalisation, so that each sample's gradient is its own.
+    Without the norm "batch" each sample's gradient is its own. The norm comes before the activation, after every
+    convolution but the first.
     """
 
-    def __init__(self, shape: Sequence[int], width: int, classes: int = 0) -> None:
+    def __init__(self, shape: Sequence[int], width: int, classes: int = 0, norm: str = "none") -> None:
         super().__init__()
         channels, *size = shape
         sizes = ladder(*size)
-        widths = _channels(width, len(sizes))
-        convolution = CONVOLUTION[len(size)]
+        widths = channels_of(width, len(sizes))
+        convolution, normed = CONVOLUTION[len(size)], norms(norm)
         layers: list[nn.Module] = [convolution(channels, widths[0], 3, padding=1), nn.LeakyReLU(SLOPE)]
         for rung in range(1, len(sizes)):
             kernel = _kernel(sizes[rung - 1])
             layers += [
-                convolution(widths[rung - 1], widths[rung], kernel, stride=2, padding=1),
+                convolution(widths[rung - 1], widths[rung], kernel, stride=2, padding=1, bias=biased(norm)),
+                *normed(widths[rung]),
                 nn.LeakyReLU(SLOPE),
             ]
         features = widths[-1] * math.prod(sizes[-1])

@@ -10,13 +10,21 @@ from torch import Tensor, nn
 
 from gpgan.nn.initialise import SLOPE
 from gpgan.nn.labels import Projection, join, score
+from gpgan.nn.norms import biased, norms
+
+# Hidden layers of the 12-layer critic whose gradients, layer by layer, tell clipping from the penalty (Gulrajani et al.,
+# arXiv 1704.00028, section 2 and figure 1: 13 activations from the input to the score).
+DEEP = 11
 
 
-def _layers(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers from sizes[0] to sizes[-1] with LeakyReLU between them."""
+def _layers(sizes: Sequence[int], norm: str = "none") -> nn.Sequential:
+    """Linear layers from sizes[0] to sizes[-1] with LeakyReLU between them; the norm after all but the first and last."""
+    normed = norms(norm)
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE)]
+    for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+        inner = 0 < index < len(sizes) - 2
+        layers += [nn.Linear(inputs, outputs, bias=not inner or biased(norm))]
+        layers += [*(normed(outputs) if inner else []), nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers[:-1])
 
 
@@ -39,12 +47,16 @@ class MLPGenerator(nn.Module):
 
 
 class MLPCritic(nn.Module):
-    """Samples [B, *shape], and with classes their labels [B], to scores [B]."""
+    """Samples [B, *shape], and with classes their labels [B], to scores [B].
 
-    def __init__(self, shape: Sequence[int], width: int, depth: int, classes: int = 0) -> None:
+    ``depth`` hidden layers, so depth + 1 linear ones: ``DEEP`` is the 12-layer critic of the WGAN-GP paper, which has
+    ReLU in place of LeakyReLU. The norm comes before the activation, from the second layer to the last hidden one.
+    """
+
+    def __init__(self, shape: Sequence[int], width: int, depth: int, classes: int = 0, norm: str = "none") -> None:
         super().__init__()
         sizes = [math.prod(shape), *[width] * depth]
-        self.layers = _layers([*sizes, 1])
+        self.layers = _layers([*sizes, 1], norm)
         self.projection = Projection(classes, sizes[-1]) if classes else None
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor:

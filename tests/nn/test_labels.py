@@ -7,7 +7,14 @@ from torch import nn
 from gpgan import CriticStep, Penalty, gradient_penalty
 from gpgan.nn import build
 
-KINDS = [("mlp", (2,)), ("mlp", (1, 8, 8)), ("conv", (1, 8, 8)), ("conv", (1, 8, 8, 8))]
+KINDS = [
+    ("mlp", (2,)),
+    ("mlp", (1, 8, 8)),
+    ("conv", (1, 8, 8)),
+    ("conv", (1, 8, 8, 8)),
+    ("resnet", (1, 8, 8)),
+    ("resnet", (1, 40, 40)),
+]
 CLASSES = 3
 LABELS = torch.tensor([0, 2, 1, 1, 0])
 

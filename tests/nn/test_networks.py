@@ -55,7 +55,10 @@ def test_ladder_halves_down_to_four():
 
 @pytest.mark.parametrize(
     ("kind", "shape"),
-    [("mlp", (2,)), ("mlp", (1, 8, 8)), ("conv", (1, 8, 8)), ("conv", (3, 32, 32)), ("conv", (1, 8, 8, 8))],
+    [
+        *[("mlp", (2,)), ("mlp", (1, 8, 8)), ("conv", (1, 8, 8)), ("conv", (3, 32, 32)), ("conv", (1, 8, 8, 8))],
+        *[("resnet", (1, 8, 8)), ("resnet", (3, 40, 40))],
+    ],
 )
 def test_critic_scores_each_sample_by_itself(kind, shape):
     _, critic = make(kind, shape)
@@ -65,7 +68,13 @@ def test_critic_scores_each_sample_by_itself(kind, shape):
     assert gradient[[0, 2, 3]].abs().sum() == 0
 
 
-DRAWN = [("mlp", (1, 8, 8)), ("conv", (1, 8, 8)), ("conv", (1, 8, 8, 8))]
+DRAWN = [
+    ("mlp", (1, 8, 8)),
+    ("conv", (1, 8, 8)),
+    ("conv", (1, 8, 8, 8)),
+    ("resnet", (1, 8, 8)),
+    ("resnet", (3, 40, 40)),
+]
 
 
 @pytest.mark.parametrize(("kind", "shape"), DRAWN, ids=str)
@@ -132,5 +141,5 @@ def test_convolution_wants_images_or_volumes(shape):
 
 
 def test_unknown_kind():
-    with pytest.raises(ValueError, match=r"network.kind is 'transformer'; wanted one of 'mlp', 'conv'"):
+    with pytest.raises(ValueError, match=r"network.kind is 'transformer'; wanted one of 'mlp', 'conv', 'resnet'$"):
         make("transformer", (2,))
