@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gpgan import objectives
 from gpgan.cli.progress import loading
 from gpgan.data import BUILT_IN, Dataset, split
+from gpgan.nearest import nearest
 from gpgan.training.config import Config, options
-from gpgan.training.presets import PRESETS, configure, gather, load_data, nearest
+from gpgan.training.presets import PRESETS, configure, gather, load_data
 
 TRAIN = f"""\
 Examples:
@@ -21,11 +23,10 @@ Examples:
   gpgan train photos/ --size 64 --batch 32 --network.width 32 --precision bf16
   gpgan train ring --preset wgan-gp-toy --steps 5000 --dry-run
 
-Trains a Wasserstein GAN with gradient penalty. DATA is one of
-{", ".join(BUILT_IN)}, a folder of images,
-a .npy, .npz, IDX or .mrc file, or module:attribute of your own. Settings come
-from the defaults for DATA, then --preset, then --config, then these options.
-The defaults below are those for {{of}}.
+Trains a Wasserstein GAN with gradient penalty, or what --preset and --objective say. DATA is one of
+{", ".join(BUILT_IN)}, a folder of images, a .npy, .npz,
+IDX or .mrc file, or module:attribute of your own. Settings come from the defaults for DATA, then
+--preset, then --config, then these options. The defaults below are those for {{of}}.
 """
 
 
@@ -42,7 +43,7 @@ class Parser(argparse.ArgumentParser):
         width = min(100, shutil.get_terminal_size((100, 24)).columns)
 
         def formatter(prog: str) -> argparse.HelpFormatter:
-            return argparse.RawDescriptionHelpFormatter(prog, max_help_position=27, width=width)
+            return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=width)
 
         super().__init__(prog, description=description, formatter_class=formatter, allow_abbrev=False, add_help=False)
         self._run = run
@@ -79,7 +80,12 @@ def train_parser(defaults: Config | None = None, of: str = "images") -> Parser:
     parser.usage = "gpgan train DATA [options]"
     parser.add_argument("data", nargs="?", default="", help=argparse.SUPPRESS)
     groups: dict[str, Any] = {}
-    titles = {"": "run", "network": "networks", "penalty": "gradient penalty", "optimizer": "Adam, for both networks"}
+    titles = {
+        "": "run",
+        "network": "networks",
+        "penalty": "gradient penalty",
+        "optimizer": "optimizer, of both networks",
+    }
     for name, field, wanted in options():
         tree, _, leaf = name.rpartition(".")
         if tree not in groups:
@@ -91,8 +97,9 @@ def train_parser(defaults: Config | None = None, of: str = "images") -> Parser:
             "" if default in (None, "", False) else f" ({default:g})" if isinstance(default, float) else f" ({default})"
         )
         settings: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": field.metadata["help"] + shown}
-        if name == "preset":
-            settings["help"] = f"{', '.join(PRESETS)}: {settings['help']}"
+        names = {"preset": list(PRESETS), "objective": list(objectives.OBJECTIVES)}
+        if name in names:
+            settings["help"] = f"{', '.join(names[name])}: {settings['help']}"
         settings["help"] = settings["help"].replace("%", "%%")
         flag = f"--{name.replace('_', '-')}"
         if wanted is bool:

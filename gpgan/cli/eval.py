@@ -11,6 +11,7 @@ import torch
 
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser
+from gpgan.constraints import pack
 from gpgan.data import Dataset, load, split
 from gpgan.metrics import gradient_norms, mode_coverage, w1_floor, wasserstein1
 from gpgan.training.files import write_json
@@ -78,12 +79,14 @@ def measure(saved: Saved, dataset: Dataset, count: int, seed: int) -> dict[str, 
     real = pool[torch.randperm(len(pool), generator=rng)[:count]]
     every = dataset.samples(torch.randperm(len(dataset), generator=rng)[: 2 * len(real)])
     # Between real samples and generated ones of the same class, as in training.
-    chosen = torch.randperm(len(dataset), generator=rng)[: min(len(dataset), count, NORMS)]
+    size = saved.config.pack
+    chosen = torch.randperm(len(dataset), generator=rng)[: min(len(dataset), count, NORMS) // size * size]
     labels = dataset.labels[chosen] if saved.classes and dataset.labels is not None else None
     fakes = draw_samples(saved, len(chosen), seed, labels=labels)
     arguments = () if labels is None else (labels,)
     _, critic = saved.networks()
-    norms = gradient_norms(critic, dataset.samples(chosen), fakes, critic_args=arguments, generator=rng)
+    reals = pack(dataset.samples(chosen), size)
+    norms = gradient_norms(critic, reals, pack(fakes, size), critic_args=arguments, generator=rng)
     metrics: dict[str, Any] = {
         "step": saved.state["step"],
         "samples": len(samples),

@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     if not rows:
         sys.stdout.write(f"no runs in {given.dir}\n")
         return 0
-    rows.insert(0, ("run", "data", "step", "age", "W", "held out", "|grad|"))
+    rows.insert(0, ("run", "data", "step", "age", "estimate", "held out", "|grad|"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
@@ -55,7 +55,7 @@ def _row(folder: Path) -> tuple[str, ...]:
     return (folder.name, data, step, _age(time.time() - changed), *(_number(last.get(n)) for n in METRICS))
 
 
-METRICS = ("wasserstein", "held_out", "norm_mean")
+METRICS = ("estimate", "held_out", "norm_mean")
 
 
 def last_line(path: Path) -> dict[str, Any]:

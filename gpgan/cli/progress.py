@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gpgan import objectives
 from gpgan.training.callbacks import Callback
 from gpgan.training.stats import Stats, summary
 
@@ -50,17 +51,16 @@ class ProgressLine(Callback):
 
     def on_tick(self, trainer: Trainer, stats: Stats) -> None:
         now, steps = time.monotonic(), trainer.config.steps
+        numbers = summary(stats, objectives.get(trainer.config.objective).symbol)
         if self._live:
-            self._live.update(self._task, numbers=summary(stats))
+            self._live.update(self._task, numbers=numbers)
         elif now - self._told >= SECONDS_BETWEEN_LINES or stats.step == steps:
             self._told = now
             rate = self._rate(trainer)
             left = (steps - stats.step) / rate
             if trainer.config.minutes:
                 left = min(left, 60 * trainer.config.minutes - (now - self._begun))
-            self._console.print(
-                f"step {stats.step}/{steps}  {rate:.1f} steps/s  {max(left, 0):.0f} s left  {summary(stats)}"
-            )
+            self._console.print(f"step {stats.step}/{steps}  {rate:.1f} steps/s  {max(left, 0):.0f} s left  {numbers}")
 
     def on_end(self, trainer: Trainer, result: Result) -> None:
         self.stop()

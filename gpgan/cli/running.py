@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 
 from rich.console import Console
@@ -21,7 +22,7 @@ from gpgan.training.trainer import DivergedError, Result, Trainer
 LOOK = """\
   report.html        the whole run on one page
   samples.png        new samples of the generator; reals.png has real ones beside
-  curves.png         Wasserstein estimate, gradient norm, losses; the numbers are in stats.jsonl
+  curves.png         the critic's estimate, gradient norm, losses; the numbers are in stats.jsonl
   fakes_*.png        the same latents from the first step to the last
   config.json        what this run was made of
   generator.safetensors, checkpoints/   gpgan sample {run}, gpgan resume {run} --steps N"""
@@ -37,9 +38,13 @@ def run_trainer(make: Callable[[], Trainer], as_json: bool, asked_impl: str = "a
     # A second SIGTERM, or one before there is anything to save, ends the process in order.
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number)) if _main_thread() else None
     try:
-        trainer = make()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            trainer = make()
         if first:
             _introduce(trainer, console, asked_impl)
+            for warning in caught:
+                console.print(f"warning: {warning.message}")
             trainer.callbacks.append(progress)
         result = trainer.fit()
     except (ValueError, TypeError) as error:
@@ -85,7 +90,7 @@ def _introduce(trainer: Trainer, console: Console, asked_impl: str) -> None:
     if len(data.skipped) > 10:
         console.print(f"left out: {len(data.skipped) - 10} more, see log.txt")
     why = f", because {ops.why_not_native(config.device)}" if (asked_impl, config.impl) == ("auto", "reference") else ""
-    console.print(f"penalty: {config.impl} operators{why}")
+    console.print(f"penalty: {config.impl} operators{why}" if config.penalty.weight else "penalty: none")
     for problem in trainer.problems:
         console.print(f"{problem}; an older checkpoint is used")
     if trainer.run is not None:

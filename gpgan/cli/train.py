@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 
 from gpgan.cli import complain
@@ -20,9 +21,13 @@ def run(arguments: Sequence[str]) -> int:
         config, dataset, given = parse_train(arguments)
         check_writable(config.out, config.name)
         if given.dry_run:
-            trainer = Trainer(config, dataset=dataset)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", UserWarning)
+                trainer = Trainer(config, dataset=dataset)
             trainer.processes.leave()
             if trainer.processes.first:
+                for warning in caught:
+                    sys.stderr.write(f"warning: {warning.message}\n")
                 sys.stdout.write(json.dumps(settings_of(trainer.config), indent=2) + "\n")
             return 0
     except (ValueError, OSError) as error:

@@ -12,6 +12,9 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+from gpgan import objectives
+from gpgan.nearest import nearest
+
 INT64_MAX = 2**63 - 1
 # Bytes of a file name that every usual file system takes.
 NAME_MAX = 255
@@ -53,7 +56,9 @@ def _check(tree: Any, prefix: str = "") -> None:
         name, value, limits = prefix + each.name.replace("_", "-"), getattr(tree, each.name), each.metadata
         choices = get_args(types[each.name]) if each.type and str(each.type).startswith("Literal") else ()
         if choices and value not in choices:
-            raise ValueError(f"{name} is {value!r}; wanted {' or '.join(map(str, choices))}")
+            raise ValueError(
+                f"{name} is {value!r}; wanted {' or '.join(map(str, choices))}{nearest(str(value), choices)}"
+            )
         kinds = TYPES.get(types[each.name])
         if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and types[each.name] is not bool)):
             raise ValueError(f"{name} is {value!r}; wanted {NAMES[types[each.name]]}")
@@ -71,12 +76,15 @@ def _check(tree: Any, prefix: str = "") -> None:
 class NetworkConfig:
     """Generator and critic."""
 
-    kind: Literal["auto", "mlp", "conv"] = _text(
-        "auto", "mlp or conv; auto: conv for volumes and all but tiny images", "KIND"
+    kind: Literal["auto", "mlp", "conv", "resnet"] = _text(
+        "auto", "mlp, conv (DCGAN), resnet, or mlp or conv by size", "KIND"
     )
     latent: int = _whole(64, "numbers that a sample is made from", 1, 65536)
-    width: int = _whole(0, "conv: channels at full size; mlp: hidden units; 0: by kind", 0, 8192)
+    width: int = _whole(0, "channels at full size; mlp: hidden units; 0: by kind", 0, 8192)
     depth: int = _whole(3, "mlp: hidden layers", 1, 32)
+    critic_depth: int = _whole(0, "mlp: those of the critic; 0: as many", 0, 32)
+    norm: Literal["none", "batch", "layer"] = _text("none", "the critic's normalisation: none, batch or layer", "NORM")
+    spectral_norm: bool = _text(False, "spectral normalisation of the critic")
     ema: float = _number(0.999, "decay of the averaged generator, which samples; 0: none", 0, 1)
     generator: str = _text("", "module:attribute of your own, called with latent=, shape=", "M:A")
     critic: str = _text("", "module:attribute of your own, called with shape=", "M:A")
@@ -87,10 +95,13 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class PenaltyConfig:
-    """The gradient penalty: weight * mean((|gradient| - target)^2)."""
+    """The gradient penalty: weight * mean((|gradient| - target)^2) at some points."""
 
-    weight: float = _number(10.0, "lambda of the paper", 0)
+    weight: float = _number(10.0, "lambda of the paper; half of R1's gamma; 0: no penalty", 0)
     target: float = _number(1.0, "wanted gradient norm", 0)
+    points: Literal["between", "real", "fake", "both", "noisy"] = _text(
+        "between", "between, real (R1), fake (R2), both, or noisy (DRAGAN)", "P"
+    )
     one_sided: bool = _text(False, "penalise only norms above the target")
     lazy: int = _whole(1, "only at every N-th critic step, with N times the weight", 1)
 
@@ -100,14 +111,15 @@ class PenaltyConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam, for both networks."""
+    """The optimizer, of the same kind for both networks."""
 
+    kind: Literal["adam", "rmsprop", "sgd"] = _text("adam", "adam, rmsprop or sgd", "KIND")
     lr: float = _number(1e-3, "learning rate at the first step", 0, above=True)
     schedule: Literal["constant", "linear", "cosine"] = _text(
         "constant", "constant, linear or cosine; the last two reach 0 at --steps", "S"
     )
-    beta1: float = _number(0.0, "memory of the gradient's mean", 0, 1)
-    beta2: float = _number(0.9, "memory of the gradient's square", 0, 1)
+    beta1: float = _number(0.0, "adam: memory of the gradient's mean; sgd: momentum", 0, 1)
+    beta2: float = _number(0.9, "adam, rmsprop: memory of the gradient's square", 0, 1)
     clip: float = _number(0.0, "largest norm of a network's gradient; 0: any", 0)
 
     def __post_init__(self) -> None:
@@ -120,6 +132,7 @@ class Config:
 
     data: str = _text("", "a name, a path or module:attribute", "DATA")
     preset: str = _text("auto", "a paper's settings", "NAME")
+    objective: str = _text("wasserstein", "what critic and generator minimise", "NAME")
     steps: int = _whole(20_000, "generator steps in all", 1)
     minutes: float = _number(0.0, "stop after so many minutes, saved; 0: no limit", 0)
     seed: int = _whole(0, "same seed, same run: bit for bit on a CPU", 0)
@@ -136,6 +149,8 @@ class Config:
     impl: Literal["auto", "native", "reference"] = _text("auto", "the penalty's operators: native or reference", "I")
     threads: int = _whole(0, "CPU threads; 0: as many as torch takes", 0)
     n_critic: int = _whole(3, "critic steps a generator step", 1)
+    weight_clip: float = _number(0.0, "the critic's weights stay within +-X; 0: any", 0)
+    pack: int = _whole(1, "samples that the critic sees at once (PacGAN)", 1)
     tick: int = _whole(25, "steps between two lines of statistics", 1)
     snapshot: int = _whole(500, "steps between two pictures", 1)
     checkpoint: int = _whole(500, "steps between two checkpoints", 1)
@@ -146,7 +161,9 @@ class Config:
 
     def __post_init__(self) -> None:
         _check(self)
-        if self.penalty.lazy > self.tick * self.n_critic:
+        objectives.get(self.objective)
+        self._check_constraints()
+        if self.penalty.weight and self.penalty.lazy > self.tick * self.n_critic:
             raise ValueError(
                 f"penalty.lazy is {self.penalty.lazy} and a line of statistics covers {self.tick * self.n_critic} critic "
                 f"steps (--tick times --n-critic), of which one must have a penalty; wanted at most as many"
@@ -163,6 +180,30 @@ class Config:
             or len(os.fsencode(self.name)) > NAME_MAX
         ):
             raise ValueError(f"name is {self.name!r}; wanted the name of one folder; its parent is given by --out")
+
+    def _check_constraints(self) -> None:
+        """Raises where two settings contradict each other."""
+        if self.weight_clip and self.penalty.weight:
+            raise ValueError(
+                f"weight-clip is {self.weight_clip:g} and penalty.weight is {self.penalty.weight:g}: two ways to hold the "
+                "critic back; wanted one of them, e.g. --penalty.weight 0"
+            )
+        if self.weight_clip and self.network.spectral_norm:
+            raise ValueError(
+                f"weight-clip is {self.weight_clip:g} and network.spectral-norm is on: the weights are divided by their "
+                "norm whatever their size; wanted one of them"
+            )
+        if self.pack > 1 and self.conditional:
+            raise ValueError(
+                f"pack is {self.pack} and conditional is on: a pack's samples have no common label; wanted one of them"
+            )
+        if self.batch % self.pack:
+            raise ValueError(f"pack is {self.pack} and batch is {self.batch}; wanted a batch that it divides")
+        if self.network.critic and (self.network.norm != "none" or self.network.critic_depth):
+            raise ValueError(
+                f"network.critic is {self.network.critic!r} and network.norm or network.critic-depth is given, which are "
+                "of gpgan's own critics; wanted one of them"
+            )
 
 
 def options(tree: type = Config, prefix: str = "") -> Iterator[tuple[str, Field[Any], Any]]:

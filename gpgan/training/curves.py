@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,12 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from gpgan import objectives
 from gpgan.training.files import replacing
 
 Numbers = NDArray[np.float64]
 
 COLUMNS = (
-    "step", "wasserstein", "held_out", "norm_mean", "norm_std", "norm_max", "critic_loss", "generator_loss", "penalty",
+    "step", "estimate", "held_out", "norm_mean", "norm_std", "norm_max", "critic_loss", "generator_loss", "penalty",
 )  # fmt: skip
 # Pixels: the picture's size, and a panel's width.
 DPI, WIDTH, HEIGHT, PANEL = 100, 900, 1000, 760
@@ -26,6 +28,14 @@ MARKED = 40
 QUANTILES, WIDER = (0.01, 0.99), 3.0
 # Distances of ticks, times a power of ten.
 ROUND = [1, 2, 2.5, 5, 10]
+# By the name of the penalty's points.
+WHERE = {
+    "between": "at the interpolates",
+    "real": "at real samples",
+    "fake": "at fake samples",
+    "both": "at real and fake samples",
+    "noisy": "at noisy real samples",
+}
 BLUE, ORANGE, GREEN, GREY = "#2a6fbb", "#e07b1a", "#2e8b57", "#808080"
 
 
@@ -56,15 +66,20 @@ class Curves:
         step = data["step"]
 
         distance, norm, loss = (_Panel(axes, step) for axes in panels)
-        distance.curve(data["wasserstein"], BLUE, "training data")
+        config = self._config()
+        objective = objectives.OBJECTIVES.get(str(config.get("objective")), objectives.OBJECTIVES["wasserstein"])
+        distance.curve(data["estimate"], BLUE, "training data")
         distance.curve(data["held_out"], ORANGE, "held-out data")
-        distance.finish("Wasserstein estimate", "mean f(real) - mean f(fake)")
+        distance.finish(f"The critic's estimate of the {objective.divergence}", objective.symbol)
 
         norm.largest(data["norm_max"], GREY, "largest")
         norm.band(data["norm_mean"] - data["norm_std"], data["norm_mean"] + data["norm_std"], BLUE)
         norm.curve(data["norm_mean"], BLUE, "mean ± one standard deviation", ranged=False)
-        norm.level(self._target(), "target")
-        norm.finish("Gradient norm at the interpolates", "|gradient of f|")
+        penalty = config.get("penalty", {})
+        penalised = bool(penalty.get("weight"))
+        norm.level(penalty.get("target") if penalised else None, "target")
+        where = WHERE.get(penalty.get("points", ""), "at the penalty's points") if penalised else "(no penalty)"
+        norm.finish(f"Gradient norm {where}", "|gradient of f|")
 
         loss.curve(data["critic_loss"], BLUE, "critic")
         loss.curve(data["generator_loss"], ORANGE, "generator")
@@ -99,11 +114,12 @@ class Curves:
         following = np.minimum.accumulate(np.append(step[1:], np.inf)[::-1])[::-1]
         self._rows = rows[step < following]
 
-    def _target(self) -> float | None:
+    def _config(self) -> dict[str, Any]:
         try:
-            return float(json.loads((self._run / "config.json").read_bytes())["config"]["penalty"]["target"])
+            config = json.loads((self._run / "config.json").read_bytes())["config"]
+            return config if isinstance(config, dict) and isinstance(config.get("penalty", {}), dict) else {}
         except (OSError, ValueError, KeyError, TypeError):
-            return None
+            return {}
 
 
 def _row(line: bytes) -> list[float | None] | None:

@@ -171,5 +171,7 @@ def _raster(critic: nn.Module, low: list[float], high: list[float]) -> tuple[np.
     device = next(critic.parameters()).device
     x, y = (torch.linspace(low[i], high[i], RASTER) for i in range(2))
     points = torch.cartesian_prod(x, y).to(device)
-    scores = critic(points).reshape(RASTER, RASTER).T.cpu()
+    was = critic.training  # a normalisation keeps statistics in training mode
+    scores = critic.eval()(points).reshape(RASTER, RASTER).T.cpu()
+    critic.train(was)
     return x.numpy(), y.numpy(), scores.numpy()

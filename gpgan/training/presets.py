@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import sys
@@ -14,17 +13,52 @@ from typing import Any, Literal, get_args, get_origin
 from gpgan import ops
 from gpgan.data import BUILT_IN, Dataset, load, split
 from gpgan.data.paths import Progress
+from gpgan.nearest import nearest
 from gpgan.training.config import NAMES, Config, NetworkConfig, OptimizerConfig, PenaltyConfig, options
 
 # A sample of at most so many numbers, 3 x 8 x 8, is small.
 SMALL = 192
 TREES = {name.partition(".")[0] for name, _, _ in options() if "." in name}
 
+# Each is complete in what its paper calls the method: what one leaves open is as the data's defaults have it.
 PRESETS: dict[str, dict[str, Any]] = {
     # Whatever suits the data.
     "auto": {},
+    # Goodfellow et al., arXiv 1406.2661; batch and momentum as its published code has them for MNIST. Its rate is 0.1, for
+    # much smaller first weights than here, where that diverges.
+    "gan": {
+        "objective": "minimax",
+        "n_critic": 1,
+        "batch": 100,
+        "penalty.weight": 0.0,
+        "optimizer.kind": "sgd",
+        "optimizer.lr": 0.02,
+        "optimizer.beta1": 0.5,
+    },
+    # The same paper's other generator, with the optimizer of Radford et al., arXiv 1511.06434, section 4.
+    "nsgan": {
+        "objective": "non-saturating",
+        "n_critic": 1,
+        "batch": 128,
+        "penalty.weight": 0.0,
+        "optimizer.lr": 2e-4,
+        "optimizer.beta1": 0.5,
+        "optimizer.beta2": 0.999,
+    },
+    # Arjovsky et al., arXiv 1701.07875, algorithm 1; beta2 is PyTorch's default, as in its published code.
+    "wgan": {
+        "objective": "wasserstein",
+        "n_critic": 5,
+        "batch": 64,
+        "weight_clip": 0.01,
+        "penalty.weight": 0.0,
+        "optimizer.kind": "rmsprop",
+        "optimizer.lr": 5e-5,
+        "optimizer.beta2": 0.99,
+    },
     # Gulrajani et al., arXiv 1704.00028, algorithm 1 and section 5.
     "wgan-gp": {
+        "objective": "wasserstein",
         "steps": 100_000,
         "n_critic": 5,
         "batch": 64,
@@ -37,6 +71,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # The toy problems of the same paper, with the settings of its published code.
     "wgan-gp-toy": {
+        "objective": "wasserstein",
         "steps": 100_000,
         "n_critic": 5,
         "batch": 256,
@@ -48,6 +83,74 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.beta1": 0.5,
         "optimizer.beta2": 0.9,
         "optimizer.schedule": "constant",
+    },
+    # Petzka et al., arXiv 1709.08894: WGAN-GP's penalty, one-sided, with that paper's optimizer.
+    "wgan-lp": {
+        "objective": "wasserstein",
+        "n_critic": 5,
+        "batch": 64,
+        "penalty.weight": 10.0,
+        "penalty.one_sided": True,
+        "optimizer.lr": 1e-4,
+        "optimizer.beta1": 0.0,
+        "optimizer.beta2": 0.9,
+    },
+    # Kodali et al., arXiv 1705.07215, with the settings of its published code.
+    "dragan": {
+        "objective": "non-saturating",
+        "n_critic": 1,
+        "batch": 128,
+        "penalty.weight": 10.0,
+        "penalty.points": "noisy",
+        "optimizer.lr": 1e-4,
+        "optimizer.beta1": 0.5,
+        "optimizer.beta2": 0.9,
+    },
+    # Mao et al., arXiv 1611.04076, section 4.
+    "lsgan": {
+        "objective": "least-squares",
+        "n_critic": 1,
+        "batch": 64,
+        "penalty.weight": 0.0,
+        "optimizer.lr": 2e-4,
+        "optimizer.beta1": 0.5,
+        "optimizer.beta2": 0.999,
+    },
+    # Miyato et al., arXiv 1802.05957, section 4: the hinge loss of its residual networks.
+    "sngan": {
+        "objective": "hinge",
+        "n_critic": 5,
+        "batch": 64,
+        "network.spectral_norm": True,
+        "penalty.weight": 0.0,
+        "optimizer.lr": 2e-4,
+        "optimizer.beta1": 0.0,
+        "optimizer.beta2": 0.9,
+    },
+    # Karras et al., arXiv 1812.04948, appendix C (R1 with gamma 10), lazy as in arXiv 1912.04958, appendix B.
+    "stylegan-r1": {
+        "objective": "non-saturating",
+        "n_critic": 1,
+        "batch": 32,
+        "penalty.weight": 5.0,
+        "penalty.target": 0.0,
+        "penalty.points": "real",
+        "penalty.lazy": 16,
+        "optimizer.lr": 1e-3,
+        "optimizer.beta1": 0.0,
+        "optimizer.beta2": 0.99,
+    },
+    # Huang et al., arXiv 2501.05441: R1 and R2, whose gamma the paper sets for each data set anew.
+    "r3gan": {
+        "objective": "relativistic",
+        "n_critic": 1,
+        "batch": 256,
+        "penalty.weight": 1.0,
+        "penalty.target": 0.0,
+        "penalty.points": "both",
+        "optimizer.lr": 2e-4,
+        "optimizer.beta1": 0.0,
+        "optimizer.beta2": 0.9,
     },
 }
 
@@ -196,14 +299,9 @@ def convert(name: str, wanted: Any, value: Any) -> Any:
             return value
     except (ValueError, OverflowError):
         pass
-    choices = " or ".join(map(str, get_args(wanted))) if get_origin(wanted) is Literal else NAMES[wanted]
-    raise ValueError(f"{name.replace('_', '-')} is {value!r}; wanted {choices}")
-
-
-def nearest(name: str, names: Any) -> str:
-    """``; did you mean ...?`` where one of the names is near."""
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    choices = get_args(wanted) if get_origin(wanted) is Literal else ()
+    names = " or ".join(choices) or NAMES[wanted]
+    raise ValueError(f"{name.replace('_', '-')} is {value!r}; wanted {names}{nearest(str(value), choices)}")
 
 
 def settings_of(config: Config) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from gpgan import objectives
 from gpgan.data import Dataset
 from gpgan.training import random_states
 from gpgan.training.animation import write_animation
@@ -44,6 +45,7 @@ class Recorder:
         self.run = Path()
         self._config, self._dataset = config, dataset
         self._fixed, self._labels = fixed, labels
+        self._symbol = objectives.get(config.objective).symbol
         self._drawing, self._drawn = 0.0, 0
         self._board: Board | None = None
         self._curves: Curves | None = None
@@ -95,7 +97,7 @@ class Recorder:
         """Adds a line to stats.jsonl and draws curves.png, the latter only where drawing has not taken too much time."""
         line = as_line(stats)
         append(self.run / "stats.jsonl", json.dumps(line, allow_nan=False))
-        self.log(f"step {stats.step}  {summary(stats)}  {stats.images_per_second:.0f} images/s")
+        self.log(f"step {stats.step}  {summary(stats, self._symbol)}  {stats.images_per_second:.0f} images/s")
         self._events().add(line, stats.step)
         if last or self._drawing <= DRAWING * stats.seconds:
             begun = time.monotonic()
@@ -148,7 +150,8 @@ class Recorder:
         return self._board
 
     def _picture(self, name: str, samples: Tensor, critic: nn.Module | None, title: str) -> None:
-        draw(self.run / name, samples, self._reals, None if self._config.conditional else critic, title)
+        scores_points = not self._config.conditional and self._config.pack == 1
+        draw(self.run / name, samples, self._reals, critic if scores_points else None, title)
 
 
 def kind(shape: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""One generator step of WGAN-GP, its critic steps first: Gulrajani et al., arXiv 1704.00028, algorithm 1."""
+"""One generator step, its critic steps first: Gulrajani et al., arXiv 1704.00028, algorithm 1, for any objective."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from gpgan import objectives
+from gpgan.constraints import pack
 from gpgan.critic_paths import CriticStats
 from gpgan.critic_step import CriticStep, average_gradients, update
 from gpgan.data import Dataset
 from gpgan.data.order import Order
 from gpgan.penalty import Penalty
 from gpgan.training import random_states
-from gpgan.training.config import Config
+from gpgan.training.config import Config, OptimizerConfig
 from gpgan.training.ema import Average
 from gpgan.training.processes import Processes
 
@@ -31,13 +34,13 @@ class Round:
     """Trains both networks in place, one generator step a call.
 
     All processes of a run draw the same random numbers and take their own share of them, so that their number changes
-    nothing but the rounding.
+    nothing but the rounding. DRAGAN's noise is the exception: each process draws its own.
 
     Args:
         config: With nothing left open.
         dataset: Real samples.
         generator: Latents ``[B, latent]`` (and labels ``[B]``) to samples, on the device.
-        critic: Samples (and labels) to scores ``[B]``, on the device.
+        critic: Samples (and labels) to scores ``[B]``, on the device; of packs of samples where there are such.
         average: Of the generator; None for none.
         processes: Those of the run.
     """
@@ -52,6 +55,7 @@ class Round:
         processes: Processes,
     ) -> None:
         self.config, self.generator, self.critic, self.average = config, generator, critic, average
+        self.objective = objectives.get(config.objective)
         self.device, self.processes = torch.device(config.device), processes
         self.dataset = dataset
         # Scaled once and on the device, where they take little room: else each batch as it is drawn.
@@ -60,18 +64,11 @@ class Round:
         self.order = Order(len(dataset), config.seed)
         # On the CPU whatever the device is, so that a run can go on on another.
         self.rng = torch.Generator().manual_seed(config.seed)
-        betas = config.optimizer.beta1, config.optimizer.beta2
         # Lazy regularisation's correction: Karras et al., arXiv 1912.04958, appendix B.
-        lazy = config.penalty.lazy
+        lazy = config.penalty.lazy if config.penalty.weight else 1
         self.ratio = lazy / (lazy + 1) if lazy > 1 else 1.0
-        self.generator_optimizer = torch.optim.Adam(
-            generator.parameters(), lr=config.optimizer.lr, betas=betas, fused=True
-        )
-        self.critic_optimizer = torch.optim.Adam(
-            critic.parameters(),
-            lr=config.optimizer.lr * self.ratio,
-            betas=(betas[0] ** self.ratio, betas[1] ** self.ratio),
-        )
+        self.generator_optimizer = make_optimizer(config.optimizer, generator)
+        self.critic_optimizer = make_optimizer(config.optimizer, critic, self.ratio)
         self.autocast = AUTOCAST[config.precision]
         scaled = config.precision == "fp16"
         self.generator_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
@@ -80,14 +77,11 @@ class Round:
         self.critic_step = CriticStep(
             critic,
             self.critic_optimizer,
-            penalty=Penalty(
-                weight=config.penalty.weight,
-                target=config.penalty.target,
-                one_sided=config.penalty.one_sided,
-                impl=config.impl,
-            ),
+            penalty=penalty_of(config, critic),
+            objective=self.objective.critic,
             lazy=lazy,
             max_grad_norm=self.clip,
+            max_weight=config.weight_clip or None,
             autocast=self.autocast,
             scaler=self.critic_scaler,
             process_group=processes.group,
@@ -102,21 +96,24 @@ class Round:
         # All at once: on small networks each call costs as much as what it draws.
         real, labels = self._draw_real(step)
         latents = self._share(torch.randn(config.n_critic + 1, config.batch, config.network.latent, generator=self.rng))
-        alpha = self._share(torch.rand(config.n_critic, config.batch, generator=self.rng))
+        alpha = self._share(torch.rand(config.n_critic, config.batch // config.pack, generator=self.rng))
         stats = []
         own: tuple[Tensor, ...] = ()
         for turn in range(config.n_critic):
             own = () if labels is None else (labels[turn],)
             with torch.no_grad(), self._casting():
                 fake = self.generator(latents[turn], *own)
-            stats.append(self.critic_step(real[turn], fake.float(), alpha=alpha[turn], critic_args=own))
+            real_packs, fake_packs = pack(real[turn], config.pack), pack(fake.float(), config.pack)
+            stats.append(self.critic_step(real_packs, fake_packs, alpha=alpha[turn], critic_args=own))
 
         # The critic's weights need no gradient here; its input does.
         self.critic.requires_grad_(False)
         with self._casting():
-            loss = -self.critic(self.generator(latents[-1], *own), *own).mean()
+            fake_scores = self.critic(pack(self.generator(latents[-1], *own), config.pack), *own)
+            real_scores = self.critic(real_packs, *own) if self.objective.paired else None
+            loss = self.objective.generator_loss(real_scores, fake_scores)
         self.generator_optimizer.zero_grad()
-        (loss if self.generator_scaler is None else self.generator_scaler.scale(loss)).backward()
+        torch.autograd.backward(loss if self.generator_scaler is None else self.generator_scaler.scale(loss))
         if self.processes.group is not None:
             average_gradients(self.generator_optimizer, self.processes.group)
         update(self.generator_optimizer, self.clip, self.generator_scaler)
@@ -127,22 +124,32 @@ class Round:
 
     @torch.no_grad()
     def held_out_estimate(self, real: Tensor, labels: Tensor | None, step: int) -> float:
-        """mean f(real) - mean f(fake) with real samples that were not trained on, and fakes as training makes them.
+        """The objective's divergence with real samples that were not trained on, and fakes as training makes them.
 
-        All processes must call it. It leaves no trace: neither in random states nor in the generator's buffers.
+        All processes must call it. It leaves no trace: neither in random states nor in a network's buffers.
         """
-        rng, batch = torch.Generator().manual_seed(step), self.config.batch
-        scores: list[Tensor] = []
+        rng, batch, size = torch.Generator().manual_seed(step), self.config.batch, self.config.pack
+        fakes: list[Tensor] = []
+        reals: list[Tensor] = []
         own: tuple[Tensor, ...]
-        with random_states.borrowed(), _buffers_kept(self.generator), self._casting():
+        with (
+            random_states.borrowed(),
+            _buffers_kept(self.generator),
+            _buffers_kept(self.critic),
+            self._casting(),
+        ):
             for start in range(0, FAKES, batch):
                 latents = self._share(torch.randn(batch, self.config.network.latent, generator=rng), 0)
-                own = ()
-                if labels is not None:
-                    own = (labels[self._share(torch.arange(start, start + batch) % len(labels), 0)],)
-                scores.append(self.critic(self.generator(latents, *own).float(), *own))
-            mean = self.critic(real, *(() if labels is None else (labels,))).float().mean()
-        return float(mean) - float(self.processes.mean(torch.cat(scores).double().mean().cpu()))
+                rows = self._share(torch.arange(start, start + batch) % len(real), 0)
+                own = () if labels is None else (labels[rows],)
+                fakes.append(self.critic(pack(self.generator(latents, *own).float(), size), *own))
+                if self.objective.paired:
+                    reals.append(self.critic(pack(real[rows], size), *own))
+            if not self.objective.paired:  # all of them, as often as one another
+                own = () if labels is None else (labels,)
+                reals.append(self.critic(pack(real[: len(real) // size * size], size), *own))
+        estimate = self.objective.estimate(torch.cat(reals).double(), torch.cat(fakes).double())
+        return float(self.processes.mean(estimate.cpu()))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on. The order of the data follows from seed and step alone."""
@@ -212,6 +219,32 @@ def _move(tensor: Tensor, device: torch.device) -> Tensor:
     if tensor.device == device or (tensor.is_cuda and device.index is None and device.type == "cuda"):
         return tensor
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def make_optimizer(config: OptimizerConfig, module: nn.Module, ratio: float = 1.0) -> torch.optim.Optimizer:
+    """The optimizer of a network, its rate times ``ratio`` and what it remembers of a step to the power of it."""
+    lr, beta1, beta2 = config.lr * ratio, config.beta1**ratio, config.beta2**ratio
+    if config.kind == "rmsprop":
+        return torch.optim.RMSprop(module.parameters(), lr=lr, alpha=beta2)
+    if config.kind == "sgd":
+        return torch.optim.SGD(module.parameters(), lr=lr, momentum=beta1)
+    return torch.optim.Adam(module.parameters(), lr=lr, betas=(beta1, beta2), fused=True)
+
+
+def penalty_of(config: Config, critic: nn.Module) -> Penalty | None:
+    """The gradient penalty as configured; None where its weight is 0."""
+    own = config.penalty
+    if not own.weight:
+        return None
+    return Penalty(
+        weight=own.weight,
+        target=own.target,
+        one_sided=own.one_sided,
+        points=own.points,
+        impl=config.impl,
+        # The trainer warns of it before it starts.
+        allow_batch_coupling=any(isinstance(module, _BatchNorm) for module in critic.modules()),
+    )
 
 
 def schedule(name: str, done: int, steps: int) -> float:

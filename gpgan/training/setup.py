@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpgan import nn as networks
 from gpgan import ops
+from gpgan.constraints import is_normalised, pack, spectral_norm
 from gpgan.data import Dataset
 from gpgan.imports import find_attribute
 from gpgan.training import random_states
@@ -20,7 +22,7 @@ from gpgan.training.config import Config
 from gpgan.training.presets import SMALL
 from gpgan.training.processes import Processes
 
-WIDTHS = {"conv": 16, "mlp": 256}
+WIDTHS = {"conv": 16, "mlp": 256, "resnet": 64}
 
 
 def resolve(config: Config, dataset: Dataset, processes: Processes) -> Config:
@@ -40,6 +42,11 @@ def resolve(config: Config, dataset: Dataset, processes: Processes) -> Config:
             f"batch is {config.batch} and there are {processes.size} processes; wanted a multiple of {processes.size}, "
             f"{2 * processes.size} or more"
         )
+    if config.batch % (config.pack * processes.size):
+        raise ValueError(
+            f"pack is {config.pack} and each of {processes.size} processes has {config.batch // processes.size} samples of "
+            f"the batch; wanted a batch of {config.pack * processes.size} or a multiple of it"
+        )
     processors = os.cpu_count() or 1
     if config.threads > processors:
         raise ValueError(f"threads is {config.threads}; wanted a whole number from 0 to {processors}")
@@ -51,7 +58,7 @@ def resolve(config: Config, dataset: Dataset, processes: Processes) -> Config:
     net = config.network
     # In very few pixels a perceptron learns more in the same time than convolutions do.
     suits_conv = len(dataset.shape) > 1 and math.prod(dataset.shape) > SMALL
-    kind: Literal["mlp", "conv"] = net.kind if net.kind != "auto" else "conv" if suits_conv else "mlp"
+    kind: Literal["mlp", "conv", "resnet"] = net.kind if net.kind != "auto" else "conv" if suits_conv else "mlp"
     return replace(
         config,
         device=str(device),
@@ -66,7 +73,7 @@ def build_networks(config: Config, shape: Sequence[int], classes: int) -> tuple[
 
     Args:
         config: ``network.generator`` and ``network.critic`` name callables ``(latent=, shape=)`` and ``(shape=)`` that
-            return modules; conditional runs also give ``classes=``.
+            return modules; conditional runs also give ``classes=``. With ``pack`` the critic's shape is that of a pack.
         shape: Of a sample.
         classes: How many there are; 0 for unconditional networks.
 
@@ -82,15 +89,39 @@ def build_networks(config: Config, shape: Sequence[int], classes: int) -> tuple[
         if net.generator:
             pair[0] = _own("network.generator", net.generator, {"latent": net.latent, "shape": tuple(shape), **extra})
         if net.critic:
-            pair[1] = _own("network.critic", net.critic, {"shape": tuple(shape), **extra})
+            packed = (config.pack * shape[0], *shape[1:])
+            critic = _own("network.critic", net.critic, {"shape": packed, **extra})
+            pair[1] = normalised(critic) if net.spectral_norm else critic
         if None in pair:
             rng = torch.Generator().manual_seed(config.seed)
             built = networks.build(
-                net.kind, shape, latent=net.latent, width=net.width, depth=net.depth, classes=classes, generator=rng
+                net.kind,
+                shape,
+                latent=net.latent,
+                width=net.width,
+                depth=net.depth,
+                critic_depth=net.critic_depth,
+                norm=net.norm,
+                spectral_norm=net.spectral_norm,
+                pack=config.pack,
+                classes=classes,
+                generator=rng,
             )
             pair = [ours if own is None else own for own, ours in zip(pair, built, strict=True)]
     generator, critic = (module.to(config.device) for module in pair if module is not None)
     return generator, critic
+
+
+def normalised(critic: nn.Module) -> nn.Module:
+    """A critic of the user's own with spectral normalisation, in place.
+
+    Raises:
+        ValueError: It has no layer for that.
+    """
+    try:
+        return spectral_norm(critic)
+    except ValueError as error:
+        raise ValueError(f"network.spectral-norm is on: {error}") from error
 
 
 def check_networks(config: Config, generator: nn.Module, critic: nn.Module, shape: Sequence[int], classes: int) -> None:
@@ -105,10 +136,41 @@ def check_networks(config: Config, generator: nn.Module, critic: nn.Module, shap
         with torch.no_grad(), random_states.borrowed():
             fake = generator.eval()(torch.randn(2, config.network.latent, device=config.device), *labels)
             _check_output("generator", fake, (2, *shape))
-            _check_output("critic", critic.eval()(fake, *labels), (2,))
+            packs = pack(fake.repeat_interleave(config.pack, 0), config.pack)
+            _check_output("critic", critic.eval()(packs, *labels), (2,))
     finally:
         generator.train(was[0])
         critic.train(was[1])
+
+
+def known_problems(config: Config, critic: nn.Module) -> list[str]:
+    """What is known to go wrong with such a configuration and critic, a sentence each."""
+    kinds = [type(module) for module in critic.modules()]
+    penalised = config.penalty.weight > 0
+    problems = []
+    if penalised and any(issubclass(kind, _BatchNorm) for kind in kinds):
+        problems.append(
+            "the critic has BatchNorm and a gradient penalty: its samples depend on one another, so that no sample's "
+            "gradient is its own (arXiv 1704.00028, section 4); take --network.norm layer or none"
+        )
+    if penalised and nn.ELU in kinds:
+        problems.append(
+            "the critic has ELU activations, with which gradient penalties are reported not to converge "
+            "(igul222/improved_wgan_training#16); take LeakyReLU, or a lower --optimizer.lr"
+        )
+    normalised = config.network.spectral_norm or any(map(is_normalised, critic.modules()))
+    held = penalised or config.weight_clip or normalised
+    if config.objective == "wasserstein" and not held:
+        problems.append(
+            "the Wasserstein objective has nothing that holds its critic to a slope, so that its loss has no lower bound; "
+            "take --penalty.weight 10, --weight-clip 0.01 or --network.spectral-norm"
+        )
+    if config.weight_clip and config.optimizer.kind != "rmsprop" and config.optimizer.beta1 > 0:
+        problems.append(
+            "a critic with clipped weights trains unstably by an optimizer with momentum (arXiv 1701.07875, section 4); "
+            "take --optimizer.kind rmsprop, or --optimizer.beta1 0"
+        )
+    return problems
 
 
 def _check_output(name: str, output: Any, wanted: tuple[int, ...]) -> None:

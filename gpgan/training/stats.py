@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gpgan.critic_paths import CriticStats
+from gpgan.objectives.objective import Objective, loss_of
 from gpgan.training.processes import Processes
 
 
@@ -23,12 +24,13 @@ class Stats:
         step: Generator steps so far.
         images: Real samples the critic has seen so far, over all processes.
         seconds: Time spent training so far, earlier parts of a resumed run included.
-        critic_loss: penalty - wasserstein.
-        generator_loss: -mean f(fake).
-        wasserstein: The critic's estimate of the distance on training data, mean f(real) - mean f(fake).
+        critic_loss: That of the objective plus the penalty.
+        generator_loss: That of the objective.
+        estimate: The critic's estimate of the objective's divergence on training data: mean f(real) - mean f(fake) for
+            the Wasserstein distance; see ``gpgan.objectives.Objective.estimate``.
         held_out: The same on data never trained on, at this step; None without such data.
         penalty: The weighted gradient penalty, as are the three norms over the steps that have one; None where no step has.
-        norm_mean: The gradient's norm at the interpolates.
+        norm_mean: The gradient's norm at the penalty's points.
         norm_std: Its standard deviation.
         norm_max: The largest.
         images_per_second: Since the line before.
@@ -40,7 +42,7 @@ class Stats:
     seconds: float
     critic_loss: float
     generator_loss: float
-    wasserstein: float
+    estimate: float
     held_out: float | None
     penalty: float | None
     norm_mean: float | None
@@ -67,7 +69,8 @@ class NotFiniteError(FloatingPointError):
 class Meter:
     """What the steps since the last reading gave; nothing is computed or read from the device before it is asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
         self._waiting: list[tuple[int, list[CriticStats], Tensor]] = []
         self._values: dict[str, list[Tensor]] = {}
 
@@ -120,11 +123,14 @@ class Meter:
         if self._waiting:
             steps, critics, losses = zip(*self._waiting, strict=True)
             stats = [each for critic in critics for each in critic]
+            own = [loss_of(each.objective, each.real_scores, each.fake_scores) for each in stats]
             taken: dict[str, list[Tensor]] = {
                 "step": [torch.tensor(steps)],
                 "generator_loss": list(losses),
-                "critic_loss": [each.loss for each in stats],
-                "wasserstein": [each.wasserstein for each in stats],
+                "critic_loss": [
+                    loss if each.penalty is None else loss + each.penalty for loss, each in zip(own, stats, strict=True)
+                ],
+                "estimate": [self._objective.per_loss * (self._objective.chance - torch.stack(own).double())],
             }
             penalties = [each.penalty for each in stats if each.penalty is not None]
             if penalties:  # a lazy one comes now and then
@@ -156,10 +162,10 @@ def as_line(stats: Stats) -> dict[str, Any]:
     return values
 
 
-def summary(stats: Stats) -> str:
-    """A line's values in a few words."""
+def summary(stats: Stats, symbol: str) -> str:
+    """A line's values in a few words, ``symbol`` being that of the objective's divergence."""
     held_out = "" if stats.held_out is None else f" (held out {stats.held_out:.3f})"
-    words = f"W {stats.wasserstein:.3f}{held_out}"
+    words = f"{symbol} {stats.estimate:.3f}{held_out}"
     if stats.penalty is not None:
         words += f"  penalty {stats.penalty:.3f}  |grad| {stats.norm_mean:.3f} +- {stats.norm_std:.3f}"
     return words

@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +30,10 @@ from gpgan.training.processes import Processes
 from gpgan.training.provenance import data_facts
 from gpgan.training.recorder import COUNTS, Recorder, kind
 from gpgan.training.round import Round
-from gpgan.training.setup import build_networks, check_networks, resolve
+from gpgan.training.setup import build_networks, check_networks, known_problems, normalised, resolve
 from gpgan.training.stats import Meter, NotFiniteError, Stats, memory
 
-FORMAT = 1
+FORMAT = 2
 Stop = Literal["", "minutes", "stopped", "signal"]
 # At most so many held-out samples are looked at in a tick.
 HELD_OUT = 512
@@ -60,7 +61,7 @@ class Result:
 
 
 class Trainer:
-    """Trains a Wasserstein GAN with gradient penalty, records the run and saves it, so that it can be resumed.
+    """Trains a generator against a critic, records the run and saves it, so that it can be resumed.
 
     Everything is checked here, and nothing is written before ``fit``.
 
@@ -69,7 +70,8 @@ class Trainer:
         dataset: A data set of your own, in place of ``config.data``.
         generator: A module of your own, from latents ``[B, latent]`` (and labels ``[B]`` where the run is conditional) to
             samples ``[B, ...]``.
-        critic: A module of your own, from samples (and labels) to scores ``[B]`` or ``[B, 1]``.
+        critic: A module of your own, from samples (and labels) to scores ``[B]`` or ``[B, 1]``; changed in place where the
+            configuration asks for spectral normalisation.
         callbacks: Are told what happens.
 
     Attributes:
@@ -79,6 +81,7 @@ class Trainer:
         generator, critic: On the device.
         problems: What is wrong with checkpoints that are newer than the one that was resumed.
         sampler: What samples are taken from: the averaged generator, or the generator where there is no average.
+        warnings: What is known to go wrong with such a run; each is also a UserWarning.
 
     Raises:
         ValueError, TypeError: The configuration, the data or a network is not as wanted.
@@ -112,7 +115,7 @@ class Trainer:
         except BaseException:
             self.processes.leave()
             raise
-        self.meter = Meter()
+        self.meter = Meter(self.round.objective)
         self.callbacks = list(callbacks)
         self.step = 0
         self.run: Path | None = None
@@ -130,12 +133,19 @@ class Trainer:
         self.dataset = split(dataset if dataset is not None else load(config.data, size=config.size or None))
         self.config = config = resolve(config, self.dataset, self.processes)
         classes = len(self.dataset.classes) if config.conditional else 0
+        if critic is not None and config.network.spectral_norm:
+            with random_states.borrowed():
+                random_states.seed(config.seed)
+                normalised(critic)
         if generator is None or critic is None:
             built = build_networks(config, self.dataset.shape, classes)
             generator = built[0] if generator is None else generator
             critic = built[1] if critic is None else critic
         self.generator, self.critic = generator.to(config.device), critic.to(config.device)
         check_networks(config, self.generator, self.critic, self.dataset.shape, classes)
+        self.warnings = known_problems(config, self.critic)
+        for problem in self.warnings:
+            warnings.warn(problem, stacklevel=3)
         self.processes.agree("data", self.dataset.fingerprint())
         self.processes.align([self.generator, self.critic])
         self.average = Average(self.generator, config.network.ema) if config.network.ema else None
@@ -262,6 +272,7 @@ class Trainer:
 
             def fill(folder: Path) -> None:
                 self._recorder.begin(folder, self.sampler, self.critic)
+                self._log_warnings()
                 self._write(folder)
 
             self.run = self.processes.by_first(
@@ -276,11 +287,16 @@ class Trainer:
                 for problem in self.problems:
                     self._recorder.log(f"{problem}; an older checkpoint is used")
                 self._recorder.log(f"resumed at step {self.step}, to step {self.config.steps}")
+                self._log_warnings()
                 if self.step and self.step % self.config.snapshot == 0:  # drawn after the save, so perhaps not at all
                     self._recorder.snapshot(self.step, self.sampler, self.critic)
             else:
                 random_states.seed(self.config.seed + self.processes.rank + self.step)
         self._call("on_begin")
+
+    def _log_warnings(self) -> None:
+        for problem in self.warnings:
+            self._recorder.log(f"warning: {problem}")
 
     def _agreed(self, asked: int, seconds: float) -> Stop:
         """Why all processes end after this step, the first reason of any of them; "" to go on."""
@@ -305,13 +321,17 @@ class Trainer:
 
     def _held_out(self) -> float | None:
         data = self.dataset
-        if data.held_out is None:
+        if data.held_out is None or len(data.held_out) < self.config.pack:
             return None
-        real, labels = data.scaled(data.held_out[:HELD_OUT]).to(self.config.device), None
+        # They may be sorted: neither the first ones nor those of a pack are to be more alike than any others.
+        chosen = torch.randperm(len(data.held_out), generator=torch.Generator().manual_seed(self.config.seed))[
+            :HELD_OUT
+        ]
+        real, labels = data.scaled(data.held_out[chosen]).to(self.config.device), None
         if self.config.conditional:
             if data.held_out_labels is None:
                 return None
-            labels = data.held_out_labels[:HELD_OUT].to(real.device)
+            labels = data.held_out_labels[chosen].to(real.device)
         return self.round.held_out_estimate(real, labels, self.step)
 
     def _check(self) -> None:
@@ -333,12 +353,12 @@ class Trainer:
                 f"--optimizer.lr (it is {config.lr:g})"
                 + (", clip gradients (--optimizer.clip 1)" if not config.clip else "")
                 + (", take --precision fp32" if self.config.precision != "fp32" else "")
-                + " or change --penalty.weight"
+                + (" or change --penalty.weight" if self.config.penalty.weight else "")
             )
 
     def _tell(self, stats: Stats, last: bool) -> None:
         if stats.step % self.config.tick == 0:
-            self._estimate = stats.wasserstein if stats.held_out is None else stats.held_out
+            self._estimate = stats.estimate if stats.held_out is None else stats.held_out
             # Before the critic has learnt, its estimate is low for any generator: what counts is the fall from its peak.
             if self._estimate > self._peak:
                 self._peak, self._best = self._estimate, math.inf

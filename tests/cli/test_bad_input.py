@@ -16,9 +16,11 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An own folder with 30 points in it."""
+    """An own folder with 30 points in it, and images of odd shapes."""
     monkeypatch.chdir(tmp_path)
     np.save("points.npy", RNG.normal(size=(30, 2)))
+    np.save("odd.npy", RNG.integers(0, 256, (80, 1, 9, 9), dtype=np.uint8))
+    np.save("oblong.npy", RNG.integers(0, 256, (80, 1, 8, 16), dtype=np.uint8))
     return tmp_path
 
 
@@ -75,7 +77,7 @@ def test_every_setting_that_has_a_range_was_tried():
 
 
 CASES = {
-    "unknown command": (["trian"], "there is no command 'trian'; wanted train or resume or sample or eval or export or ls or doctor; did you mean train?"),
+    "unknown command": (["trian"], "there is no command 'trian'; wanted train or resume or sample or eval or export or lab or ls or doctor; did you mean train?"),
     "no command like it": (["zzz"], "there is no command 'zzz'; wanted train or"),
     "no data": (["train"], "DATA is missing; wanted digits, ring"),
     "no data, but flags": (["train", "--steps", "3"], "DATA is missing"),
@@ -89,7 +91,7 @@ CASES = {
     "flag cut short": (["train", "digits", "--step", "3"], "did you mean --steps?"),
     "no value": (["train", "digits", "--steps"], "--steps: expected one argument"),
     "value for a switch": (["train", "digits", "--conditional=yes"], "--conditional: ignored explicit argument 'yes'"),
-    "unknown preset": (["train", "ring", "--preset", "wgan-pg"], "preset is 'wgan-pg'; wanted auto, wgan-gp, wgan-gp-toy; did you mean wgan-gp?"),
+    "unknown preset": (["train", "ring", "--preset", "wgan-gpp"], "preset is 'wgan-gpp'; wanted auto, gan, nsgan, wgan, wgan-gp, wgan-gp-toy, wgan-lp, dragan, lsgan, sngan, stylegan-r1, r3gan; did you mean wgan-gp?"),
     "unknown choice": (["train", "ring", "--impl", "fast"], "impl is 'fast'; wanted auto or native or reference"),
     "unknown precision": (["train", "ring", "--precision", "fp8"], "precision is 'fp8'; wanted fp32 or bf16 or fp16"),
     "unknown schedule": (["train", "ring", "--optimizer.schedule", "step"], "optimizer.schedule is 'step'; wanted constant or linear or cosine"),
@@ -119,6 +121,29 @@ CASES = {
     "generator that is no module": (["train", "ring", "--network.generator", "builtins:dict"], "network.generator is 'builtins:dict', which returned a dict; wanted an nn.Module"),
     "critic that takes something else": (["train", "ring", "--network.critic", "torch.nn:Linear"], "network.critic is 'torch.nn:Linear', which cannot be called with shape="),
     "module that is not there": (["train", "no_such:thing"], "there is no module no_such"),
+    "unknown objective": (["train", "ring", "--objective", "hing"], "objective is 'hing'; wanted wasserstein, minimax, non-saturating, least-squares, hinge, relativistic; did you mean hinge?"),
+    "objective under another name": (["train", "ring", "--objective", "least_squares"], "did you mean least-squares?"),
+    "nearest network": (["train", "digits", "--network.kind", "resnets"], "network.kind is 'resnets'; wanted auto or mlp or conv or resnet; did you mean resnet?"),
+    "nearest points": (["train", "ring", "--penalty.points", "noise"], "penalty.points is 'noise'; wanted between or real or fake or both or noisy; did you mean noisy?"),
+    "nearest optimizer": (["train", "ring", "--optimizer.kind", "adamw"], "optimizer.kind is 'adamw'; wanted adam or rmsprop or sgd; did you mean adam?"),
+    "nearest norm": (["train", "ring", "--network.norm", "layers"], "network.norm is 'layers'; wanted none or batch or layer; did you mean layer?"),
+    "clipping and a penalty": (["train", "digits", "--weight-clip", "0.01", "--penalty.weight", "5"], "weight-clip is 0.01 and penalty.weight is 5: two ways to hold the critic back; wanted one of them, e.g. --penalty.weight 0"),
+    "clipping and the default penalty": (["train", "digits", "--weight-clip", "0.01"], "weight-clip is 0.01 and penalty.weight is 10"),
+    "clipping and spectral norm": (["train", "ring", "--weight-clip", "0.01", "--penalty.weight", "0", "--network.spectral-norm"], "weight-clip is 0.01 and network.spectral-norm is on"),
+    "pack that does not divide the batch": (["train", "ring", "--pack", "3", "--batch", "64"], "pack is 3 and batch is 64; wanted a batch that it divides"),
+    "pack and labels": (["train", "digits", "--pack", "2", "--conditional"], "pack is 2 and conditional is on"),
+    "norm of a critic of one's own": (["train", "ring", "--network.critic", "torch.nn:Linear", "--network.norm", "layer"], "network.critic is 'torch.nn:Linear' and network.norm or network.critic-depth is given"),
+    "depth of a critic of one's own": (["train", "ring", "--network.critic", "torch.nn:Linear", "--network.critic-depth", "2"], "network.critic is 'torch.nn:Linear' and network.norm or network.critic-depth is given"),
+    "critic's depth of a network that has none": (["train", "digits", "--network.kind", "conv", "--network.critic-depth", "2"], "critic_depth is 2 and network.kind is 'conv'"),
+    "spectral norm of a critic without layers": (["train", "ring", "--network.critic", "torch.nn:Identity", "--network.spectral-norm", "--penalty.weight", "0"], "network.spectral-norm is on: module is a Identity without a linear"),
+    "resnet of points": (["train", "ring", "--network.kind", "resnet"], "network.kind is 'resnet' and samples have shape (2,); wanted square images"),
+    "resnet of odd images": (["train", "odd.npy", "--network.kind", "resnet"], "network.kind is 'resnet' and samples have shape (1, 9, 9), whose side 9 is not"),
+    "resnet of oblong images": (["train", "oblong.npy", "--network.kind", "resnet"], "network.kind is 'resnet' and samples have shape (1, 8, 16); wanted square images"),
+    "preset and its contradiction": (["train", "ring", "--preset", "wgan", "--penalty.weight", "10"], "weight-clip is 0.01 and penalty.weight is 10"),
+    "preset and another clip": (["train", "ring", "--preset", "wgan-gp", "--weight-clip", "0.1"], "weight-clip is 0.1 and penalty.weight is 10"),
+    "spectral preset and a clip": (["train", "ring", "--preset", "sngan", "--weight-clip", "0.1"], "weight-clip is 0.1 and network.spectral-norm is on"),
+    "preset and a pack": (["train", "ring", "--preset", "gan", "--pack", "3"], "pack is 3 and batch is 100; wanted a batch that it divides"),
+    "preset that is too lazy": (["train", "ring", "--preset", "stylegan-r1", "--tick", "2"], "penalty.lazy is 16 and a line of statistics covers 2 critic steps"),
     "arguments to doctor": (["doctor", "digits"], "doctor got 'digits'; wanted no arguments"),
 }  # fmt: skip
 
@@ -250,7 +275,7 @@ def test_a_file_system_that_refuses(cli, here, monkeypatch):
     monkeypatch.setattr(Path, "mkdir", refuse)
     status, _, err = cli("train", "points.npy", "--out", "runs")
     assert (status, err) == (2, "gpgan: no run can be made in runs (Read-only file system); choose another --out\n")
-    assert os.listdir() == ["points.npy"]
+    assert sorted(os.listdir()) == ["oblong.npy", "odd.npy", "points.npy"]
 
 
 def test_a_dry_run_refuses_what_a_run_does(refused):

@@ -47,7 +47,7 @@ def test_train_fits_two_screens(cli, monkeypatch, columns):
     assert (status, err) == (0, "")
     if columns in ("300", None):
         lines = out.splitlines()
-        assert len(lines) <= 64
+        assert len(lines) <= 72
         assert max(map(len, lines)) <= 100
 
 
@@ -70,7 +70,7 @@ def test_the_defaults_are_those_for_the_data(cli):
     for data in ("digits", "ring"):
         out = cli("train", "--help", data)[1]
         assert f"The defaults below are those for {data}." in " ".join(out.split())
-        weights[data] = re.search(r"lambda of the paper \((\S+)\)", out)[1]
+        weights[data] = re.search(r"--penalty.weight .*\((\S+)\)\n", out)[1]
     assert weights == {"digits": "10", "ring": "0.1"}
     assert "those for images." in cli("train", "--help")[1]
 
@@ -78,7 +78,7 @@ def test_the_defaults_are_those_for_the_data(cli):
 def test_the_defaults_are_those_with_a_preset_and_a_file(cli, tmp_path):
     (tmp_path / "a.toml").write_text("penalty.weight = 7")
     out = cli("train", "--help", "digits", "--preset", "wgan-gp", "--config", tmp_path / "a.toml")[1]
-    assert "lambda of the paper (7)" in out
+    assert "0: no penalty (7)" in out
     assert re.search(r"critic steps a generator step \(5\)", out)
 
 

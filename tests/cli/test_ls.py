@@ -21,13 +21,13 @@ def test_runs(cli, trained):
     status, out, err = cli("ls", run.parent)
     assert (status, err) == (0, "")
     head, *rows = table(out)
-    assert head == ["run", "data", "step", "age", "W", "held out", "|grad|"]
+    assert head == ["run", "data", "step", "age", "estimate", "held out", "|grad|"]
     assert [row[:3] for row in rows] == [["digits", "digits", "4/4"], ["ring", "ring", "4/4"]]
     assert rows[0][3] == "3 h"
     assert rows[1][3].endswith((" s", " min"))
     for folder, row in zip((run, conv), rows, strict=True):
         last = json.loads((folder / "stats.jsonl").read_text().splitlines()[-1])
-        assert row[4:] == [f"{last[name]:.3f}" for name in ("wasserstein", "held_out", "norm_mean")]
+        assert row[4:] == [f"{last[name]:.3f}" for name in ("estimate", "held_out", "norm_mean")]
 
 
 def test_the_folder_of_runs_is_the_default(cli, trained, monkeypatch):
@@ -44,9 +44,7 @@ def test_runs_in_every_state(cli, trained):
         if name != "broken":
             (run.parent / name / "config.json").write_bytes((run / "config.json").read_bytes())
     (run.parent / "broken" / "config.json").write_text("{")
-    (run.parent / "torn" / "stats.jsonl").write_text(
-        '{"step": 3, "wasserstein": 1.5, "held_out": null}\n{"step": 4, "wa'
-    )
+    (run.parent / "torn" / "stats.jsonl").write_text('{"step": 3, "estimate": 1.5, "held_out": null}\n{"step": 4, "wa')
     (run.parent / "odd" / "stats.jsonl").write_bytes(b"\xff\n[1]\n\n")
     (run.parent / "unknown" / "config.json").write_text("[]")
     (run.parent / "no run").mkdir()

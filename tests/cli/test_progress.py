@@ -13,14 +13,14 @@ from gpgan.training.stats import Stats
 
 def stats(step, **changes):
     known = Stats(
-        step=step, images=80, seconds=1.0, critic_loss=-0.5, generator_loss=0.3, wasserstein=0.7512, held_out=0.61,
+        step=step, images=80, seconds=1.0, critic_loss=-0.5, generator_loss=0.3, estimate=0.7512, held_out=0.61,
         penalty=0.2, norm_mean=0.9, norm_std=0.25, norm_max=1.1, images_per_second=80.0, memory=300.0,
     )  # fmt: skip
     return SimpleNamespace(**{**vars(known), **changes})
 
 
 def trainer(step=0, steps=40, minutes=0.0):
-    return SimpleNamespace(step=step, config=SimpleNamespace(steps=steps, minutes=minutes))
+    return SimpleNamespace(step=step, config=SimpleNamespace(steps=steps, minutes=minutes, objective="wasserstein"))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_live_line():
         progress.on_step(run)
     progress.on_tick(run, stats(10))
     progress.on_end(run, None)
-    for words in ("10/20", "steps/s", "W 0.751 (held out 0.610)", "penalty 0.200", "|grad| 0.900 +- 0.250"):
+    for words in ("10/20", "steps/s", "W1 0.751 (held out 0.610)", "penalty 0.200", "|grad| 0.900 +- 0.250"):
         assert words in screen.getvalue()
     assert screen.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
     progress.stop()
@@ -62,14 +62,14 @@ def lines_of(run, clock, last, **changes):
 def test_log_lines_are_seconds_apart(clock):
     lines = lines_of(trainer(), clock, 40)
     assert lines[0] == (
-        "step 6/40  1.0 steps/s  34 s left  W 0.751 (held out 0.610)  penalty 0.200  |grad| 0.900 +- 0.250"
+        "step 6/40  1.0 steps/s  34 s left  W1 0.751 (held out 0.610)  penalty 0.200  |grad| 0.900 +- 0.250"
     )
     assert [line.split()[1] for line in lines] == [f"{step}/40" for step in (6, 12, 18, 24, 30, 36, 40)]
 
 
 def test_what_is_not_known_is_left_out(clock):
     line = lines_of(trainer(), clock, 6, held_out=None, penalty=None, norm_mean=None, norm_std=None)[0]
-    assert line == "step 6/40  1.0 steps/s  34 s left  W 0.751"
+    assert line == "step 6/40  1.0 steps/s  34 s left  W1 0.751"
 
 
 def test_the_time_left_counts_from_where_a_run_was_resumed(clock):

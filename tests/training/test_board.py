@@ -23,12 +23,12 @@ def scalars(run, name):
 
 def test_numbers_under_their_names(tmp_path):
     board = Board(tmp_path)
-    board.add({"step": 10, "wasserstein": 2.5, "held_out": None, "images": 640}, 10)
-    board.add({"step": 20, "wasserstein": 1.25, "held_out": 1.5, "images": 1280}, 20)
+    board.add({"step": 10, "estimate": 2.5, "held_out": None, "images": 640}, 10)
+    board.add({"step": 20, "estimate": 1.25, "held_out": 1.5, "images": 1280}, 20)
     board.close()
-    assert scalars(tmp_path, "wasserstein") == [(10, 2.5), (20, 1.25)]
+    assert scalars(tmp_path, "estimate") == [(10, 2.5), (20, 1.25)]
     assert scalars(tmp_path, "held_out") == [(20, 1.5)]
-    assert sorted(read(tmp_path).Tags()["scalars"]) == ["held_out", "images", "wasserstein"]
+    assert sorted(read(tmp_path).Tags()["scalars"]) == ["estimate", "held_out", "images"]
 
 
 def test_pictures_of_a_kind_are_one_series(tmp_path):

@@ -230,7 +230,7 @@ def test_a_checkpoint_of_another_format_is_refused(run):
         state = checkpoint.read(run / "checkpoints" / f"{name}.pt")
         checkpoint.save(run, {**state, "format": 999}, best=False, keep=False)
     with pytest.raises(
-        CheckpointError, match=r"has format 999 and this gpgan reads 1; wanted the version it came from"
+        CheckpointError, match=r"has format 999 and this gpgan reads 2; wanted the version it came from"
     ):
         Trainer.resume(run, steps=30)
 

@@ -26,7 +26,8 @@ BOOLEANS = [name for name, (_, wanted) in OPTIONS.items() if wanted is bool]
 def made(name, value):
     """The dataclass that holds the setting, with this value."""
     tree, _, leaf = name.rpartition(".")
-    return TREES[tree](**{leaf: value})
+    others = {"penalty": PenaltyConfig(weight=0)} if name == "weight_clip" else {}
+    return TREES[tree](**{leaf: value}, **others)
 
 
 def refused(name, value):
@@ -36,7 +37,7 @@ def refused(name, value):
 
 
 def test_all_settings_are_known_to_these_tests():
-    others = {"data", "preset", "out", "name", "device", "network.generator", "network.critic"}
+    others = {"data", "preset", "out", "name", "device", "network.generator", "network.critic", "objective"}
     assert {*WHOLE, *NUMBERS, *CHOICES, *BOOLEANS} | others == set(OPTIONS)
     assert len(OPTIONS) == sum(len(dataclasses.fields(tree)) for tree in TREES.values()) - 3
     assert all(field.metadata["help"] for field, _ in OPTIONS.values())

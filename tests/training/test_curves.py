@@ -37,7 +37,7 @@ def curve(panel, label):
 
 
 def test_every_number_is_drawn(tmp_path, drawn):
-    (tmp_path / "config.json").write_text('{"config": {"penalty": {"target": 1.5}}}')
+    (tmp_path / "config.json").write_text('{"config": {"penalty": {"target": 1.5, "weight": 10.0}}}')
     names = curves.COLUMNS[1:]
     text = "".join(line(10 * i, **{name: i + k / 10 for k, name in enumerate(names)}) for i in (1, 2, 3))
     (tmp_path / "stats.jsonl").write_text(text)
@@ -45,7 +45,7 @@ def test_every_number_is_drawn(tmp_path, drawn):
 
     [[distance, norm, loss]] = drawn
     places = {
-        "wasserstein": (distance, "training data"),
+        "estimate": (distance, "training data"),
         "held_out": (distance, "held-out data"),
         "norm_mean": (norm, "mean ± one standard deviation"),
         "norm_max": (norm, "largest"),
@@ -65,12 +65,12 @@ def test_every_number_is_drawn(tmp_path, drawn):
         *((10.0 * i, -0.1) for i in (1, 2, 3)),
         *((10.0 * i, round(2 * i + 0.5, 6)) for i in (1, 2, 3)),
     }
-    assert [panel.get_ylabel() for panel in drawn[0]] == ["mean f(real) - mean f(fake)", "|gradient of f|", "loss"]
+    assert [panel.get_ylabel() for panel in drawn[0]] == ["W1", "|gradient of f|", "loss"]
     assert loss.get_xlabel() == "generator step"
 
 
 def test_the_picture_is_whole_and_coloured(tmp_path):
-    (tmp_path / "stats.jsonl").write_text("".join(line(i, wasserstein=i, critic_loss=-i) for i in range(1, 60)))
+    (tmp_path / "stats.jsonl").write_text("".join(line(i, estimate=i, critic_loss=-i) for i in range(1, 60)))
     Curves(tmp_path).draw()
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size == (curves.WIDTH, curves.HEIGHT)
@@ -86,7 +86,7 @@ def test_the_picture_is_whole_and_coloured(tmp_path):
 
 
 def test_unknown_numbers_are_passed_over(tmp_path, drawn):
-    text = "".join(line(i, wasserstein=1.0, held_out=None if i % 5 else i) for i in range(1, 21))
+    text = "".join(line(i, estimate=1.0, held_out=None if i % 5 else i) for i in range(1, 21))
     (tmp_path / "stats.jsonl").write_text(text)
     Curves(tmp_path).draw()
     assert curve(drawn[0][0], "held-out data") == ([5, 10, 15, 20], [5, 10, 15, 20])
@@ -94,7 +94,7 @@ def test_unknown_numbers_are_passed_over(tmp_path, drawn):
 
 
 def test_one_line_is_a_point(tmp_path, drawn):
-    (tmp_path / "stats.jsonl").write_text(line(25, wasserstein=3.0, norm_mean=1.0, norm_std=0.5))
+    (tmp_path / "stats.jsonl").write_text(line(25, estimate=3.0, norm_mean=1.0, norm_std=0.5))
     Curves(tmp_path).draw()
     [point] = drawn[0][0].lines
     assert point.get_marker() == "."
@@ -112,8 +112,8 @@ def test_nothing_is_drawn_of_nothing(tmp_path, text):
 
 
 def test_torn_and_foreign_lines_are_left_out(tmp_path, drawn):
-    foreign = '[1]\n{"wasserstein": 9}\n{"step": "x"}\n\0\0\n\n{"step": 3, "wasserstein": "9"}\n{"step": 4, "wass\n'
-    text = line(1, wasserstein=1.0) + foreign + line(5, wasserstein=5.0) + '{"step": 6, "wasserstein": 7'
+    foreign = '[1]\n{"estimate": 9}\n{"step": "x"}\n\0\0\n\n{"step": 3, "estimate": "9"}\n{"step": 4, "wass\n'
+    text = line(1, estimate=1.0) + foreign + line(5, estimate=5.0) + '{"step": 6, "estimate": 7'
     (tmp_path / "stats.jsonl").write_text(text)
     Curves(tmp_path).draw()
     assert curve(drawn[0][0], "training data") == ([1, 5], [1.0, 5.0])
@@ -125,7 +125,7 @@ def test_each_line_is_read_once_and_a_torn_one_when_it_is_whole(tmp_path, drawn,
     monkeypatch.setattr(curves, "_row", lambda one: read.append(one) or row(one))
     board, path = Curves(tmp_path), tmp_path / "stats.jsonl"
     board.draw()
-    whole = "".join(line(i, wasserstein=i) for i in (1, 2, 3))
+    whole = "".join(line(i, estimate=i) for i in (1, 2, 3))
     path.write_text(whole[:-20])
     board.draw()
     path.write_text(whole)
@@ -136,8 +136,8 @@ def test_each_line_is_read_once_and_a_torn_one_when_it_is_whole(tmp_path, drawn,
 
 def test_the_last_line_of_a_step_counts(tmp_path, drawn):
     # A run that was killed at 50 and resumed from 20.
-    first = "".join(line(i, wasserstein=1.0) for i in (10, 20, 30, 40, 50))
-    again = "".join(line(i, wasserstein=2.0) for i in (25, 35, 45))
+    first = "".join(line(i, estimate=1.0) for i in (10, 20, 30, 40, 50))
+    again = "".join(line(i, estimate=2.0) for i in (25, 35, 45))
     (tmp_path / "stats.jsonl").write_text(first + again)
     Curves(tmp_path).draw()
     assert curve(drawn[0][0], "training data") == ([10, 20, 25, 35, 45], [1.0, 1.0, 2.0, 2.0, 2.0])
@@ -148,7 +148,7 @@ def test_many_lines_show_mean_and_extremes(tmp_path, drawn):
     rng = np.random.default_rng(0)
     values, largest = rng.normal(size=count), rng.uniform(1, 2, size=count)
     largest[12_345] = 77.0
-    text = (line(i + 1, wasserstein=w, norm_max=m) for i, (w, m) in enumerate(zip(values, largest, strict=True)))
+    text = (line(i + 1, estimate=w, norm_max=m) for i, (w, m) in enumerate(zip(values, largest, strict=True)))
     (tmp_path / "stats.jsonl").write_text("".join(text))
     Curves(tmp_path).draw()
     distance, norm, _ = drawn[0]
@@ -168,7 +168,7 @@ def test_an_outlier_neither_flattens_the_rest_nor_vanishes(tmp_path, drawn):
     rng = np.random.default_rng(0)
     values = rng.uniform(1, 2, size=500)
     values[0] = 1000.0
-    (tmp_path / "stats.jsonl").write_text("".join(line(i + 1, wasserstein=w) for i, w in enumerate(values)))
+    (tmp_path / "stats.jsonl").write_text("".join(line(i + 1, estimate=w) for i, w in enumerate(values)))
     Curves(tmp_path).draw()
     distance = drawn[0][0]
     assert distance.get_ylim()[1] < 4
@@ -176,7 +176,7 @@ def test_an_outlier_neither_flattens_the_rest_nor_vanishes(tmp_path, drawn):
 
 
 def test_the_target_is_in_sight(tmp_path, drawn):
-    (tmp_path / "config.json").write_text('{"config": {"penalty": {"target": 30.0}}}')
+    (tmp_path / "config.json").write_text('{"config": {"penalty": {"target": 30.0, "weight": 10.0}}}')
     rng = np.random.default_rng(0)
     values = rng.uniform(1, 2, size=500)
     values[0] = 1000.0

@@ -28,7 +28,7 @@ STEPS, TICK = 50, 10
 # 1e-3 to 5e-3. That happens to some of CASES after some steps, which ones depends on the processor. The least of FAULTS gives
 # 4e-2 after TICK steps.
 ROUNDING, UNLUCKY, FAULT = 1e-5, 1e-2, 3e-2
-NUMBERS = ("critic_loss", "generator_loss", "wasserstein", "held_out", "penalty", "norm_mean", "norm_std", "norm_max")
+NUMBERS = ("critic_loss", "generator_loss", "estimate", "held_out", "penalty", "norm_mean", "norm_std", "norm_max")
 SMALL: dict[str, Any] = {
     "steps": STEPS, "tick": TICK, "checkpoint": TICK, "keep": TICK, "snapshot": STEPS, "batch": 16, "n_critic": 2, "threads": 1,
     "network": {"latent": 4, "width": 8, "depth": 2},
@@ -235,7 +235,7 @@ def test_a_fault_would_show(out, fault):
 def test_statistics_of_one_process_would_show(out):
     assert apart(out / "own statistics", out / "one convolutions", TICK) < UNLUCKY
     own, one = lines(out / "own statistics")[0], lines(out / "one convolutions")[0]
-    for name in ("critic_loss", "wasserstein", "held_out", "penalty", "norm_mean", "norm_std"):
+    for name in ("critic_loss", "estimate", "held_out", "penalty", "norm_mean", "norm_std"):
         assert abs(own[name] - one[name]) > 100 * ROUNDING, name
 
 

@@ -49,8 +49,8 @@ def run(tmp_path_factory):
     whole = {"config": config, "data": data, "versions": versions, "device": "cpu: a processor", "git": "fedcba9"}
     (run / "config.json").write_text(json.dumps(whole))
     lines = [
-        {"step": 100, "images": 12800, "seconds": 3.0, "wasserstein": 7.5, "held_out": 6.375, "norm_max": None},
-        {"step": 1200, "images": 153600, "seconds": 3723.4, "wasserstein": 2.71828, "held_out": None, "memory": 512.25},
+        {"step": 100, "images": 12800, "seconds": 3.0, "estimate": 7.5, "held_out": 6.375, "norm_max": None},
+        {"step": 1200, "images": 153600, "seconds": 3723.4, "estimate": 2.71828, "held_out": None, "memory": 512.25},
     ]
     (run / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 1300, "wass')
     evaluation = {"modes": {"found": 7, "of": 8}, "wasserstein_1": 0.0625, "worst": [{"mode": 3}]}
@@ -118,8 +118,8 @@ def test_the_page_tells_what_the_files_hold(run, page):
         "Real samples seen 153,600",
         "Time 1 h 2 min",
         "Memory 512.2 MiB",
-        "Wasserstein estimate, training data 2.71828",
-        "Wasserstein estimate, held-out data 6.375 (at step 100)",
+        "Critic's estimate, training data 2.71828",
+        "Critic's estimate, held-out data 6.375 (at step 100)",
         # The evaluation and every setting.
         "modes found 7 of 8 wasserstein_1 0.0625",
         'worst [{"mode": 3}]',

@@ -68,6 +68,23 @@ CASES = {
     "linear": ("ring", {"optimizer.schedule": "linear"}),
     "cosine": ("ring", {"optimizer.schedule": "cosine"}),
     "clip": ("ring", {"optimizer.clip": 0.05}),
+    "sgd": ("ring", {"optimizer.kind": "sgd", "optimizer.beta1": 0.5, "penalty.lazy": 3}),
+    "rmsprop, clipped weights": ("ring", {"optimizer.kind": "rmsprop", "weight_clip": 0.1, "penalty.weight": 0.0}),
+    "spectral norm, lazy": ("ring", {"network.spectral_norm": True, "penalty.lazy": 5, "objective": "hinge"}),
+    "spectral norm, labels": ("digits", {"network.spectral_norm": True, "conditional": True}),
+    "batch norm in the critic": (
+        "digits",
+        {
+            "network.kind": "conv",
+            "network.width": 4,
+            "network.norm": "batch",
+            "objective": "hinge",
+            "penalty.weight": 0.0,
+        },
+    ),
+    "noisy, lazy": ("ring", {"penalty.points": "noisy", "penalty.lazy": 5}),
+    "both, pack": ("digits", {"penalty.points": "both", "pack": 4, "objective": "relativistic"}),
+    "resnet": ("digits", {"network.kind": "resnet", "network.width": 4, "network.norm": "layer"}),
 }
 
 
@@ -128,7 +145,8 @@ def broken(tmp_path, source, stops, way="callback", modules=None, **settings):
 @pytest.mark.parametrize("source", ["ring", "digits"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_100_steps_are_60_and_40(tmp_path, drawn, preset, source):
-    settings = {"preset": preset, "steps": 100, "n_critic": PRESETS[preset].get("n_critic", 3)}
+    n_critic, lazy = PRESETS[preset].get("n_critic", 3), PRESETS[preset].get("penalty.lazy", 1)
+    settings = {"preset": preset, "steps": 100, "n_critic": n_critic, "tick": max(5, lazy)}
     one = unbroken(tmp_path, source, **settings)
     order = drawn[:]
     drawn.clear()
