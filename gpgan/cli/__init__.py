@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+
+from gpgan.nearest import nearest
 
 # Each has a function run(arguments) -> exit status. They are imported when asked for: they need the extra packages.
 COMMANDS = {
@@ -15,6 +16,7 @@ COMMANDS = {
     "sample": "draw samples of a run's generator",
     "eval": "measure a run's generator against real data",
     "export": "a run's generator for use elsewhere",
+    "lab": "show an argument of the theory, with numbers and a picture",
     "ls": "list the runs",
     "doctor": "say what is installed and what is missing",
 }
@@ -40,6 +42,7 @@ Examples:
   gpgan train photos/ --minutes 60       train on a folder of images, for an hour
   gpgan resume runs/00000-digits --steps 20000
   gpgan sample runs/00000-digits -n 64   draw new samples
+  gpgan lab divergences                  see why the Wasserstein distance
   gpgan doctor                           say what is installed and what is missing
 
 Commands:
@@ -58,9 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(HELP.format(commands="\n".join(rows)))
         return 0
     if command not in COMMANDS:
-        near = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return complain(f"there is no command {command!r}; wanted {' or '.join(COMMANDS)}{hint}")
+        return complain(f"there is no command {command!r}; wanted {' or '.join(COMMANDS)}{nearest(command, COMMANDS)}")
     try:
         return int(importlib.import_module(f"gpgan.cli.{command}").run(arguments))
     except SystemExit as end:  # help was written, or SIGTERM came before there was anything to save

@@ -1,0 +1,122 @@
+"""``gpgan lab``."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+import gpgan
+from gpgan.cli import complain
+from gpgan.cli.arguments import Parser
+from gpgan.labs import LABS, load
+from gpgan.threads import cpu_threads
+from gpgan.training.files import replacing, write_json
+
+if TYPE_CHECKING:
+    from gpgan.labs.lab import Findings, Progress
+
+DESCRIPTION = """\
+See the theory of adversarial training happen: a picture and its numbers, in less than a minute each.
+NAME is one of
+
+{labs}
+
+Examples:
+  gpgan lab divergences                  writes labs/divergences.png and labs/divergences.json
+  gpgan lab --all --out theory           all of them, and one page: theory/labs.html
+"""
+# Of the picture, pixels an inch.
+DPI = 120
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs labs and writes what they found; 0, 1 where it could not be written, 2 on bad input."""
+    labs = "\n".join(f"  {name:<17} {what}" for name, what in LABS.items())
+    parser = Parser("gpgan lab", DESCRIPTION.format(labs=labs))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a lab")
+    parser.add_argument("--all", action="store_true", help="every lab, and the page labs.html of them all")
+    parser.add_argument("--out", type=Path, default=Path("labs"), metavar="DIR", help="folder of the files (labs)")
+    try:
+        given = parser.given(arguments)
+        if given.name is None and not given.all:
+            sys.stdout.write(parser.format_help())
+            return 0
+        if given.name is not None and given.all:
+            raise ValueError(f"NAME is {given.name!r} and --all is given; wanted one of the two")
+        modules = {name: load(name) for name in (LABS if given.all else [given.name])}
+        _make(given.out)
+    except ValueError as error:
+        return complain(str(error))
+    try:
+        results = {name: _run(name, module, given.out) for name, module in modules.items()}
+        if given.all:
+            from gpgan.labs.page import write_page
+
+            sys.stdout.write(f"all on one page: {write_page(given.out, results)}\n")
+    except OSError as error:
+        return complain(f"{error}: what the labs found could not be written to {given.out}", status=1)
+    return 0
+
+
+def _make(out: Path) -> None:
+    """Makes the folder, and sees before anything is computed whether files can be made in it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ValueError(f"nothing can be written to {out} ({error.strerror}); choose another --out") from error
+
+
+def _run(name: str, module: ModuleType, out: Path) -> Findings:
+    begun = time.monotonic()
+    # The networks are small: more threads would cost more than they give, and change the last digits.
+    with _progress(name) as progress, cpu_threads(1):
+        findings: Findings = module.run(progress)
+        picture = io.BytesIO()
+        findings.figure.savefig(picture, format="png", dpi=DPI)
+    about = {
+        "title": module.TITLE,
+        "seconds": round(time.monotonic() - begun, 1),
+        "versions": {
+            "gpgan": gpgan.__version__,
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    image, numbers = out / f"{name}.png", out / f"{name}.json"
+    with replacing(image) as file:
+        file.write(picture.getvalue())
+    write_json(numbers, {"lab": name, **findings.numbers, "about": about})
+    sys.stdout.write("\n".join([f"{name}: {module.TITLE}", *(f"  {line}" for line in findings.see)]))
+    sys.stdout.write(f"\n  {image}\n  {numbers}\n")
+    sys.stdout.flush()
+    return findings
+
+
+@contextlib.contextmanager
+def _progress(name: str) -> Iterator[Progress]:
+    """A function to call with (share, what is being done), which shows a line on a terminal that goes when it is done."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        yield lambda share, what: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(name, total=1.0)
+        yield lambda share, what: bar.update(task, completed=share, description=f"{name}: {what}")

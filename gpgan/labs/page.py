@@ -1,0 +1,278 @@
+"""The labs as one page: labs.html, which holds its pictures and numbers and needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from string import Template
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from gpgan.labs import load
+from gpgan.labs.lab import Findings, Slider
+from gpgan.training.files import replacing
+
+# Pixels an inch that a figure is drawn with, and the longest side on the page.
+DPI, WIDE = 120, 1400
+
+STYLE = """
+:root { --text: #1d2530; --faint: #5d6876; --page: #f5f6f8; --card: #fff; --line: #dfe3e8; --accent: #2a6fbb;
+  --c0: #0072b2; --c1: #c04a00; --c2: #007a58; --c3: #8f4f7c; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e3e7ec; --faint: #98a3b0; --page: #14181d; --card: #1e242b; --line: #343c46; --accent: #6aa7e8;
+    --c0: #56b4e9; --c1: #f08a3c; --c2: #2fc79a; --c3: #d99ac4; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 68rem; background: var(--page); color: var(--text);
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { margin: 0; font-size: 1.7rem; line-height: 1.2; }
+h2 { margin: 0 0 .5rem; font-size: 1.25rem; line-height: 1.25; }
+p { margin: .5rem 0; }
+a { color: var(--accent); }
+header, section { margin-bottom: 1rem; padding: 1rem 1.2rem; background: var(--card); border: 1px solid var(--line);
+  border-radius: .6rem; }
+figure { margin: .8rem 0; }
+img { display: block; max-width: 100%; height: auto; margin: 0 auto; border-radius: .3rem; background: #fff; }
+table { width: 100%; border-collapse: collapse; font-size: .9rem; }
+th, td { padding: .15rem .4rem; border-bottom: 1px solid var(--line); text-align: left; font-weight: normal; }
+td { text-align: right; font-variant-numeric: tabular-nums; }
+summary { cursor: pointer; color: var(--accent); }
+.slider { padding: .8rem 1rem; border: 1px solid var(--line); border-radius: .5rem; }
+.slider label { font-weight: bold; }
+.slider input { display: block; width: 100%; height: 1.6rem; accent-color: var(--accent); }
+.views { display: grid; align-items: start; gap: .8rem 1.4rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); }
+@media (min-width: 62rem) { .views div { grid-area: span 3 / span 2; } }
+.legend { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; margin: 0; padding: 0; list-style: none;
+  font-size: .9rem; }
+.legend svg { width: 1rem; height: 1rem; margin-right: .35rem; vertical-align: -.15rem; }
+.readings { display: flex; flex-wrap: wrap; gap: 0 2rem; margin: .3rem 0 0; }
+.readings dt { color: var(--faint); font-size: .9rem; }
+.readings dd { margin: 0 0 .5rem; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
+.views svg[role=img] { display: block; width: 100%; height: auto; }
+.slider text { fill: var(--faint); font: 12px system-ui, sans-serif; }
+.frame { fill: none; stroke: var(--line); }
+.curve { fill: none; stroke: var(--accent); stroke-width: 2; }
+.now { fill: var(--accent); stroke: var(--card); stroke-width: 1.5; }
+.c0 { fill: var(--c0); } .c1 { fill: var(--c1); } .c2 { fill: var(--c2); } .c3 { fill: var(--c3); }
+.points path { fill-opacity: .75; }
+@media print {
+  :root { --text: #000; --faint: #444; --page: #fff; --card: #fff; --line: #ccc; }
+  body { max-width: none; padding: 0; font-size: 11pt; }
+  header, section { border: 0; padding: 0; }
+  h2 { break-after: avoid; }
+  figure, tr { break-inside: avoid; }
+  img { max-height: 22cm; width: auto; }
+  details { display: none; }
+}
+"""
+
+# Draws every figure that has a slider from the JSON inside it. Marks differ in shape as well as in colour.
+SCRIPT = """
+"use strict";
+const SHAPES = ["M-3 0A3 3 0 1 0 3 0A3 3 0 1 0 -3 0Z", "M0 -4L4 0L0 4L-4 0Z", "M0 -4L4 3L-4 3Z", "M-3 -3H3V3H-3Z"];
+function make(parent, tag, attributes, text) {
+  const svg = tag === "svg" || parent.namespaceURI === "http://www.w3.org/2000/svg";
+  const element = document.createElementNS("http://www.w3.org/" + (svg ? "2000/svg" : "1999/xhtml"), tag);
+  for (const [name, value] of Object.entries(attributes || {})) element.setAttribute(name, value);
+  if (text !== undefined) element.textContent = text;
+  return parent.appendChild(element);
+}
+function short(value) {
+  const rounded = Number(value.toPrecision(5));
+  return String(rounded === 0 ? 0 : rounded).replace("-", "\\u2212");
+}
+function range(values) {
+  const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
+  const room = 0.06 * (high - low) || 0.1 * Math.abs(high) || 1;
+  return [low - room, high + room];
+}
+function ticks([low, high], most) {
+  const raw = (high - low) / most, power = 10 ** Math.floor(Math.log10(raw));
+  const step = power * [1, 2, 5, 10].find(times => times * power >= raw);
+  const found = [];
+  for (let i = Math.ceil(low / step); i * step <= high; i++) found.push(Number((i * step).toPrecision(9)));
+  return found;
+}
+// An empty chart: where x and y of the data lie in it, and its <svg>.
+function chart(parent, name, against, width, height, xs, ys, most) {
+  const left = 46, top = 22, right = width - 12, bottom = height - 22;
+  const x = value => left + (value - xs[0]) / (xs[1] - xs[0]) * (right - left);
+  const y = value => bottom - (value - ys[0]) / (ys[1] - ys[0]) * (bottom - top);
+  const svg = make(parent, "svg", {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": name + against});
+  make(svg, "text", {x: left, y: 14}, name);
+  make(svg, "rect", {class: "frame", x: left, y: top, width: right - left, height: bottom - top});
+  for (const at of ticks(xs, most))
+    make(svg, "text", {class: "x", x: x(at), y: height - 6, "text-anchor": "middle"}, short(at));
+  for (const at of ticks(ys, most))
+    make(svg, "text", {class: "y", x: left - 6, y: y(at) + 4, "text-anchor": "end"}, short(at));
+  return {x, y, svg};
+}
+function build(figure) {
+  const slider = JSON.parse(figure.querySelector("script").textContent);
+  const input = figure.querySelector("input"), at = figure.querySelector("output");
+  const clouds = Object.entries(slider.clouds), draws = [];
+  const spoken = make(figure, "dl", {class: "readings", "aria-live": "polite"});
+  const views = make(figure, "div", {class: "views"});
+  if (clouds.length) {
+    const left = make(views, "div");
+    const all = clouds.flatMap(([, positions]) => positions.flat());
+    const xs = range(all.map(p => p[0])), ys = range(all.map(p => p[1]));
+    // One scale for both axes, so that distances are seen as they are, within a picture that is not too flat or high.
+    const width = 460, height = Math.min(460, Math.max(190, 44 + 402 * (ys[1] - ys[0]) / (xs[1] - xs[0])));
+    const unit = Math.max((xs[1] - xs[0]) / (width - 58), (ys[1] - ys[0]) / (height - 44));
+    for (const [axis, pixels] of [[xs, width - 58], [ys, height - 44]]) {
+      const rest = (unit * pixels - (axis[1] - axis[0])) / 2;
+      axis[0] -= rest;
+      axis[1] += rest;
+    }
+    const plane = chart(left, clouds.map(([name]) => name).join(" and "), "", width, height, xs, ys, 5);
+    const points = make(plane.svg, "g", {class: "points"}), legend = make(left, "ul", {class: "legend"});
+    clouds.forEach(([name], i) => {
+      const item = make(legend, "li"), mark = make(item, "svg", {viewBox: "-5 -5 10 10", "aria-hidden": "true"});
+      make(mark, "path", {class: "c" + i % 4, d: SHAPES[i % 4]});
+      item.append(name);
+    });
+    draws.push(now => {
+      points.replaceChildren();
+      clouds.forEach(([name, positions], i) => {
+        const cloud = make(points, "g", {class: "c" + i % 4, "data-cloud": name});
+        for (const [px, py] of positions[now])
+          make(cloud, "path", {d: SHAPES[i % 4], transform: `translate(${plane.x(px)} ${plane.y(py)})`});
+      });
+    });
+  }
+  for (const [name, values] of Object.entries(slider.readings)) {
+    const pair = make(spoken, "div");
+    make(pair, "dt", {}, name);
+    const value = make(make(pair, "dd"), "data");
+    const small = chart(views, name, " against " + slider.label, 320, 170, range(slider.positions), range(values), 4);
+    const line = values.map((reading, i) => `${small.x(slider.positions[i])},${small.y(reading)}`);
+    make(small.svg, "polyline", {class: "curve", points: line.join(" ")});
+    const marker = make(small.svg, "circle", {class: "now", r: 5});
+    draws.push(now => {
+      value.value = values[now];
+      value.textContent = short(values[now]);
+      marker.setAttribute("cx", small.x(slider.positions[now]));
+      marker.setAttribute("cy", small.y(values[now]));
+    });
+  }
+  const draw = () => {
+    const now = Number(input.value);
+    at.textContent = short(slider.positions[now]);
+    input.setAttribute("aria-valuetext", short(slider.positions[now]));
+    draws.forEach(one => one(now));
+  };
+  input.addEventListener("input", draw);
+  draw();
+}
+document.querySelectorAll(".slider").forEach(build);
+"""
+
+# The policy lets the page load nothing and run this one script, whatever a name or a caption in it may hold.
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; \
+script-src 'sha256-$hash'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>The theory of adversarial training, seen - gpgan</title>
+<style>$style</style>
+</head>
+<body>
+<header><h1>The theory of adversarial training, seen</h1>
+<p>Each part is computed by <code>gpgan lab NAME</code>, which gives the same picture and numbers again.</p>
+<nav aria-label="Labs"><ul>$contents</ul></nav></header>
+$body
+<script>$script</script>
+</body>
+</html>
+""")
+
+
+def write_page(out: Path, results: Mapping[str, Findings]) -> Path:
+    """Writes labs.html into a folder and returns its path: every lab's title, caption, picture, slider and numbers.
+
+    Args:
+        out: The folder.
+        results: What each lab found, by its name, in the order of the page.
+
+    Raises:
+        ValueError: There is no lab of that name; a slider's parts are of different lengths or not finite.
+        OSError: The file cannot be written.
+    """
+    contents = "".join(f'<li><a href="#{escape(name)}">{escape(load(name).TITLE)}</a></li>' for name in results)
+    page = PAGE.substitute(
+        hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
+        style=STYLE,
+        contents=contents,
+        body="\n".join(_section(name, found) for name, found in results.items()),
+        script=SCRIPT,
+    )
+    path = out / "labs.html"
+    with replacing(path) as file:
+        file.write(page.encode())
+    return path
+
+
+def _section(name: str, found: Findings) -> str:
+    lab = load(name)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(key)}</th><td>{value:.6g}</td></tr>' for key, value in found.numbers.items()
+    )
+    return (
+        f'<section id="{escape(name)}"><h2>{escape(lab.TITLE)}</h2><p>{escape(lab.CAPTION)}</p>'
+        f"{_picture(found.figure, lab.TITLE)}<ul>{''.join(f'<li>{escape(line)}</li>' for line in found.see)}</ul>"
+        f"{_slider(name, found.slider) if found.slider else ''}"
+        f"<details><summary>The numbers ({len(found.numbers)})</summary><table>{rows}</table></details></section>"
+    )
+
+
+def _picture(figure: Figure, title: str) -> str:
+    """The figure as PNG of 256 colours, with its longest side at most WIDE."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI)
+    picture = Image.open(drawn).convert("RGB")
+    picture.thumbnail((WIDE, WIDE))
+    buffer = io.BytesIO()
+    # A third of the size. This method keeps rare colours, such as that of a thin line, where the others mix them.
+    palette = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette.save(buffer, format="png", optimize=True)
+    uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    name = escape(f"{title}: said in the lines below the picture")
+    return f'<figure><img src="{uri}" width="{picture.width}" height="{picture.height}" alt="{name}"></figure>'
+
+
+def _slider(name: str, slider: Slider) -> str:
+    count = len(slider.positions)
+    for part, values in (slider.readings | slider.clouds).items():
+        if len(values) != count:
+            raise ValueError(
+                f"the slider of {name} has {len(values)} values of {part!r}; wanted {count}, one a position"
+            )
+    parts = {
+        "label": slider.label,
+        "positions": slider.positions,
+        "readings": slider.readings,
+        "clouds": slider.clouds,
+    }
+    try:
+        data = json.dumps(parts, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"the slider of {name} holds NaN or infinite values; wanted finite ones") from error
+    data = data.replace("<", "\\u003c")  # nothing in it may end its element
+    return (
+        f'<figure class="slider"><label for="slide-{escape(name)}">{escape(slider.label)}: '
+        f'<output for="slide-{escape(name)}"></output></label>'
+        f'<input type="range" id="slide-{escape(name)}" min="0" max="{count - 1}" step="1" value="{3 * count // 4}">'
+        "<noscript><p>The slider needs JavaScript; it loads nothing.</p></noscript>"
+        f'<script type="application/json">{data}</script></figure>'
+    )
