@@ -2,6 +2,9 @@
 # make test    the same set-up, then all tests
 # make lint    lint, format and type checks
 # make debian  fetches fashion and emoji, and a browser for the test of the report, from Debian; needs root
+# make results-toy      trains the presets on mixtures of Gaussians and writes the table; goes on where it was interrupted
+# make results-presets  trains each preset for four minutes on fashion and writes docs/presets.md; goes on likewise
+# make results-labs     runs all labs and writes docs/labs.html
 # make native  builds the native library and the module that runs the CUDA kernels on the CPU
 #
 # Each target does only what has changed since. PYTHON names the interpreter (>= 3.10) that .venv is made from.
@@ -13,7 +16,7 @@ DEBIAN := dataset-fashion-mnist fonts-noto-color-emoji chromium
 CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(CSRC))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: train test lint format debian native clean
+.PHONY: train test lint format debian results-toy results-presets results-labs native clean
 
 train: .venv/.ready gpgan/_C.abi3.so
 	gpgan train digits
@@ -35,6 +38,16 @@ format: .venv/.ready
 debian:
 	dpkg --status $(DEBIAN) >/dev/null 2>&1 || (apt-get update -qq; \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(DEBIAN) >/dev/null)
+
+results-toy: .venv/.ready gpgan/_C.abi3.so
+	python -m benchmarks.toy
+
+results-presets: .venv/.ready gpgan/_C.abi3.so
+	python -m benchmarks.presets
+
+results-labs: .venv/.ready gpgan/_C.abi3.so
+	gpgan lab --all --out build/labs
+	cp build/labs/labs.html docs/labs.html
 
 native: gpgan/_C.abi3.so build/host/.built
 

@@ -1,0 +1,71 @@
+"""``python -m benchmarks.toy``: trains what is not trained yet and writes results/toy-<date>.json and .md after every run.
+
+Interrupted, it goes on where it stood when it is called again: finished runs lie in --runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.toy import run, settings, table
+from benchmarks.toy.protocol import DATA, load_scaled, score_real
+
+HERE = Path(__file__).parent
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.toy", description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("build/toy"), help="folder of the finished runs' numbers")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "results", help="folder of the table")
+    parser.add_argument("--presets", nargs="+", choices=settings.SEEDS, default=list(settings.SEEDS), metavar="NAME")
+    parser.add_argument("--steps", type=int, default=0, help="generator steps of each run, to see that everything runs")
+    options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    wanted = [job for job in run.jobs(options.steps) if job.preset in options.presets]
+    real = {data: score_real(load_scaled(data)) for data in DATA}
+    records: list[dict[str, Any]] = []
+    command = shlex.join(["python", "-m", "benchmarks.toy", *(sys.argv[1:] if arguments is None else arguments)])
+    begun, date = time.monotonic(), datetime.date.today()
+    stem = options.output / f"toy-{date}"
+    try:
+        for record in run.run(wanted, options.runs):
+            records.append(record)
+            _write(stem, str(date), command, records, real, len(wanted))
+            sys.stderr.write(
+                f"{len(records)} of {len(wanted)}, {(time.monotonic() - begun) / 60:.0f} min: {record['data']} "
+                f"{record['preset']} seed {record['seed']}: {record['captured']} modes, "
+                f"{100 * record['high_quality']:.1f} % in {record['seconds']:.0f} s\n"
+            )
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted; {len(records)} of {len(wanted)} runs are done, the same command goes on\n")
+        return 130
+    sys.stdout.write(stem.with_suffix(".md").read_text("utf-8"))
+    return 0
+
+
+def _write(
+    stem: Path, date: str, command: str, records: list[dict[str, Any]], real: dict[str, Any], planned: int
+) -> None:
+    result = {
+        "kind": "toy",
+        "date": date,
+        "machine": machine.describe("cpu", command),
+        "done": len(records),
+        "planned": planned,
+        "rows": table.summarise(records, real),
+        "runs": sorted(records, key=lambda record: (record["preset"], record["data"], record["seed"])),
+    }
+    stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    stem.with_suffix(".md").write_text(table.render(result), "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

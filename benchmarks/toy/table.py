@@ -1,0 +1,114 @@
+"""From the records of runs to the table, as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.table import markdown
+from benchmarks.toy import settings
+from benchmarks.toy.protocol import DATA, PUBLISHED, REAL_SEEDS, SAMPLES
+
+# The table's numbers, what they are called in a record, times what they are shown, and with how many digits.
+NUMBERS = {"modes": ("captured", 1, 2), "high_quality": ("high_quality", 100, 1), "reverse_kl": ("reverse_kl", 1, 3)}
+# At least so many modes and percent, at most so much reverse KL.
+TARGETS = {"ring": (8.0, 97.0, 0.01), "grid": (25.0, 96.0, 0.02)}
+
+Record = Mapping[str, Any]
+
+
+def summarise(records: Iterable[Record], real: Mapping[str, Sequence[Record]]) -> list[dict[str, Any]]:
+    """One row for each preset and mixture that has runs, and one for real data: of each number its mean and standard error.
+
+    Args:
+        records: Of runs, see ``run.train``.
+        real: By mixture, the scores of real samples.
+    """
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record["preset"], record["data"]), []).append(record)
+    rows = [
+        _row(preset, data, groups[preset, data])
+        for preset in settings.SEEDS
+        for data in DATA
+        if (preset, data) in groups
+    ]
+    return rows + [_row("real data", data, scores) for data, scores in real.items()]
+
+
+def _row(name: str, data: str, records: Sequence[Record]) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": name, "data": data, "runs": len(records)}
+    for number, (key, times, _) in NUMBERS.items():
+        # No sample of high quality, no shares of the modes among them.
+        values = [times * record[key] for record in records if record[key] is not None]
+        row[number] = {
+            "mean": statistics.fmean(values) if values else None,
+            "standard_error": statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None,
+            "of": len(values),
+        }
+    if all("seconds" in record for record in records):
+        row["seconds"] = statistics.fmean(record["seconds"] for record in records)
+        row["diverged"] = sum(record["diverged"] is not None for record in records)
+    return row
+
+
+def reached(row: Mapping[str, Any]) -> bool:
+    """Whether the row's means are as good as the targets."""
+    modes, high_quality, reverse_kl = (row[number]["mean"] for number in NUMBERS)
+    least, percent, most = TARGETS[row["data"]]
+    return bool(modes >= least and high_quality >= percent and reverse_kl is not None and reverse_kl <= most)
+
+
+def render(result: Mapping[str, Any]) -> str:
+    """The Markdown page."""
+    rows: list[dict[str, Any]] = result["rows"]
+    done, planned = result["done"], result["planned"]
+    part = "" if done == planned else f" (so far: {done} of {planned} runs)"
+    title = f"# Presets on mixtures of Gaussians: {result['machine']['cpu']}, {result['date']}{part}"
+    lines = [title, "", "Written by the command below from the JSON of the same name.", ""]
+    lines += markdown(["", ""], [[name, f"`{value}`"] for name, value in result["machine"].items()])
+    for data in DATA:
+        lines += ["", f"## {data}", "", *_section([row for row in rows if row["data"] == data], data)]
+    lines += [
+        "",
+        f"Protocol: VEEGAN's, as PacGAN runs it: {SAMPLES} samples; of high quality within 3 standard deviations of the",
+        "nearest mode; a mode counts from one such sample on; reverse KL of the modes' shares among them, in nats. Mean and",
+        f"standard error over the runs, each with a seed of its own (real data: {REAL_SEEDS} draws). Seconds: CPU time of a run, on one",
+        "thread. The published rows are of other networks and budgets.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _section(rows: Sequence[Mapping[str, Any]], data: str) -> list[str]:
+    header = ["", "runs", "modes", "high quality %", "reverse KL", "seconds"]
+    cells = [
+        [
+            f"{name} (published)",
+            "10",
+            f"{of[data].modes:g}",
+            f"{of[data].high_quality:g}",
+            _plain(of[data].reverse_kl),
+            "",
+        ]
+        for name, of in PUBLISHED.items()
+    ]
+    for row in rows:
+        runs = str(row["runs"]) + (f", {row['diverged']} diverged" if row.get("diverged") else "")
+        numbers = [_number(row[number], digits, row["runs"]) for number, (_, _, digits) in NUMBERS.items()]
+        cells.append([row["name"], runs, *numbers, f"{row['seconds']:.0f}" if "seconds" in row else ""])
+    good = [row["name"] for row in rows if "seconds" in row and reached(row)]
+    modes, percent, most = TARGETS[data]
+    target = f"Target ({modes:g} modes, at least {percent:g} %, reverse KL at most {most:g}) reached by: "
+    return [*markdown(header, cells), "", f"{target}{', '.join(good) or 'none'}."]
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _number(value: Mapping[str, Any], digits: int, runs: int) -> str:
+    if value["mean"] is None:
+        return "-"
+    error = "" if value["standard_error"] is None else f" ± {value['standard_error']:.{digits}f}"
+    return f"{value['mean']:.{digits}f}{error}" + (f" ({value['of']} runs)" if value["of"] < runs else "")
