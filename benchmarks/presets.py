@@ -29,8 +29,8 @@ HEAD = """\
 {torch}, {date}), with the networks that fashion's size asks for and seed 0. Written by `make results-presets`; the
 settings of each run are in [the numbers](../benchmarks/results/{numbers}).
 
-Equal time is not equal fairness: the papers' rates are for runs a hundred times as long. What the pictures show is what each
-method makes of the first minutes. W1 is exact, between {reals} samples and as many test images that no run has seen; between
+Equal time is not equal fairness: the papers' rates are for far longer runs. What the pictures show is what each method makes
+of its first minutes. g is the critic's gradient. W1 is exact, between {reals} samples and as many test images that no run has seen; between
 real images it is {floor:.2f}. [objectives.md](objectives.md) has the formulas.
 
 | preset | objective | held back by | optimizer | generator steps | W1 |
@@ -135,7 +135,8 @@ def held(config: dict[str, Any]) -> str:
         "both": "at real and fake samples (R1, R2)",
         "noisy": "at noisy real samples",
     }[penalty["points"]]
-    form = f"(|g| - {penalty['target']:g})²" if penalty["target"] else "|g|²"
+    norm = r"\|g\|"  # a bare stroke would end the table's cell
+    form = f"({norm} - {penalty['target']:g})²" if penalty["target"] else f"{norm}²"
     sided = ", one-sided" if penalty["one_sided"] else ""
     lazy = f", every {penalty['lazy']} steps" if penalty["lazy"] > 1 else ""
     return f"{penalty['weight']:g} {form} {where}{sided}{lazy}"

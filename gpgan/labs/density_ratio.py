@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.integrate import quad  # type: ignore[import-untyped,unused-ignore]
 from torch import Tensor, nn
 
 from gpgan import objectives
+from gpgan.labs.drawing import finish
 from gpgan.labs.lab import Findings, Progress, span
 from gpgan.labs.training import Draw, perceptron, train_critic
 from gpgan.metrics import wasserstein1
@@ -252,8 +252,8 @@ def _draw(
             axes.plot(grid, exact, color="black", linestyle="--", linewidth=1, zorder=3)
     density.plot([], [], color="black", linestyle="--", linewidth=1, label="p / (p + q)")
     ratio.plot([], [], color="black", linestyle="--", linewidth=1, label="log p / q")
-    _finish(density, "Two Gaussians: D is p / (p + q)", "x", "discriminator D(x)")
-    _finish(ratio, "Its score is the log ratio, where samples fall", "x", "score = logit of D(x)")
+    finish(density, "Two Gaussians: D is p / (p + q)", "x", "discriminator D(x)")
+    finish(ratio, "Its score is the log ratio, where samples fall", "x", "score = logit of D(x)")
 
     for case, colour, label in (("overlapping", BLUE, "Gaussians, same width"), ("apart", ORANGE, "uniform, 2 apart")):
         gaps = [numbers[f"log_ratio_gap_{case}_after_{check}_steps"] for check in CHECKS]
@@ -262,7 +262,7 @@ def _draw(
         numbers["log_ratio_gap_overlapping_true"], color="black", linestyle="--", linewidth=1, label="true, Gaussians"
     )
     steps.set_ylim(0)
-    _finish(steps, "Without overlap the log ratio never settles", "training steps", "score between the centres")
+    finish(steps, "Without overlap the log ratio never settles", "training steps", "score between the centres")
 
     for distance, colour in ((0.5, BLUE), (APART, ORANGE)):
         x = np.linspace(-0.25, distance + 1.25, 1001)
@@ -274,7 +274,7 @@ def _draw(
         apart.stairs([1.0, middle, 0.0], edges, baseline=None, color="black", linestyle="--", linewidth=1, zorder=3)
     apart.plot([], [], color="black", linestyle="--", linewidth=1, label="p / (p + q), where there is mass")
     apart.set_ylim(-0.05, 1.5)
-    _finish(apart, "Uniform on [0, 1], and moved: D is made of steps", "x", "discriminator D(x)")
+    finish(apart, "Uniform on [0, 1], and moved: D is made of steps", "x", "discriminator D(x)")
 
     line = np.linspace(0, DISTANCES[-1], 301)
     for axes, exact, key, label in (
@@ -287,14 +287,6 @@ def _draw(
     samples = [numbers[f"w1_samples_distance_{distance:g}"] for distance in DISTANCES]
     w1.plot(DISTANCES, samples, "x", color=GREY, markersize=9, label="samples, exact transport")
     js.set_ylim(0, 0.9)
-    _finish(js, "The Jensen-Shannon divergence stops at log 2", "distance", "JS / nats")
-    _finish(w1, "W1 is the distance", "distance", "W1")
+    finish(js, "The Jensen-Shannon divergence stops at log 2", "distance", "JS / nats")
+    finish(w1, "W1 is the distance", "distance", "W1")
     return figure
-
-
-def _finish(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=12)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=9)

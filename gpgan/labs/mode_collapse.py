@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from gpgan import data
 from gpgan.data import Mixture
+from gpgan.labs.drawing import finish
 from gpgan.labs.lab import Findings, Progress, Slider, span
 from gpgan.labs.training import perceptron, train_critic, train_gan
 from gpgan.metrics import ModeCoverage, mode_coverage, w1_floor, wasserstein1
@@ -266,23 +266,16 @@ def _draw(numbers: dict[str, float], real: Tensor, made: dict[str, Tensor]) -> F
         critic.plot(values("w1_points"), values("critic_estimate"), label=order, **style)
     w1.axhline(numbers["w1_floor"], color="grey", linestyle=":", label="real against real samples")
     critic.plot([0, 1.35], [0, 1.35], color="black", linestyle="--", linewidth=1, label="estimate = W1")
-    _finish(js, "JS counts missing modes, wherever they are", f"modes covered, of {MODES}", "JS / nats")
-    _finish(w1, "W1 knows how far the missing ones are", f"modes covered, of {MODES}", "W1")
-    _finish(critic, "A penalised critic follows W1", "W1", "critic's estimate")
+    finish(js, "JS counts missing modes, wherever they are", f"modes covered, of {MODES}", "JS / nats")
+    finish(w1, "W1 knows how far the missing ones are", f"modes covered, of {MODES}", "W1")
+    finish(critic, "A penalised critic follows W1", "W1", "critic's estimate")
     for axes, (name, samples) in zip(pictures, made.items(), strict=True):
         axes.scatter(*real[:1000].T.numpy(), s=14, color="#D55E00", label="real")
         axes.scatter(*samples[:1000].T.numpy(), s=5, color="#0072B2", alpha=0.5, linewidths=0, label="generated")
         axes.set_aspect("equal")
         axes.set_xlim(-1.6, 1.6)
         axes.set_ylim(-1.6, 1.6)
-        title = f"{GAMES[name].label}\nreverse KL {numbers[f'reverse_kl_{name}']:.2f}, W1 {numbers[f'w1_{name}']:.2f}"
-        _finish(axes, title, "x", "y")
+        modes, kl, w1_to_data = (numbers[f"{key}_{name}"] for key in ("modes_captured", "reverse_kl", "w1"))
+        title = f"{GAMES[name].label}\n{modes:.0f} modes, reverse KL {kl:.2f}, W1 {w1_to_data:.2f}"
+        finish(axes, title, "x", "y")
     return figure
-
-
-def _finish(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=12)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=9)

@@ -48,7 +48,7 @@ summary { cursor: pointer; color: var(--accent); }
 .slider input { display: block; width: 100%; height: 1.6rem; accent-color: var(--accent); }
 .views { display: grid; align-items: start; gap: .8rem 1.4rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); }
-@media (min-width: 62rem) { .views div { grid-area: span 3 / span 2; } }
+@media (min-width: 62rem) { .views div { grid-area: span 4 / span 2; } }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; margin: 0; padding: 0; list-style: none;
   font-size: .9rem; }
 .legend svg { width: 1rem; height: 1rem; margin-right: .35rem; vertical-align: -.15rem; }

@@ -1,0 +1,83 @@
+"""The page of all presets: what stands in it, and that finished runs are not made again."""
+
+import argparse
+import json
+
+import pytest
+from torch import zeros
+
+from benchmarks import presets
+from gpgan.data import Dataset
+from gpgan.training.presets import configure, settings_of
+
+
+@pytest.fixture
+def options(tmp_path):
+    names = {name: tmp_path / name for name in ("runs", "docs", "output")}
+    return argparse.Namespace(minutes=2.5, data="made", **names)
+
+
+@pytest.fixture
+def commands(monkeypatch, options):
+    """The gpgan commands that were run, which leave what real ones leave."""
+    ran = []
+    data = Dataset("made", zeros(600, 1, 28, 28))
+
+    def gpgan(command, *arguments):
+        ran.append((command, *arguments))
+        if command == "train":
+            preset = arguments[arguments.index("--preset") + 1]
+            folder = options.runs / preset
+            folder.mkdir(parents=True)
+            config = settings_of(configure("made", data, preset=preset, threads=1))
+            (folder / "config.json").write_text(json.dumps({"config": config}))
+            for picture in ("samples", "curves"):
+                (folder / f"{picture}.png").write_bytes(f"{preset} {picture}".encode())
+        else:
+            (folder,) = arguments
+            evaluation = {"step": 70 + len(ran), "w1": 1.5, "w1_floor": 0.25, "reals": 500}
+            (options.runs / folder.split("/")[-1] / "eval.json").write_text(json.dumps(evaluation))
+
+    monkeypatch.setattr(presets, "gpgan", gpgan)
+    return ran
+
+
+def test_the_page_and_its_numbers(options, commands):
+    results = {preset: presets.run(preset, options) for preset in presets.PAPERS}
+    presets.write(results, options)
+    page = (options.docs / "presets.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == presets.PAPERS
+    for row, said in (
+        (
+            rows[presets.PAPERS.index("wgan")],
+            "| wasserstein | weights within ±0.01 | rmsprop 5e-05 (0.99), batch 64, n_critic 5 |",
+        ),
+        (rows[presets.PAPERS.index("gan")], "| minimax | nothing | sgd 0.02 (0.5), batch 100, n_critic 1 |"),
+        (rows[presets.PAPERS.index("sngan")], "| hinge | spectral normalisation |"),
+        (rows[presets.PAPERS.index("wgan-lp")], r"| 10 (\|g\| - 1)² between real and fake, one-sided |"),
+        (rows[presets.PAPERS.index("stylegan-r1")], r"| 5 \|g\|² at real samples (R1), every 16 steps |"),
+    ):
+        assert said in row
+        assert row.replace(r"\|", "").count("|") == 7
+    assert "--minutes 2.5" in page
+    assert "0.25" in page
+    for preset in presets.PAPERS:
+        for picture in ("samples", "curves"):
+            name = f"images/presets/{preset}-{picture}.png"
+            assert f"]({name})" in page
+            assert (options.docs / name).read_bytes() == f"{preset} {picture}".encode()
+    [numbers] = options.output.glob("*-presets-*.json")
+    assert f"results/{numbers.name})" in page
+    assert set(json.loads(numbers.read_text())["runs"]) == set(presets.PAPERS)
+
+
+def test_only_what_is_not_finished_is_made(options, commands):
+    first = presets.run("wgan", options)
+    made = list(commands)
+    assert [command for command, *_ in made] == ["train", "eval"]
+    assert presets.run("wgan", options) == first
+    assert commands == made
+    (options.runs / "wgan" / "eval.json").unlink()  # broken off in between
+    presets.run("wgan", options)
+    assert [command for command, *_ in commands] == ["train", "eval"] * 2
