@@ -78,8 +78,9 @@ class Curves:
         penalty = config.get("penalty", {})
         penalised = bool(penalty.get("weight"))
         norm.level(penalty.get("target") if penalised else None, "target")
-        where = WHERE.get(penalty.get("points", ""), "at the penalty's points") if penalised else "(no penalty)"
-        norm.finish(f"Gradient norm {where}", "|gradient of f|")
+        where = WHERE.get(penalty.get("points", ""), "at the penalty's points") if penalised else ""
+        empty = "no numbers yet" if penalised else "not computed without a penalty"
+        norm.finish(f"Gradient norm {where}".rstrip(), "|gradient of f|", empty)
 
         loss.curve(data["critic_loss"], BLUE, "critic")
         loss.curve(data["generator_loss"], ORANGE, "generator")
@@ -176,8 +177,8 @@ class _Panel:
         if value is not None:
             self._axes.axhline(value, color="black", linewidth=1, linestyle="--", label=f"{label} {value:g}")
 
-    def finish(self, title: str, unit: str) -> None:
-        """Title, legend, axes and what the axes leave out."""
+    def finish(self, title: str, unit: str, empty: str = "no numbers yet") -> None:
+        """Title, legend, axes and what the axes leave out; ``empty`` where there is nothing to see."""
         axes = self._axes
         # Not set_title, which costs half of the drawing's time to find a place above the ticks.
         axes.text(0, 1.03, title, transform=axes.transAxes, fontsize=11, fontweight="bold")
@@ -188,7 +189,7 @@ class _Panel:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=ROUND))
         labels = axes.get_legend_handles_labels()[1]
         if not labels:
-            axes.text(0.5, 0.5, "no numbers yet", transform=axes.transAxes, ha="center", color=GREY)
+            axes.text(0.5, 0.5, empty, transform=axes.transAxes, ha="center", color=GREY)
             return
         axes.legend(
             loc="lower right", bbox_to_anchor=(1, 1), ncols=len(labels), frameon=False, fontsize=9, borderaxespad=0.2
