@@ -40,7 +40,7 @@ debian:
 	    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(DEBIAN) >/dev/null)
 
 results-toy: .venv/.ready gpgan/_C.abi3.so
-	python -m benchmarks.toy
+	python -m benchmarks.toy --readme README.md
 
 results-presets: .venv/.ready gpgan/_C.abi3.so
 	python -m benchmarks.presets

@@ -18,6 +18,7 @@ from benchmarks.critic_step import critics, report
 from benchmarks.critic_step.ceilings import ceilings
 from benchmarks.critic_step.run import Deadline
 from benchmarks.critic_step.run import measure as measure_case
+from benchmarks.documents import write_into
 
 THREADS = 2
 
@@ -73,9 +74,11 @@ def main(options: argparse.Namespace, given: str) -> int:
     stem.with_suffix(".md").write_text(report.render(result))
     report.draw(result, figure)
     if options.doc:
-        report.write_into(options.doc, report.whole(result, os.path.relpath(figure, options.doc.parent)))
+        write_into(
+            options.doc, report.BEGIN, report.END, report.whole(result, os.path.relpath(figure, options.doc.parent))
+        )
     if options.readme:
-        report.write_into(options.readme, report.summary(result))
+        write_into(options.readme, report.BEGIN, report.END, report.summary(result))
     sys.stdout.write(report.render(result))
     rows = [row for case in result["cases"] for row in case["rows"].values()]
     return int(bool(result["left_out"]) or any("failed" in row for row in rows))

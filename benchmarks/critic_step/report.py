@@ -150,15 +150,6 @@ def summary(result: dict[str, Any]) -> str:
     return "\n".join([f"Time of a penalised critic step, stock eager PyTorch = 1. {_source(result)}", "", *table, ""])
 
 
-def write_into(document: Path, text: str) -> None:
-    """Replaces what stands between the document's two markers."""
-    before, begin, rest = document.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{document} lacks {BEGIN!r} or, behind it, {END!r}")
-    document.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
-
-
 def _colour(name: str) -> str:
     return next((colour for start, colour in COLOURS.items() if name.startswith(start)), "0.55")
 

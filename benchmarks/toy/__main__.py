@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.documents import write_into
 from benchmarks.toy import run, settings, table
 from benchmarks.toy.protocol import DATA, load_scaled, score_real
 
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=HERE.parent / "results", help="folder of the table")
     parser.add_argument("--presets", nargs="+", choices=settings.SEEDS, default=list(settings.SEEDS), metavar="NAME")
     parser.add_argument("--steps", type=int, default=0, help="generator steps of each run, to see that everything runs")
+    parser.add_argument("--readme", type=Path, help="a document that the finished table's summary is to be put into")
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     wanted = [job for job in run.jobs(options.steps) if job.preset in options.presets]
@@ -47,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; {len(records)} of {len(wanted)} runs are done, the same command goes on\n")
         return 130
+    if options.readme:
+        result = json.loads(stem.with_suffix(".json").read_text("utf-8"))
+        write_into(options.readme, table.BEGIN, table.END, table.summary(result, f"{stem.name}.md"))
     sys.stdout.write(stem.with_suffix(".md").read_text("utf-8"))
     return 0
 

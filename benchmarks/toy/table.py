@@ -15,6 +15,8 @@ NUMBERS = {"modes": ("captured", 1, 2), "high_quality": ("high_quality", 100, 1)
 # At least so many modes and percent, at most so much reverse KL.
 TARGETS = {"ring": (8.0, 97.0, 0.01), "grid": (25.0, 96.0, 0.02)}
 
+BEGIN, END = "<!-- toy: written by python -m benchmarks.toy --readme -->", "<!-- toy: end -->"
+
 Record = Mapping[str, Any]
 
 
@@ -78,6 +80,35 @@ def render(result: Mapping[str, Any]) -> str:
         "thread. The published rows are of other networks and budgets.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def summary(result: Mapping[str, Any], page: str) -> str:
+    """Both mixtures in one table, for the README: modes / high quality % / reverse KL, means over the runs."""
+    cells = [
+        [f"{name} (published)", *(_in_one(of[data].modes, of[data].high_quality, of[data].reverse_kl) for data in DATA)]
+        for name, of in PUBLISHED.items()
+    ]
+    names = dict.fromkeys(row["name"] for row in result["rows"])
+    rows = {(row["name"], row["data"]): row for row in result["rows"]}
+    for name in names:
+        means = [[rows[name, data][number]["mean"] for number in NUMBERS] for data in DATA]
+        good = all("seconds" in rows[name, data] and reached(rows[name, data]) for data in DATA)
+        cells.append([f"**{name}**" if good else name, *(_in_one(*each) for each in means)])
+    return "\n".join(
+        [
+            f"Modes / high quality % / reverse KL of 2500 samples; {settings.SEEDS['wgan-gp']} seeds of nsgan and wgan-gp, "
+            f"{settings.SEEDS['gan']} of the others, {result['date']}. Bold: reaches the target on both.",
+            f"[Standard errors, settings](benchmarks/results/{page}); [what was tried](docs/toy.md); `make results-toy`",
+            "",
+            *markdown(["", *DATA], cells),
+            "",
+        ]
+    )
+
+
+def _in_one(modes: float | None, high_quality: float | None, reverse_kl: float | None) -> str:
+    numbers = zip((modes, high_quality, reverse_kl), (1, 1, 3), strict=True)
+    return " / ".join("-" if number is None else f"{number:.{digits}f}" for number, digits in numbers)
 
 
 def _section(rows: Sequence[Mapping[str, Any]], data: str) -> list[str]:

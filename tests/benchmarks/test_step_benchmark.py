@@ -21,6 +21,7 @@ from torch import nn
 
 from benchmarks.critic_step import ceilings, counting, critics, providers, report, run, targets
 from benchmarks.critic_step.providers import PROVIDERS, Gpgan, Provider, Stock
+from benchmarks.documents import write_into
 
 ROOT = Path(__file__).parents[2]
 FOREVER = run.Deadline()
@@ -339,5 +340,5 @@ def test_a_document_without_markers_is_refused(tmp_path: Path) -> None:
     document = tmp_path / "page.md"
     document.write_text("no markers\n")
     with pytest.raises(ValueError, match=r"page\.md lacks '<!-- critic_step"):
-        report.write_into(document, "text")
+        write_into(document, report.BEGIN, report.END, "text")
     assert document.read_text() == "no markers\n"

@@ -168,9 +168,28 @@ def test_the_page_shows_ours_beside_the_published_and_says_what_is_missing():
     assert "reached by: wgan-gp." in page
 
 
+def test_the_summary_has_both_mixtures_in_a_row():
+    records = [
+        record("wgan-gp", data, seed, modes, good, 0.002)
+        for data, modes in (("ring", 8), ("grid", 25))
+        for seed, good in ((0, 0.97), (1, 0.98))
+    ]
+    records += [record("nsgan", data, 0, 3, 0.9, 0.5) for data in ("ring", "grid")]
+    text = table.summary({"date": "2000-01-01", "rows": table.summarise(records, {})}, "toy.md")
+    assert "| **wgan-gp** | 8.0 / 97.5 / 0.002 | 25.0 / 97.5 / 0.002 |" in text
+    assert "| nsgan | 3.0 / 90.0 / 0.500 | 3.0 / 90.0 / 0.500 |" in text
+    assert "| VEEGAN (published) | 8.0 / 52.9 / - | 24.6 / 40.0 / - |" in text
+
+
 def test_the_command_writes_a_partial_table_and_goes_on(tmp_path, capsys):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
     arguments = ["--runs", str(tmp_path / "runs"), "--output", str(tmp_path), "--presets", "lsgan", "--steps", "2"]
-    assert command.main(arguments) == 0
+    assert command.main([*arguments, "--readme", str(readme)]) == 0
+    written = readme.read_text()
+    assert written.startswith(f"before\n{table.BEGIN}\n\nModes")
+    assert "| lsgan |" in written
+    assert written.endswith(f"\n{table.END}\nafter\n")
     assert "## grid" in capsys.readouterr().out
     (path,) = tmp_path.glob("toy-*.json")
     result = json.loads(path.read_text())
