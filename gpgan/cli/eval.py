@@ -80,7 +80,8 @@ def measure(saved: Saved, dataset: Dataset, count: int, seed: int) -> dict[str, 
     every = dataset.samples(torch.randperm(len(dataset), generator=rng)[: 2 * len(real)])
     # Between real samples and generated ones of the same class, as in training.
     size = saved.config.pack
-    chosen = torch.randperm(len(dataset), generator=rng)[: min(len(dataset), count, NORMS) // size * size]
+    # Whole packs, one at least.
+    chosen = torch.randperm(len(dataset), generator=rng)[: max(min(len(dataset), count, NORMS) // size, 1) * size]
     labels = dataset.labels[chosen] if saved.classes and dataset.labels is not None else None
     fakes = draw_samples(saved, len(chosen), seed, labels=labels)
     arguments = () if labels is None else (labels,)

@@ -261,11 +261,12 @@ def test_eval_and_sample(cli, trained, undrawn, tmp_path, monkeypatch, preset, d
     if preset == "sngan" and data == "ring":  # a perceptron of weights of norm 1, and of LeakyReLU
         assert metrics["norm_max"] < 1.2
     assert json.loads((run / "eval.json").read_text()) == {name: metrics[name] for name in metrics if name != "run"}
+    assert cli("eval", run, "-n", 2)[0] == 0  # fewer than a pack
 
     status, out, err = cli("sample", run, "-n", 7, "--out", tmp_path / "x.npy")
     assert (status, err) == (0, "")
     samples = np.load(tmp_path / "x.npy")
-    assert samples.shape == (7, 2) if data == "ring" else (7, 1, 8, 8)
+    assert samples.shape == ((7, 2) if data == "ring" else (7, 1, 8, 8))
     assert np.isfinite(samples).all()
     assert len(np.unique(samples.reshape(7, -1), axis=0)) == 7
     assert (run / "checkpoints" / "latest.pt").read_bytes() == before
