@@ -3,7 +3,10 @@
 import json
 from unittest.mock import MagicMock
 
+import torch
+
 import gpgan
+from gpgan.data import Dataset
 from gpgan.training import recorder
 
 SMALL = {
@@ -22,6 +25,17 @@ SMALL = {
 def small(out, data="digits", dataset=None, **settings):
     """The configuration of a small run in ``out``; nested settings by their dotted names."""
     return gpgan.configure(data, dataset, out=out, **{**SMALL, **settings})
+
+
+POINTS = Dataset("points", torch.randn(200, 3, generator=torch.Generator().manual_seed(0)))
+LABELLED = Dataset(
+    "labelled", torch.arange(60.0).reshape(60, 1), 30.0, 30.0, labels=torch.arange(60) % 3, classes=("a", "b", "c")
+)
+
+
+def points(out, **settings):
+    """That of a small run on POINTS."""
+    return small(out, "points", POINTS, **settings)
 
 
 def stats_of(run):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from statistics import fmean
 
 import torch
@@ -72,6 +72,7 @@ PAIRS: dict[str, tuple[Draw, Draw]] = {
     "translation": (_translation(1.0), _translation(-1.0)),
     "circle": (_circle, _point),
 }
+CASES = list(product(PAIRS, SIDES, WEIGHTS))
 
 
 @dataclass(frozen=True)
@@ -124,18 +125,14 @@ def _read(pair: tuple[Draw, Draw], penalty: Penalty, seed: int) -> Reading:
 def run(progress: Progress) -> Findings:
     """Trains a critic for each pair, side and weight."""
     readings: dict[tuple[str, str, float], list[Reading]] = {}
-    for done, (pair, side, weight) in enumerate(_cases()):
-        progress(done / len(list(_cases())), f"{pair}, {side.replace('_', '-')}, lambda {weight:g}")
+    for done, (pair, side, weight) in enumerate(CASES):
+        progress(done / len(CASES), f"{pair}, {side.replace('_', '-')}, lambda {weight:g}")
         penalty = Penalty(weight=weight, one_sided=SIDES[side])
         seeds = REPEATED if (pair, weight) == ("circle", WEIGHTS[-1]) else 1
         readings[pair, side, weight] = [_read(PAIRS[pair], penalty, seed) for seed in range(seeds)]
     progress(1.0, "drawing")
     numbers = _numbers(readings)
     return Findings(numbers, _draw(readings), _see(numbers))
-
-
-def _cases() -> Iterator[tuple[str, str, float]]:
-    return ((pair, side, weight) for pair in PAIRS for side in SIDES for weight in WEIGHTS)
 
 
 def _numbers(readings: dict[tuple[str, str, float], list[Reading]]) -> dict[str, float]:
@@ -164,7 +161,7 @@ def _numbers(readings: dict[tuple[str, str, float], list[Reading]]) -> dict[str,
 
 def _see(numbers: dict[str, float]) -> tuple[str, str, str]:
     low, high = WEIGHTS[0], WEIGHTS[-1]
-    cases = [f"{pair}_{side}_lambda_{weight:g}" for pair, side, weight in _cases() if weight < high]
+    cases = [f"{pair}_{side}_lambda_{weight:g}" for pair, side, weight in CASES if weight < high]
     off = max(abs(numbers[f"norm_{case}"] / numbers[f"theory_norm_lambda_{case.split('_')[-1]}"] - 1) for case in cases)
     by_norm = [numbers[f"w1_by_norm_{case}"] for case in cases]
     early = numbers[f"estimate_after_{EARLY}_steps_circle_two_sided_lambda_{low:g}"]

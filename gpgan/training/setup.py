@@ -158,8 +158,7 @@ def known_problems(config: Config, critic: nn.Module) -> list[str]:
             "the critic has ELU activations, with which gradient penalties are reported not to converge "
             "(igul222/improved_wgan_training#16); take LeakyReLU, or a lower --optimizer.lr"
         )
-    normalised = config.network.spectral_norm or any(map(is_normalised, critic.modules()))
-    held = penalised or config.weight_clip or normalised
+    held = penalised or config.weight_clip or any(map(is_normalised, critic.modules()))
     if config.objective == "wasserstein" and not held:
         problems.append(
             "the Wasserstein objective has nothing that holds its critic to a slope, so that its loss has no lower bound; "

@@ -24,6 +24,7 @@ from gpgan.training.callbacks import Callback
 from gpgan.training.config import Config
 from gpgan.training.ema import Average
 from gpgan.training.files import create_run
+from gpgan.training.held_out import held_out_samples
 from gpgan.training.interrupt import Interrupt
 from gpgan.training.presets import apply, from_settings, settings_of
 from gpgan.training.processes import Processes
@@ -35,8 +36,6 @@ from gpgan.training.stats import Meter, NotFiniteError, Stats, memory
 
 FORMAT = 2
 Stop = Literal["", "minutes", "stopped", "signal"]
-# At most so many held-out samples are looked at in a tick.
-HELD_OUT = 512
 
 
 class DivergedError(FloatingPointError):
@@ -146,6 +145,7 @@ class Trainer:
         self.warnings = known_problems(config, self.critic)
         for problem in self.warnings:
             warnings.warn(problem, stacklevel=3)
+        self._held_out = held_out_samples(self.dataset, config)
         self.processes.agree("data", self.dataset.fingerprint())
         self.processes.align([self.generator, self.critic])
         self.average = Average(self.generator, config.network.ema) if config.network.ema else None
@@ -313,26 +313,11 @@ class Trainer:
             images=self.step * config.n_critic * config.batch,
             seconds=self._seconds,
             images_per_second=steps * config.n_critic * config.batch / max(seconds, 1e-9),
-            held_out=self._held_out(),
+            held_out=self.round.held_out_estimate(*self._held_out, self.step) if self._held_out else None,
             memory=memory(torch.device(config.device)),
             # A line that the end brings forward is written again at its tick, should the run go on.
             **self.meter.read(self.processes, keep=self.step % config.tick != 0),  # type: ignore[arg-type]
         )
-
-    def _held_out(self) -> float | None:
-        data = self.dataset
-        if data.held_out is None or len(data.held_out) < self.config.pack:
-            return None
-        # They may be sorted: neither the first ones nor those of a pack are to be more alike than any others.
-        chosen = torch.randperm(len(data.held_out), generator=torch.Generator().manual_seed(self.config.seed))[
-            :HELD_OUT
-        ]
-        real, labels = data.scaled(data.held_out[chosen]).to(self.config.device), None
-        if self.config.conditional:
-            if data.held_out_labels is None:
-                return None
-            labels = data.held_out_labels[chosen].to(real.device)
-        return self.round.held_out_estimate(real, labels, self.step)
 
     def _check(self) -> None:
         """Raises DivergedError, in all processes, where a loss or a weight of one is not finite."""

@@ -8,6 +8,7 @@ from small_runs import small, stats_of, without_pictures
 from torch import nn
 
 from gpgan.cli import main
+from gpgan.constraints import spectral_norm
 from gpgan.data import Dataset
 from gpgan.training.presets import PRESETS
 from gpgan.training.setup import known_problems
@@ -31,6 +32,7 @@ def of(*layers):
 
 CRITICS = {
     "plain": lambda: of(nn.ReLU()),
+    "normalised": lambda: spectral_norm(of(nn.ReLU())),
     "batch": lambda: of(nn.BatchNorm1d(4), nn.LeakyReLU()),
     "synced": lambda: of(nn.SyncBatchNorm(4)),
     "group": lambda: of(nn.GroupNorm(1, 4), nn.SELU()),
@@ -55,7 +57,7 @@ CASES = [
     ("batch", FREE, [OPEN]),
     *(("plain", {"objective": name, **FREE}, []) for name in ("minimax", "non-saturating", "least-squares", "hinge")),
     ("plain", {"objective": "relativistic", **FREE}, []),
-    ("plain", {"network.spectral_norm": True, **FREE}, []),
+    ("normalised", FREE, []),
     ("plain", CLIPPED, []),
     ("plain", {**CLIPPED, "optimizer.beta1": 0.5}, [MOMENTUM]),
     ("plain", {**CLIPPED, "optimizer.beta1": 0.5, "objective": "hinge"}, [MOMENTUM]),

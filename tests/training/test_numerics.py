@@ -5,27 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from small_runs import Do, numbers_of, small, stats_of, without_pictures
+from small_runs import POINTS, Do, numbers_of, points, small, stats_of, without_pictures
 from torch import nn
 
 from gpgan.critic_step import CriticStep
-from gpgan.data import Dataset
 from gpgan.training import checkpoint
 from gpgan.training.trainer import Trainer
-
-POINTS = Dataset("points", torch.randn(200, 3, generator=torch.Generator().manual_seed(0)))
-LABELLED = Dataset(
-    "labelled", torch.arange(60.0).reshape(60, 1), 30.0, 30.0, labels=torch.arange(60) % 3, classes=("a", "b", "c")
-)
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     without_pictures(monkeypatch)
-
-
-def points(out, **settings):
-    return small(out, "points", POINTS, **settings)
 
 
 def test_the_average_is_that_of_the_weights(tmp_path):

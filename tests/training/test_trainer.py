@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from small_runs import Do, numbers_of, small, stats_of, without_pictures
+from small_runs import LABELLED, POINTS, Do, numbers_of, points, small, stats_of, without_pictures
 from torch import nn
 
 import gpgan
@@ -15,19 +15,10 @@ from gpgan.data import Dataset
 from gpgan.training import checkpoint
 from gpgan.training.trainer import Trainer
 
-POINTS = Dataset("points", torch.randn(200, 3, generator=torch.Generator().manual_seed(0)))
-LABELLED = Dataset(
-    "labelled", torch.arange(60.0).reshape(60, 1), 30.0, 30.0, labels=torch.arange(60) % 3, classes=("a", "b", "c")
-)
-
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     without_pictures(monkeypatch)
-
-
-def points(out, **settings):
-    return small(out, "points", POINTS, **settings)
 
 
 class Events(gpgan.Callback):
