@@ -62,17 +62,27 @@ def main() -> int:
 def run(preset: str, options: argparse.Namespace) -> dict[str, Any]:
     """The run's settings and evaluation; trained only where that is still to be done."""
     folder = options.runs / preset
-    evaluation = folder / "eval.json"
-    if not evaluation.exists():
+    finished = recorded(folder, options)
+    if finished is None:
         sys.stderr.write(f"{preset}: {options.minutes:g} minutes\n")
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was broken off
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was broken off, or of other settings
         train = ["--preset", preset, "--minutes", f"{options.minutes:g}", "--out", str(options.runs), "--name", preset]
         gpgan("train", options.data, *train)
         gpgan("eval", str(folder))
-    return {
-        "config": json.loads((folder / "config.json").read_text("utf-8"))["config"],
-        "eval": json.loads(evaluation.read_text("utf-8")),
-    }
+        finished = recorded(folder, options)
+    if finished is None:
+        raise RuntimeError(f"{folder} is not the run that was asked for: see its config.json")
+    return finished
+
+
+def recorded(folder: Path, options: argparse.Namespace) -> dict[str, Any] | None:
+    """A finished run of the same data and minutes, if that is what the folder has."""
+    if not (folder / "eval.json").exists():
+        return None
+    record = {name: json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("config", "eval")}
+    record["config"] = record["config"]["config"]
+    wanted = (options.data, options.minutes)
+    return record if (record["config"]["data"], record["config"]["minutes"]) == wanted else None
 
 
 def gpgan(*arguments: str) -> None:

@@ -29,7 +29,7 @@ def commands(monkeypatch, options):
             preset = arguments[arguments.index("--preset") + 1]
             folder = options.runs / preset
             folder.mkdir(parents=True)
-            config = settings_of(configure("made", data, preset=preset, threads=1))
+            config = settings_of(configure("made", data, preset=preset, threads=1, minutes=options.minutes))
             (folder / "config.json").write_text(json.dumps({"config": config}))
             for picture in ("samples", "curves"):
                 (folder / f"{picture}.png").write_bytes(f"{preset} {picture}".encode())
@@ -81,3 +81,13 @@ def test_only_what_is_not_finished_is_made(options, commands):
     (options.runs / "wgan" / "eval.json").unlink()  # broken off in between
     presets.run("wgan", options)
     assert [command for command, *_ in commands] == ["train", "eval"] * 2
+
+
+def test_a_run_of_other_settings_is_made_again(options, commands):
+    presets.run("wgan", options)
+    options.minutes = 3.5
+    assert presets.run("wgan", options)["config"]["minutes"] == 3.5
+    assert [command for command, *_ in commands] == ["train", "eval"] * 2
+    options.data = "other"  # the stand-in makes "made" whatever it is asked for
+    with pytest.raises(RuntimeError, match="not the run that was asked for"):
+        presets.run("wgan", options)
