@@ -2,7 +2,7 @@
 
 Source:
     Srivastava et al., VEEGAN, arXiv 1705.07761, section 4.1; Lin et al., PacGAN, arXiv 1712.04086, section 4.1, whose
-    table 2 the published rows are from.
+    table of these mixtures the published rows are from.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def _section(rows: Sequence[Mapping[str, Any]], data: str) -> list[str]:
     cells = [
         [
             f"{name} (published)",
-            "10",
+            "",
             f"{of[data].modes:g}",
             f"{of[data].high_quality:g}",
             _plain(of[data].reverse_kl),

@@ -17,8 +17,13 @@ from torch import nn
 from benchmarks.toy import __main__ as command
 from benchmarks.toy import protocol, run, settings, table
 from benchmarks.toy.run import Job
+from gpgan.training.presets import configure
 
 ROOT = Path(__file__).parents[2]
+
+
+def asked_for(preset, name):
+    return getattr(configure("ring", preset=preset).optimizer, name)
 
 
 def record(preset, data, seed, captured, high_quality, reverse_kl, diverged=None):
@@ -93,6 +98,13 @@ def test_runs_differ_in_what_the_preset_says_and_in_nothing_else(preset):
         k: v for k, v in vars(shared).items() if k not in free
     }
     assert replace(config.network, spectral_norm=False) == replace(shared.network, spectral_norm=False)
+    assert (config.n_critic, config.batch) == (1, 256)
+    own = config.optimizer
+    assert (own.lr, own.beta2, own.schedule) == (1e-3 if preset == "wgan" else 2e-3, 0.99, "linear")
+    assert (own.beta1, own.kind) == (
+        asked_for(preset, "beta1"),
+        "adam" if preset == "gan" else asked_for(preset, "kind"),
+    )
 
 
 @pytest.mark.parametrize("preset", settings.SEEDS)
