@@ -24,13 +24,13 @@ CAPTION = (
     "The discriminator that minimises the minimax objective is D*(x) = p(x) / (p(x) + q(x)): its score, the logit of D, "
     "is log p(x)/q(x), and the loss it ends at gives the Jensen-Shannon divergence, JS = log 2 - loss / 2. For two "
     "Gaussians of the same width the log ratio is a straight line, for different widths a parabola; a small network "
-    "trained on samples finds both, without ever being told a density. Then two uniform distributions of width 1 are "
+    "trained on samples comes near both, without ever being told a density. Then two uniform distributions of width 1 are "
     "moved apart. While they overlap by 1 - distance, D* has three steps and JS = distance * log 2. From distance 1 on "
     "no point has mass of both: D* is a single step, JS stays at log 2, and the ratio has no value, so that the score "
     "grows for as long as training goes on. W1 asks how far the mass has to move instead; it is the distance all along, "
-    "and a critic with a gradient penalty reads it off the same samples, as its estimate less twice its penalty, which on "
-    "the line is W1 exactly (the lab penalty-strength says why). Sources: Goodfellow et al., arXiv 1406.2661, "
-    "proposition 1 and theorem 1; Arjovsky et al., arXiv 1701.07875, example 1; Gulrajani et al., arXiv 1704.00028."
+    "and a critic with a gradient penalty reads it off samples of the same distributions, as its estimate less twice its "
+    "penalty, which on the line is W1 exactly (the lab penalty-strength says why). Sources: Goodfellow et al., arXiv "
+    "1406.2661, proposition 1 and theorem 1; Arjovsky et al., arXiv 1701.07875, example 1; Gulrajani et al., arXiv 1704.00028."
 )
 
 MINIMAX = objectives.get("minimax")
@@ -217,11 +217,18 @@ def _see(numbers: dict[str, float]) -> tuple[str, str, str]:
     js = ", ".join(
         f"{numbers[f'js_{name}_learned']:.4f} (integral {numbers[f'js_{name}_integral']:.4f})" for name in PAIRS
     )
+    slope, bend = (
+        "{:.3f} (true {:.3f})".format(
+            *(numbers[f"log_ratio_leading_coefficient_{name}_{of}"] for of in ("learned", "true"))
+        )
+        for name in PAIRS
+    )
     far = DISTANCES[-1]
     first, last = (numbers[f"log_ratio_gap_apart_after_{check}_steps"] for check in (CHECKS[0], CHECKS[-1]))
     stays = numbers[f"log_ratio_gap_overlapping_after_{CHECKS[-1]}_steps"]
     return (
-        f"D is p / (p + q) within {worst:.3f} wherever {100 * MASS:.0f} % of the mass are, and its loss gives the "
+        f"D is p / (p + q) within {worst:.3f} where {100 * MASS:.0f} % of the mass lies; its score is about a line of slope "
+        f"{slope} and about a parabola with a leading coefficient of {bend}; its loss gives the "
         f"Jensen-Shannon divergence: {js}.",
         f"Moved apart, JS ends at log 2 = {math.log(2):.4f}: {numbers['js_learned_distance_1']:.4f} at distance 1, "
         f"{numbers[f'js_learned_distance_{far:g}']:.4f} at {far:g}, where the penalised critic reads "
@@ -253,7 +260,7 @@ def _draw(
     density.plot([], [], color="black", linestyle="--", linewidth=1, label="p / (p + q)")
     ratio.plot([], [], color="black", linestyle="--", linewidth=1, label="log p / q")
     finish(density, "Two Gaussians: D is p / (p + q)", "x", "discriminator D(x)")
-    finish(ratio, "Its score is the log ratio, where samples fall", "x", "score = logit of D(x)")
+    finish(ratio, "Its score is the log ratio, where both have samples", "x", "score = logit of D(x)")
 
     for case, colour, label in (("overlapping", BLUE, "Gaussians, same width"), ("apart", ORANGE, "uniform, 2 apart")):
         gaps = [numbers[f"log_ratio_gap_{case}_after_{check}_steps"] for check in CHECKS]
@@ -262,7 +269,12 @@ def _draw(
         numbers["log_ratio_gap_overlapping_true"], color="black", linestyle="--", linewidth=1, label="true, Gaussians"
     )
     steps.set_ylim(0)
-    finish(steps, "Without overlap the log ratio never settles", "training steps", "score between the centres")
+    finish(
+        steps,
+        "Without overlap the log ratio never settles",
+        "training steps",
+        "difference of scores between the centres",
+    )
 
     for distance, colour in ((0.5, BLUE), (APART, ORANGE)):
         x = np.linspace(-0.25, distance + 1.25, 1001)

@@ -178,6 +178,7 @@ def _slider(found: dict[str, Array]) -> Slider:
             name: tuple(points(lines(gap)[which]) for gap in LINES.tolist())
             for which, name in enumerate(("real", "generated"))
         },
+        joined=False,  # JS and the gradient of W1 jump at the gap 0
     )
 
 

@@ -32,6 +32,8 @@ class Slider:
     """The number shown for each position, by its name on the page."""
     clouds: dict[str, tuple[tuple[tuple[float, float], ...], ...]]
     """For each named cloud, for each position, its points (x, y)."""
+    joined: bool = True
+    """Whether a line joins a reading's values; dots stand for themselves where a reading jumps between positions."""
 
 
 @dataclass(frozen=True)

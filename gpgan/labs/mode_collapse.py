@@ -22,8 +22,8 @@ CAPTION = (
     "The real distribution has 8 narrow modes on a circle of radius 1; the generator covers k of them evenly. For modes "
     "that do not overlap the Jensen-Shannon divergence is a formula in k, JS = 1/2 [k/8 log(2k / (k + 8)) + "
     "(1 - k/8) log 2 + log(16 / (k + 8))]: it counts the missing modes and cannot tell whether they lie next to the "
-    "covered ones or across the ring. W1 can, as their mass has to come from somewhere: k modes side by side cost more "
-    "than k modes spread over the ring, and both fall with every mode that is added. A critic that is trained on "
+    "covered ones or across the ring. W1 can, as their mass has to come from somewhere: 2 to 6 modes side by side "
+    "cost more than as many spread over the ring, and both fall with every mode that is added. A critic that is trained on "
     "samples with a one-sided gradient penalty follows W1 without being told it. Below, three generators with the same "
     "first weights learn the ring in the same number of updates, all by the same optimizer: a non-saturating GAN, a WGAN "
     "with clipped weights and a WGAN-GP. A sample is of high quality within three standard deviations of a mode; how "
@@ -216,7 +216,7 @@ def _see(numbers: dict[str, float]) -> tuple[str, str, str]:
         f"With {half} of {MODES} modes JS is {numbers[f'js_formula_{half}_modes']:.3f} wherever they lie; W1 is "
         f"{numbers[f'w1_points_{half}_modes_neighbours']:.3f} for neighbours and "
         f"{numbers[f'w1_points_{half}_modes_spread']:.3f} for modes spread over the ring.",
-        f"The penalised critic's estimate follows W1 from {pairs[0][1]:.2f} down to 0, never more than {off:.2f} off.",
+        f"The penalised critic's estimate follows W1 from {pairs[0][1]:.2f} down to 0; its largest error is {off:.3f}.",
         f"Trained: {games} (real samples: {numbers['w1_floor']:.2f}).",
     )
 

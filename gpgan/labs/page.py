@@ -59,6 +59,7 @@ summary { cursor: pointer; color: var(--accent); }
 .slider text { fill: var(--faint); font: 12px system-ui, sans-serif; }
 .frame { fill: none; stroke: var(--line); }
 .curve { fill: none; stroke: var(--accent); stroke-width: 2; }
+.dots { fill: var(--accent); fill-opacity: .6; }
 .now { fill: var(--accent); stroke: var(--card); stroke-width: 1.5; }
 .c0 { fill: var(--c0); } .c1 { fill: var(--c1); } .c2 { fill: var(--c2); } .c3 { fill: var(--c3); }
 .points path { fill-opacity: .75; }
@@ -100,16 +101,20 @@ function ticks([low, high], most) {
   for (let i = Math.ceil(low / step); i * step <= high; i++) found.push(Number((i * step).toPrecision(9)));
   return found;
 }
+// Room around a chart's frame for the numbers and names of its axes.
+const LEFT = 46, RIGHT = 12, TOP = 22, BOTTOM = 38, ACROSS = LEFT + RIGHT, ALONG = TOP + BOTTOM;
 // An empty chart: where x and y of the data lie in it, and its <svg>.
-function chart(parent, name, against, width, height, xs, ys, most) {
-  const left = 46, top = 22, right = width - 12, bottom = height - 22;
+function chart(parent, names, width, height, xs, ys, most) {
+  const left = LEFT, top = TOP, right = width - RIGHT, bottom = height - BOTTOM;
   const x = value => left + (value - xs[0]) / (xs[1] - xs[0]) * (right - left);
   const y = value => bottom - (value - ys[0]) / (ys[1] - ys[0]) * (bottom - top);
-  const svg = make(parent, "svg", {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": name + against});
-  make(svg, "text", {x: left, y: 14}, name);
+  const svg = make(parent, "svg", {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": names.spoken});
+  make(svg, "text", {x: left, y: 14}, names.title);
+  make(svg, "text", {class: "name", x: (left + right) / 2, y: height - 6, "text-anchor": "middle"}, names.x);
+  if (names.y) make(svg, "text", {class: "name", x: 4, y: (top + bottom) / 2}, names.y);
   make(svg, "rect", {class: "frame", x: left, y: top, width: right - left, height: bottom - top});
   for (const at of ticks(xs, most))
-    make(svg, "text", {class: "x", x: x(at), y: height - 6, "text-anchor": "middle"}, short(at));
+    make(svg, "text", {class: "x", x: x(at), y: bottom + 16, "text-anchor": "middle"}, short(at));
   for (const at of ticks(ys, most))
     make(svg, "text", {class: "y", x: left - 6, y: y(at) + 4, "text-anchor": "end"}, short(at));
   return {x, y, svg};
@@ -125,14 +130,16 @@ function build(figure) {
     const all = clouds.flatMap(([, positions]) => positions.flat());
     const xs = range(all.map(p => p[0])), ys = range(all.map(p => p[1]));
     // One scale for both axes, so that distances are seen as they are, within a picture that is not too flat or high.
-    const width = 460, height = Math.min(460, Math.max(190, 44 + 402 * (ys[1] - ys[0]) / (xs[1] - xs[0])));
-    const unit = Math.max((xs[1] - xs[0]) / (width - 58), (ys[1] - ys[0]) / (height - 44));
-    for (const [axis, pixels] of [[xs, width - 58], [ys, height - 44]]) {
+    const width = 460, wanted = ALONG + (width - ACROSS) * (ys[1] - ys[0]) / (xs[1] - xs[0]);
+    const height = Math.min(460, Math.max(190, wanted));
+    const unit = Math.max((xs[1] - xs[0]) / (width - ACROSS), (ys[1] - ys[0]) / (height - ALONG));
+    for (const [axis, pixels] of [[xs, width - ACROSS], [ys, height - ALONG]]) {
       const rest = (unit * pixels - (axis[1] - axis[0])) / 2;
       axis[0] -= rest;
       axis[1] += rest;
     }
-    const plane = chart(left, clouds.map(([name]) => name).join(" and "), "", width, height, xs, ys, 5);
+    const title = clouds.map(([name]) => name).join(" and ");
+    const plane = chart(left, {spoken: title, title, x: "x", y: "y"}, width, height, xs, ys, 5);
     const points = make(plane.svg, "g", {class: "points"}), legend = make(left, "ul", {class: "legend"});
     clouds.forEach(([name], i) => {
       const item = make(legend, "li"), mark = make(item, "svg", {viewBox: "-5 -5 10 10", "aria-hidden": "true"});
@@ -152,9 +159,14 @@ function build(figure) {
     const pair = make(spoken, "div");
     make(pair, "dt", {}, name);
     const value = make(make(pair, "dd"), "data");
-    const small = chart(views, name, " against " + slider.label, 320, 170, range(slider.positions), range(values), 4);
-    const line = values.map((reading, i) => `${small.x(slider.positions[i])},${small.y(reading)}`);
-    make(small.svg, "polyline", {class: "curve", points: line.join(" ")});
+    const names = {spoken: name + " against " + slider.label, title: name, x: slider.label};
+    const small = chart(views, names, 320, 186, range(slider.positions), range(values), 4);
+    const places = values.map((reading, i) => [small.x(slider.positions[i]), small.y(reading)]);
+    if (slider.joined) make(small.svg, "polyline", {class: "curve", points: places.join(" ")});
+    else {
+      const dots = make(small.svg, "g", {class: "dots"});
+      for (const [cx, cy] of places) make(dots, "circle", {cx, cy, r: 2});
+    }
     const marker = make(small.svg, "circle", {class: "now", r: 5});
     draws.push(now => {
       value.value = values[now];
@@ -263,6 +275,7 @@ def _slider(name: str, slider: Slider) -> str:
         "positions": slider.positions,
         "readings": slider.readings,
         "clouds": slider.clouds,
+        "joined": slider.joined,
     }
     try:
         data = json.dumps(parts, separators=(",", ":"), allow_nan=False)

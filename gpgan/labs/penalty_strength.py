@@ -170,8 +170,8 @@ def _see(numbers: dict[str, float]) -> tuple[str, str, str]:
         f"{100 * off:.1f} %: {numbers[f'norm_circle_two_sided_lambda_{low:g}']:.1f} at lambda {low:g}, where theory says "
         f"{best_slope(DISTANCE, low):.1f} and {EARLY} steps have brought an estimate of {early:.1f}.",
         f"The estimate is too large by the same factor; divided by the mean norm it is between {min(by_norm):.3f} and "
-        f"{max(by_norm):.3f} for a true W1 of {DISTANCE:g}, whatever lambda.",
-        f"At lambda {high:g} the two-sided penalty fixes slopes of norm "
+        f"{max(by_norm):.3f} for a true W1 of {DISTANCE:g}, up to lambda {WEIGHTS[-2]:g}.",
+        f"At lambda {high:g} the two-sided penalty freezes slopes of norm "
         f"{numbers[f'norm_circle_two_sided_lambda_{high:g}']:.2f} that point the wrong way: on the circle it reads "
         f"{numbers[f'estimate_circle_two_sided_lambda_{high:g}']:.2f} (mean of {REPEATED} critics), the one-sided "
         f"{numbers[f'estimate_circle_one_sided_lambda_{high:g}']:.2f}.",

@@ -189,8 +189,8 @@ def _draw(far: dict[str, list[float]], long: dict[str, list[float]]) -> Figure:
     left.semilogy(distances, np.exp(-distances / 2), color="black", ls=":", label="exp(-d / 2)")
     left.set(
         xlabel="distance d of the discs' centres",
-        ylabel="norm of the generator's gradient",
-        title=f"After training: minimax has died, Wasserstein stays at 1\n({STEPS} steps of the discriminator)",
+        title="After training: minimax has died, Wasserstein stays at 1\n"
+        f"({STEPS} steps, penalised {STEPS + SETTLING})",
     )
     right.set(
         xlabel="steps of the discriminator",
@@ -198,5 +198,7 @@ def _draw(far: dict[str, list[float]], long: dict[str, list[float]]) -> Figure:
     )
     left.legend(fontsize=9, loc="center right", bbox_to_anchor=(1.0, 0.42))
     for axes in (left, right):
+        axes.set_ylabel("norm of the generator's gradient")
+        axes.tick_params(labelleft=True)
         axes.grid(alpha=0.3)
     return figure

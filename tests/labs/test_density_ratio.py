@@ -20,8 +20,9 @@ def findings() -> Findings:
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_the_discriminator_is_the_ratio(findings: Findings, pair: str) -> None:
-    assert findings.numbers[f"discriminator_max_error_{pair}"] < 0.04
-    assert findings.numbers[f"discriminator_mean_error_{pair}"] < 0.01
+    mean, largest = (findings.numbers[f"discriminator_{which}_error_{pair}"] for which in ("mean", "max"))
+    assert 0 < mean < 0.01
+    assert mean < largest < 0.025
 
 
 def test_the_log_ratio_is_a_line_and_a_parabola(findings: Findings) -> None:
@@ -57,14 +58,13 @@ def test_apart_js_stops_at_log_2_and_w1_is_the_distance(findings: Findings, dist
 
 
 def test_without_overlap_the_log_ratio_does_not_settle(findings: Findings) -> None:
-    first, *_, last = density_ratio.CHECKS
     numbers = findings.numbers
     assert numbers["log_ratio_gap_overlapping_true"] == 1.5**2
-    assert numbers[f"log_ratio_gap_overlapping_after_{last}_steps"] == pytest.approx(1.5**2, rel=0.1)
-    assert (
-        numbers[f"log_ratio_gap_apart_after_{last}_steps"] > 1.5 * numbers[f"log_ratio_gap_apart_after_{first}_steps"]
-    )
-    assert numbers[f"log_ratio_gap_apart_after_{first}_steps"] > 10
+    apart = [numbers[f"log_ratio_gap_apart_after_{check}_steps"] for check in density_ratio.CHECKS]
+    # No theory says how fast the gap grows, only that it does: measured, with a fifth to either side.
+    assert apart == pytest.approx([19.4, 40.9, 63.5], rel=0.2)
+    for check in density_ratio.CHECKS:
+        assert numbers[f"log_ratio_gap_overlapping_after_{check}_steps"] == pytest.approx(1.5**2, rel=0.15)
 
 
 def test_the_sentences_hold_the_numbers(findings: Findings) -> None:
@@ -73,3 +73,4 @@ def test_the_sentences_hold_the_numbers(findings: Findings) -> None:
     assert f"{numbers['w1_critic_distance_3']:.2f}" in findings.see[1]
     assert all(math.isfinite(number) for number in numbers.values())
     assert findings.slider is None
+    assert all(axes.get_xlabel() and axes.get_ylabel() for axes in findings.figure.axes)

@@ -1,9 +1,11 @@
 """JS, W1 and critics of a generator that covers k of 8 modes, against what they must be."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 from scipy.stats import spearmanr
 from whole_lab import found_by
 
@@ -24,9 +26,23 @@ def chord(steps: int) -> float:
     return 2 * math.sin(math.pi * steps / 8)
 
 
+# W1 between shares of the modes is a linear programme in the flows from each mode to each.
+COST = np.array([[abs(chord(to - start)) for to in range(8)] for start in range(8)])
+BALANCE = np.vstack([np.kron(np.eye(8), np.ones(8)), np.kron(np.ones(8), np.eye(8))])
+
+
+def transport(p: np.ndarray, q: np.ndarray) -> float:
+    return float(linprog(COST.ravel(), A_eq=BALANCE, b_eq=np.concatenate([p, q])).fun)
+
+
+def shares(k: int, order: str) -> np.ndarray:
+    """Of the modes ``[8]``, in a generator that covers the first k of them evenly."""
+    return np.where(np.isin(np.arange(8), mode_collapse.ORDERS[order][:k]), 1 / k, 0.0)
+
+
 @pytest.mark.parametrize("k", KS)
 def test_the_formula_is_the_divergence_of_the_modes_shares(k: int) -> None:
-    p, q = np.full(8, 1 / 8), np.where(np.arange(8) < k, 1 / k, 0.0)
+    p, q = shares(8, "neighbours"), shares(k, "neighbours")
     entropy = [float(-np.sum(x[x > 0] * np.log(x[x > 0]))) for x in ((p + q) / 2, p, q)]
     assert mode_collapse.js_of_separate_modes(k) == pytest.approx(entropy[0] - (entropy[1] + entropy[2]) / 2, abs=1e-12)
 
@@ -49,18 +65,31 @@ def test_w1_of_points_is_what_it_is_by_hand(findings: Findings) -> None:
     assert numbers["w1_points_2_modes_spread"] == pytest.approx((4 * chord(1) + 2 * chord(2)) / 8)
     # Every other one: each keeps half of its mass and gives the other half to its neighbours.
     assert numbers["w1_points_4_modes_spread"] == pytest.approx(chord(1) / 2)
-    # Half of the ring: each missing mode's eighth comes from the nearest two, or from the far ones by way of them.
-    assert numbers["w1_points_4_modes_neighbours"] > 1.5 * numbers["w1_points_4_modes_spread"]
+    for k in range(2, 7):
+        assert numbers[f"w1_points_{k}_modes_neighbours"] > 1.2 * numbers[f"w1_points_{k}_modes_spread"]
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_w1_falls_with_every_mode_and_the_samples_agree(findings: Findings, order: str) -> None:
+def test_w1_falls_with_every_mode(findings: Findings, order: str) -> None:
     points = [findings.numbers[f"w1_points_{k}_modes_{order}"] for k in KS]
-    samples = [findings.numbers[f"w1_samples_{k}_modes_{order}"] for k in KS]
-    assert points == sorted(points, reverse=True)
-    # The shares of 1000 samples in 8 modes are off by a hundredth each, and it is a long way from mode to mode.
-    assert samples == pytest.approx(points, abs=0.12)
-    assert 0 < findings.numbers["w1_floor"] < 0.08
+    assert points == pytest.approx([transport(shares(8, order), shares(k, order)) for k in KS], abs=1e-6)
+    assert all(more < fewer for fewer, more in pairwise(points))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("k", KS)
+def test_the_samples_w1_is_that_of_shares_with_their_noise(findings: Findings, k: int, order: str) -> None:
+    # The modes are far narrower than the way from one to the next: W1 of 1000 samples is that of their modes' shares.
+    rng, count = np.random.default_rng(k), mode_collapse.W1_SAMPLES
+    drawn = [[rng.multinomial(count, shares(of, order)) / count for of in (8, k)] for _ in range(60)]
+    likely = [transport(*pair) for pair in drawn]
+    # Normal but for a tail to the right: found is 4 deviations off at the most.
+    wanted, room = np.mean(likely), 5 * np.std(likely)
+    assert findings.numbers[f"w1_samples_{k}_modes_{order}"] == pytest.approx(wanted, abs=room)
+    if k == 8:
+        assert 0 < findings.numbers["w1_floor"] == pytest.approx(wanted, abs=room)
+        # So few that they are still told from samples of a generator that misses a mode.
+        assert findings.numbers[f"w1_samples_8_modes_{order}"] < findings.numbers[f"w1_samples_7_modes_{order}"]
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -73,11 +102,26 @@ def test_the_critics_estimate_follows_w1(findings: Findings, order: str) -> None
 
 
 def test_the_penalised_generator_covers_the_ring_most_evenly(findings: Findings) -> None:
-    numbers = findings.numbers
-    assert numbers["modes_captured_wgan_gp"] == 8
-    assert numbers["high_quality_wgan_gp"] > 0.85
-    assert numbers["reverse_kl_wgan_gp"] < 0.05 < min(numbers["reverse_kl_gan"], numbers["reverse_kl_wgan"])
-    assert numbers["w1_floor"] < numbers["w1_wgan_gp"] < 0.1 < min(numbers["w1_gan"], numbers["w1_wgan"])
+    captured, quality, kl, w1 = (
+        {game: findings.numbers[f"{key}_{game}"] for game in mode_collapse.GAMES}
+        for key in ("modes_captured", "high_quality", "reverse_kl", "w1")
+    )
+    floor, one_mode = (findings.numbers[key] for key in ("w1_floor", "w1_points_1_modes_neighbours"))
+    # First weights that differ in the seventh digit, as another machine's rounding would, gave the GAN 2 to 4 modes for
+    # the 6 of this run, and the WGAN 6 to 8, in nine trials: brackets that hold those, and the order.
+    assert 2 <= captured["gan"] < captured["wgan_gp"] == 8
+    assert 5 <= captured["wgan"] <= 8
+    assert 0.1 < quality["wgan"] < 0.85 < quality["wgan_gp"] <= 1
+    assert 0.6 < quality["gan"] <= 1
+    assert 0 <= kl["wgan_gp"] < 0.05 < min(kl["gan"], kl["wgan"])
+    assert floor / 2 < w1["wgan_gp"] < 0.1 < w1["wgan"] < 0.2
+    for game, modes in captured.items():
+        # The least divergence from 8 even shares that m modes can have, and that of one mode alone.
+        assert modes in KS
+        assert math.log(8 / modes) - 1e-9 <= kl[game] <= math.log(8)
+        # Missing modes are a chord away for all but the samples between modes; the worst is one mode alone.
+        missing = (8 - modes) / 8 - (1 - quality[game])
+        assert missing * chord(1) - 0.05 < w1[game] < one_mode
 
 
 def test_the_slider_shows_the_numbers_and_the_modes(findings: Findings) -> None:
@@ -103,3 +147,4 @@ def test_the_sentences_hold_the_numbers(findings: Findings) -> None:
     assert f"{numbers['w1_points_4_modes_neighbours']:.3f}" in findings.see[0]
     assert all(f"W1 {numbers[f'w1_{name}']:.2f}" in findings.see[2] for name in ("gan", "wgan", "wgan_gp"))
     assert all(math.isfinite(number) for number in numbers.values())
+    assert all(axes.get_xlabel() and axes.get_ylabel() for axes in findings.figure.axes)

@@ -1,24 +1,28 @@
-"""labs.html: read as text, and moved in Chromium."""
+"""labs.html: read as text, and moved in Chromium; and docs/labs.html likewise, against what its labs' theory says."""
 
 import base64
 import hashlib
 import html
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gpgan.labs import load
+from gpgan import data
+from gpgan.labs import LABS, load, mode_collapse
 from gpgan.labs.lab import Findings, Slider
-from gpgan.labs.page import WIDE, write_page
+from gpgan.labs.page import SCRIPT, STYLE, WIDE, write_page
 
+COMMITTED = Path(__file__).parents[2] / "docs" / "labs.html"
 CHROMIUM = shutil.which("chromium")
 # Nothing that would reach for a network of its own accord; the console goes to stderr.
 QUIET = (
@@ -30,7 +34,7 @@ POSITIONS = (-1.5, 0.0, 0.25, 2.0, 7.5)
 
 
 def sliders():
-    """One with clouds of different sizes and hostile names, one with readings only."""
+    """One with clouds of different sizes, hostile names and dots, one with readings only."""
     rng = np.random.default_rng(0)
     clouds = {
         name: tuple(tuple(map(tuple, rng.normal(k, 1 + k, (3 + k, 2)).tolist())) for k in range(len(POSITIONS)))
@@ -42,7 +46,7 @@ def sliders():
         "constant": (2.5,) * len(POSITIONS),
     }
     return {
-        "divergences": Slider(f"gap {HOSTILE}", POSITIONS, readings, clouds),
+        "divergences": Slider(f"gap {HOSTILE}", POSITIONS, readings, clouds, joined=False),
         "mode-collapse": Slider("modes", (1.0, 2.0, 3.0), {"W1": (3.0, 2.0, 1.0)}, {}),
     }
 
@@ -164,6 +168,7 @@ onload = () => {
   const texts = (of, selector) => [...of.querySelectorAll(selector)].map(e => [
     e.textContent, Number(e.getAttribute("x")), Number(e.getAttribute("y"))]);
   const place = path => path.getAttribute("transform").match(/-?\\d[\\d.e-]*/g).map(Number);
+  const centre = circle => [Number(circle.getAttribute("cx")), Number(circle.getAttribute("cy"))];
   const look = (figure, to) => {
     const input = figure.querySelector("input");
     input.value = to;
@@ -171,12 +176,15 @@ onload = () => {
     return {
       at: figure.querySelector("output").textContent,
       spoken: input.getAttribute("aria-valuetext"),
+      names: [...figure.querySelectorAll("dl dt")].map(e => e.textContent),
       readings: [...figure.querySelectorAll("dl data")].map(e => [e.value, e.textContent]),
       clouds: [...figure.querySelectorAll(".points g")].map(e => [e.dataset.cloud, [...e.children].map(place)]),
-      markers: [...figure.querySelectorAll("circle.now")].map(e => [Number(e.getAttribute("cx")), Number(e.getAttribute("cy"))]),
-      curves: [...figure.querySelectorAll(".curve")].map(e => e.getAttribute("points")),
+      markers: [...figure.querySelectorAll("circle.now")].map(centre),
+      lines: [...figure.querySelectorAll(".curve")].map(e => [...e.points].map(p => [p.x, p.y])),
+      dots: [...figure.querySelectorAll(".dots")].map(e => [...e.children].map(centre)),
       charts: [...figure.querySelectorAll(".views svg[role=img]")].map(e => ({
-        name: e.getAttribute("aria-label"), x: texts(e, "text.x"), y: texts(e, "text.y")})),
+        name: e.getAttribute("aria-label"), axes: texts(e, "text.name").map(([text]) => text),
+        x: texts(e, "text.x"), y: texts(e, "text.y")})),
     };
   };
   const seen = {
@@ -216,19 +224,26 @@ def number(text):
     return float(text.replace("\N{MINUS SIGN}", "-"))
 
 
-def scale(ticks, coordinate):
-    """The data's value at a pixel, from the numbers beside an axis: (slope, offset)."""
-    values = [number(text) for text, *_ in ticks]
-    return np.polyfit([tick[coordinate] for tick in ticks], values, 1)
+def scales(chart):
+    """The data's x and y at a pixel, as polynomials, from the numbers beside the axes: those of y stand 4 units too low."""
+    return [
+        np.poly1d(np.polyfit([tick[of] - low for tick in chart[axis]], [number(text) for text, *_ in chart[axis]], 1))
+        for axis, of, low in (("x", 1, 0), ("y", 2, 4))
+    ]
+
+
+def twice(page, tmp_path_factory):
+    """What was seen of the page as it is, and free to ask for anything: without the part of its policy that forbids it."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium: install the Debian package chromium")
+    free = page.replace("default-src 'none'; img-src data:; ", "")
+    assert free != page
+    return [drive(tmp_path_factory.mktemp("chromium"), one) for one in (page, free)]
 
 
 @pytest.fixture(scope="module")
 def driven(page, tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("no chromium: install the Debian package chromium")
-    # Without the part of its policy that forbids it, the page would be free to ask for anything.
-    free = page.replace("default-src 'none'; img-src data:; ", "")
-    return [drive(tmp_path_factory.mktemp("chromium"), one) for one in (page, free)]
+    return twice(page, tmp_path_factory)
 
 
 def test_no_request_and_no_error(driven, results):
@@ -260,32 +275,36 @@ def test_the_points_lie_where_the_axes_say(driven):
     for now, look in zip([*range(len(POSITIONS)), 0], seen, strict=True):
         plane = look["charts"][0]
         assert plane == seen[0]["charts"][0], "the axes moved"
-        x, y = np.poly1d(scale(plane["x"], 1)), np.poly1d(scale(plane["y"], 2))
+        assert plane["axes"] == ["x", "y"]
+        x, y = scales(plane)
         assert x[1] == pytest.approx(-y[1], rel=1e-6), "one scale for both axes"
         assert [name for name, _ in look["clouds"]] == list(slider.clouds)
         for (_, places), positions in zip(look["clouds"], slider.clouds.values(), strict=True):
-            # A tick's text stands 4 units below its line.
-            found = [(x(px), y(py + 4)) for px, py in places]
+            found = [(x(px), y(py)) for px, py in places]
             np.testing.assert_allclose(found, positions[now], atol=1e-4)
 
 
-def test_the_marker_is_on_the_curve_where_the_slider_is(driven):
+def assert_charts(seen, slider):
+    """Every reading has its chart, named and with the marker on the line or dot where the slider is."""
+    for now, look in zip([*range(len(slider.positions)), 0], seen, strict=True):
+        charts = look["charts"][1 if slider.clouds else 0 :]
+        assert look["names"] == list(slider.readings)
+        assert [chart["name"] for chart in charts] == [f"{name} against {slider.label}" for name in slider.readings]
+        drawn, others = (look["lines"], look["dots"]) if slider.joined else (look["dots"], look["lines"])
+        assert others == []
+        for marker, places, chart, values in zip(look["markers"], drawn, charts, slider.readings.values(), strict=True):
+            assert chart["axes"] == [slider.label]
+            assert len(places) == len(slider.positions)
+            assert places[now] == pytest.approx(marker, abs=1e-3)
+            x, y = scales(chart)
+            found = [(x(px), y(py)) for px, py in places]
+            off = np.abs(found - np.column_stack([slider.positions, values]))
+            assert (off <= 1e-4 * np.ptp(found, axis=0) + 1e-6).all()
+
+
+def test_the_marker_is_on_the_chart_where_the_slider_is(driven):
     for slider, seen in zip(sliders().values(), driven[0][0]["sliders"], strict=True):
-        skipped = 1 if slider.clouds else 0
-        for now, look in zip([*range(len(slider.positions)), 0], seen, strict=True):
-            assert [chart["name"] for chart in look["charts"][skipped:]] == [
-                f"{name} against {slider.label}" for name in slider.readings
-            ]
-            for place, curve, chart, values in zip(
-                look["markers"], look["curves"], look["charts"][skipped:], slider.readings.values(), strict=True
-            ):
-                corners = [tuple(map(float, pair.split(","))) for pair in curve.split()]
-                assert len(corners) == len(slider.positions)
-                assert corners[now] == pytest.approx(place)
-                x, y = np.poly1d(scale(chart["x"], 1)), np.poly1d(scale(chart["y"], 2))
-                assert x(place[0]) == pytest.approx(slider.positions[now], abs=1e-3)
-                # A tick's text stands 4 units below its line.
-                assert y(place[1] + 4) == pytest.approx(values[now], abs=1e-5 * np.ptp(values) + 1e-6)
+        assert_charts(seen, slider)
 
 
 def test_it_can_be_used_by_keyboard_and_heard(driven, results):
@@ -311,3 +330,76 @@ def test_it_is_dark_where_a_reader_wants_it_dark_and_fits_a_phone(tmp_path, page
     background, text = (np.mean([int(x) for x in re.findall(r"\d+", seen[of])[:3]]) for of in ("background", "colour"))
     assert (background < 60) == (text > 200) == dark
     assert seen["wide"] <= seen["room"] <= 400
+
+
+def assert_shown(seen, positions, readings):
+    """The slider stops at these positions and tells these readings there."""
+    for now, look in zip([*range(len(positions)), 0], seen, strict=True):
+        assert number(look["at"]) == pytest.approx(positions[now], abs=1e-9)
+        assert look["names"] == list(readings)
+        told = [float(value) for value, _ in look["readings"]]
+        assert told == pytest.approx([values[now] for values in readings.values()], rel=1e-5, abs=1e-9)
+
+
+# Where it does not fit the labs as they are: make results-labs
+def test_the_committed_page_is_that_of_the_labs():
+    reader = Reader(COMMITTED.read_text(encoding="utf-8"))
+    assert [a["id"] for tag, a in reader.elements if tag == "section"] == list(LABS)
+    for name in LABS:
+        for shown in (load(name).TITLE, load(name).CAPTION):
+            assert " ".join(shown.split()) in reader.text, name
+    assert reader.scripts[-1] == SCRIPT
+    assert STYLE in COMMITTED.read_text(encoding="utf-8")
+    assert sum(tag == "img" for tag, _ in reader.elements) == len(LABS)
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    return twice(COMMITTED.read_text(encoding="utf-8"), tmp_path_factory)
+
+
+def test_the_committed_page_asks_for_nothing_and_has_no_error(committed):
+    for seen, console in committed:
+        assert (console, seen["requests"]) == ([], [])
+        assert len(seen["pictures"]) == len(LABS)
+        assert min(seen["pictures"]) > 0
+        assert len(seen["sliders"]) == 2
+
+
+def test_the_committed_slider_of_lines_is_what_theory_says(committed):
+    gaps = np.round(np.linspace(-2, 2, 41), 10).tolist()
+    readings = {
+        "JS": [math.log(2) if gap else 0.0 for gap in gaps],
+        "W1": np.abs(gaps).tolist(),
+        "JS gradient": [0.0] * len(gaps),
+        "W1 gradient": np.sign(gaps).tolist(),
+    }
+    seen = committed[0][0]["sliders"][0]
+    assert_shown(seen, gaps, readings)
+    assert_charts(seen, Slider("gap between the lines", tuple(gaps), readings, {"lines": ()}, joined=False))
+    for gap, look in zip([*gaps, gaps[0]], seen, strict=True):
+        x, y = scales(look["charts"][0])
+        real, generated = (np.array(places) for _, places in look["clouds"])
+        assert x(real[:, 0]) == pytest.approx(0, abs=1e-4)
+        assert x(generated[:, 0]) == pytest.approx(gap, abs=1e-4)
+        for cloud in (real, generated):
+            assert y(cloud[:, 1]) == pytest.approx(np.arange(0.005, 1, 0.05), abs=1e-4)
+
+
+def test_the_committed_slider_of_modes_is_what_its_lab_found(committed):
+    ks, table = range(1, 9), dict(re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', COMMITTED.read_text("utf-8")))
+    mixture = data.load("ring").modes
+    readings = {
+        "Jensen-Shannon divergence": [mode_collapse.js_of_separate_modes(k) for k in ks],
+        "W1": [mode_collapse.w1_of_points(mixture, tuple(range(k))) for k in ks],
+        "critic's estimate": [float(table[f"critic_estimate_{k}_modes_neighbours"]) for k in ks],
+    }
+    seen = committed[0][0]["sliders"][1]
+    assert_shown(seen, ks, readings)
+    assert_charts(seen, Slider("modes covered", tuple(ks), readings, {"modes": ()}))
+    for k, look in zip([*ks, 1], seen, strict=True):
+        x, y = scales(look["charts"][0])
+        (_, real), (_, covered) = look["clouds"]
+        for places, modes in ((real, 8), (covered, k)):
+            angles = [math.atan2(y(py), x(px)) for px, py in places]
+            assert {round(angle / (math.pi / 4)) % 8 for angle in angles} == set(range(modes))

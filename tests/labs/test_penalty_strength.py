@@ -12,11 +12,9 @@ from gpgan.labs.lab import Findings
 
 PAIRS, SIDES = ("translation", "circle"), ("two_sided", "one_sided")
 # At 100 the two-sided penalty keeps the circle's critics from the optimum: a test of its own.
-LEARNED = [
-    (pair, side, weight)
-    for pair, side, weight in product(PAIRS, SIDES, (0.01, 0.1, 1.0, 10.0, 100.0))
-    if (pair, side, weight) != ("circle", "two_sided", 100.0)
-]
+STUCK = ("circle", "two_sided", 100.0)
+CASES = list(product(PAIRS, SIDES, (0.01, 0.1, 1.0, 10.0, 100.0)))
+LEARNED = [case for case in CASES if case != STUCK]
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +34,11 @@ def test_norm_and_estimate_are_those_of_theory(findings: Findings, pair: str, si
     case = f"{pair}_{side}_lambda_{weight:g}"
     wanted = 1 + 1 / (2 * weight)
     assert findings.numbers[f"theory_norm_lambda_{weight:g}"] == pytest.approx(wanted)
+    assert findings.numbers[f"theory_estimate_lambda_{weight:g}"] == pytest.approx(wanted)
     assert findings.numbers[f"norm_{case}"] == pytest.approx(wanted, rel=0.03)
     assert findings.numbers[f"estimate_{case}"] == pytest.approx(wanted, rel=0.04)
+    # weight * (slope - 1)^2, and the spread of the slopes, which a large weight multiplies.
+    assert findings.numbers[f"penalty_{case}"] == pytest.approx(1 / (4 * weight), rel=0.02, abs=0.015)
 
 
 @pytest.mark.parametrize(("pair", "side", "weight"), LEARNED)
@@ -47,6 +48,18 @@ def test_both_corrected_readings_are_w1(findings: Findings, pair: str, side: str
     assert numbers[f"w1_by_norm_{case}"] == pytest.approx(1, abs=0.02)
     # The difference of two numbers of which the larger one is 50 times as large as W1 at weight 0.01.
     assert numbers[f"w1_less_penalty_{case}"] == pytest.approx(1, abs=0.06 + 0.002 / weight)
+
+
+@pytest.mark.parametrize(("pair", "side", "weight"), CASES)
+def test_the_readings_are_made_of_estimate_norm_and_penalty(
+    findings: Findings, pair: str, side: str, weight: float
+) -> None:
+    numbers, case = findings.numbers, f"{pair}_{side}_lambda_{weight:g}"
+    less = numbers[f"estimate_{case}"] - 2 * numbers[f"penalty_{case}"]
+    assert numbers[f"w1_less_penalty_{case}"] == pytest.approx(less, rel=1e-9)
+    # Where it is a mean over critics, their norms hardly differ.
+    by_norm = numbers[f"estimate_{case}"] / numbers[f"norm_{case}"]
+    assert numbers[f"w1_by_norm_{case}"] == pytest.approx(by_norm, rel=0.01)
 
 
 def test_the_estimate_alone_is_not_w1(findings: Findings) -> None:
@@ -70,15 +83,27 @@ def test_a_strong_two_sided_penalty_gets_stuck_and_a_one_sided_one_does_not(find
     assert numbers["norm_circle_two_sided_lambda_100"] == pytest.approx(1, abs=0.03)
     assert numbers["estimate_circle_two_sided_lambda_100"] < 0.9
     assert numbers["lowest_estimate_circle_one_sided_lambda_100"] > 0.95
+    for side in SIDES:
+        low, mean, high = (numbers[f"{what}estimate_circle_{side}_lambda_100"] for what in ("lowest_", "", "highest_"))
+        # The best possible is 1.005; slopes that all point the wrong way would give as much below 0.
+        assert -1.03 < low < mean < high < 1.03
     assert (
         numbers["highest_estimate_circle_two_sided_lambda_100"] < numbers["lowest_estimate_circle_one_sided_lambda_100"]
     )
 
 
-def test_steep_slopes_take_longest_to_learn(findings: Findings) -> None:
-    early = f"estimate_after_{penalty_strength.EARLY}_steps_circle_two_sided_lambda_"
-    assert findings.numbers[f"{early}0.01"] < 0.6 * findings.numbers["theory_estimate_lambda_0.01"]
-    assert findings.numbers[f"{early}1"] > 0.9 * findings.numbers["theory_estimate_lambda_1"]
+@pytest.mark.parametrize(("pair", "side", "weight"), CASES)
+def test_steep_slopes_take_longest_to_learn(findings: Findings, pair: str, side: str, weight: float) -> None:
+    early = findings.numbers[f"estimate_after_{penalty_strength.EARLY}_steps_{pair}_{side}_lambda_{weight:g}"]
+    share = early / findings.numbers[f"theory_estimate_lambda_{weight:g}"]
+    # Never more than the best. What it has to learn is 50 at weight 0.01, of which it found 0.31; at the middle weights at
+    # least 0.90; at 100 at least 0.78, and 0.32 where it gets stuck.
+    if weight == 0.01:
+        assert 0.2 < share < 0.5
+    elif (pair, side, weight) == STUCK:
+        assert -1 < share < 0.6
+    else:
+        assert (0.6 if weight == 100 else 0.8) < share < 1.03
 
 
 def test_the_sentences_hold_the_numbers(findings: Findings) -> None:

@@ -31,30 +31,44 @@ def test_it_looks_at_about_25_moments_evenly_in_log_time():
 
 
 def test_the_wasserstein_estimate_ranks_as_exact_w1_does(numbers):
-    assert numbers["seeds"] >= 2
+    assert numbers["seeds"] == len(stopping.SEEDS) >= 2
+    assert numbers["moments"] == len(stopping.moments())
+    assert numbers["steps"] == stopping.STEPS
     assert numbers["spearman_wasserstein_lowest"] >= 0.9
-    for seed in stopping.SEEDS:
-        assert numbers["spearman_wasserstein_lowest"] <= numbers[f"spearman_wasserstein_seed_{seed}"] <= 1
+
+
+@pytest.mark.parametrize("name", ["wasserstein", "js", "wasserstein_without_catching_up", "js_without_catching_up"])
+def test_lowest_and_highest_are_those_of_the_runs(numbers, name):
+    ranks = [numbers[f"spearman_{name}_seed_{seed}"] for seed in stopping.SEEDS]
+    assert all(-1 <= rank <= 1 for rank in ranks)
+    assert numbers[f"spearman_{name}_lowest"] == min(ranks)
+    assert numbers[f"spearman_{name}_highest"] == max(ranks)
 
 
 def test_the_distance_falls_and_the_estimate_with_it(numbers):
     assert numbers["w1_last_wasserstein"] < 0.5 * numbers["w1_first_wasserstein"]
     assert numbers["estimate_last_wasserstein"] < 0.5 * numbers["estimate_first_wasserstein"]
-    # A penalty of weight 1 is soft: the slope, and so the estimate, may be up to twice too large.
+    # A penalty of weight 1 is soft: where mass moves by d, the best slope is 1 + d / 2, and W1 is the mean of d.
     for when in ("first", "last"):
-        assert 0.7 < numbers[f"estimate_{when}_wasserstein"] / numbers[f"w1_{when}_wasserstein"] < 2
+        w1 = numbers[f"w1_{when}_wasserstein"]
+        assert numbers[f"estimate_{when}_wasserstein"] / w1 == pytest.approx(1 + w1 / 2, rel=0.25)
 
 
 def test_the_js_estimate_does_not_fall_though_its_samples_get_better(numbers):
-    assert numbers["w1_last_js"] < 0.7 * numbers["w1_first_js"]
+    assert 0 < numbers["w1_last_js"] < 0.7 * numbers["w1_first_js"]
+    # From the same generators as WGAN-GP's, one step on.
+    assert numbers["w1_first_js"] == pytest.approx(numbers["w1_first_wasserstein"], rel=0.15)
     assert numbers["estimate_last_js"] > 0.8 * numbers["estimate_first_js"]
     for when in ("first", "last"):
         assert 0 < numbers[f"estimate_{when}_js"] <= math.log(2)
-    assert numbers["spearman_js_highest"] < 0.5
+    # It rises, the more so without further training; -0.46 and -0.71 were found.
+    assert numbers["spearman_js_highest"] < -0.2
+    assert numbers["spearman_js_without_catching_up_highest"] < -0.4
 
 
 def test_a_critic_that_is_behind_its_generator_tells_less(numbers):
-    assert numbers["spearman_wasserstein_without_catching_up_highest"] < numbers["spearman_wasserstein_lowest"]
+    # 0.38 and less were found, with further training 0.96 and more.
+    assert numbers["spearman_wasserstein_without_catching_up_highest"] < 0.7 < numbers["spearman_wasserstein_lowest"]
 
 
 def test_the_correlation_is_that_of_the_points_in_the_scatter(findings, numbers):
