@@ -74,7 +74,7 @@ class Curves:
 
         norm.largest(data["norm_max"], GREY, "largest")
         norm.band(data["norm_mean"] - data["norm_std"], data["norm_mean"] + data["norm_std"], BLUE)
-        norm.curve(data["norm_mean"], BLUE, "mean ± one standard deviation", ranged=False)
+        norm.curve(data["norm_mean"], BLUE, "mean ± standard deviation", ranged=False)
         penalty = config.get("penalty", {})
         penalised = bool(penalty.get("weight"))
         norm.level(penalty.get("target") if penalised else None, "target")
@@ -191,9 +191,8 @@ class _Panel:
         if not labels:
             axes.text(0.5, 0.5, empty, transform=axes.transAxes, ha="center", color=GREY)
             return
-        axes.legend(
-            loc="lower right", bbox_to_anchor=(1, 1), ncols=len(labels), frameon=False, fontsize=9, borderaxespad=0.2
-        )
+        room = {"borderaxespad": 0.2, "handlelength": 1.2, "columnspacing": 1.2}  # beside the longest title
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(labels), frameon=False, fontsize=9, **room)
         if self._shown:
             self._limit(np.concatenate(self._shown))
 

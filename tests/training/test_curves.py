@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gpgan.objectives import OBJECTIVES
 from gpgan.training import curves
-from gpgan.training.curves import PANEL, Curves
+from gpgan.training.curves import PANEL, WHERE, Curves
 
 NULLS = dict.fromkeys(curves.COLUMNS)
 
@@ -47,7 +48,7 @@ def test_every_number_is_drawn(tmp_path, drawn):
     places = {
         "estimate": (distance, "training data"),
         "held_out": (distance, "held-out data"),
-        "norm_mean": (norm, "mean ± one standard deviation"),
+        "norm_mean": (norm, "mean ± standard deviation"),
         "norm_max": (norm, "largest"),
         "critic_loss": (loss, "critic"),
         "generator_loss": (loss, "generator"),
@@ -185,3 +186,17 @@ def test_the_target_is_in_sight(tmp_path, drawn):
     low, high = drawn[0][1].get_ylim()
     assert low < 1
     assert 30 < high < 40
+
+
+@pytest.mark.parametrize("points", WHERE)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_no_legend_lies_on_a_title(tmp_path, drawn, objective, points):
+    config = {"objective": objective, "penalty": {"weight": 1, "target": 0.25, "points": points}}
+    (tmp_path / "config.json").write_text(json.dumps({"config": config}))
+    numbers = dict.fromkeys(curves.COLUMNS[1:], 1.0)
+    (tmp_path / "stats.jsonl").write_text("".join(line(step, **numbers) for step in (1, 2)))
+    Curves(tmp_path).draw()
+    [panels] = drawn
+    for axes in panels:
+        title, legend = axes.texts[0].get_window_extent(), axes.get_legend().get_window_extent()
+        assert title.x1 < legend.x0, axes.texts[0].get_text()
