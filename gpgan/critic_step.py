@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpgan import cuda_graph
-from gpgan.constraints import check_limit, clip_weights
+from gpgan.constraints import check_limit, clip_weights, is_normalised
 from gpgan.critic_checks import check_rows
 from gpgan.critic_paths import (
     Compiled,
@@ -93,6 +93,11 @@ class CriticStep:
         for name, limit in (("max_grad_norm", max_grad_norm), ("max_weight", max_weight)):
             if limit is not None:
                 check_limit(name, limit)
+        if max_weight is not None and isinstance(critic, nn.Module) and any(map(is_normalised, critic.modules())):
+            raise ValueError(
+                f"max_weight is {max_weight:g} and the critic has spectral normalisation, which divides its weights by their "
+                "norm whatever their size; wanted one of them"
+            )
         self.optimizer, self.penalty, self.lazy = optimizer, penalty, lazy
         self.settings = Settings(critic, objective, autocast, optimizer, scaler)
         self.max_grad_norm, self.max_weight, self.process_group = max_grad_norm, max_weight, process_group

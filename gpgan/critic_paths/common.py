@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gpgan.objectives.objective import PairedTerm, Term, loss_of
+from gpgan.objectives.objective import PairedTerm, Term, full, loss_of
 from gpgan.penalty import Critic, Penalty
 
 CriticLoss = tuple[Term, Term] | PairedTerm
@@ -41,7 +41,7 @@ class CriticStats:
     @property
     def wasserstein(self) -> Tensor:
         """mean(f(real)) - mean(f(fake)), 0-d: the estimate of the distance, whatever the objective."""
-        return self.real_scores.mean() - self.fake_scores.mean()
+        return full(self.real_scores).mean() - full(self.fake_scores).mean()
 
     @property
     def norm_mean(self) -> Tensor | None:

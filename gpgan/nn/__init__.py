@@ -12,7 +12,7 @@ from gpgan.nn.batch_norm import SyncedBatchNorm
 from gpgan.nn.conv import ConvCritic, ConvGenerator
 from gpgan.nn.initialise import initialise
 from gpgan.nn.mlp import DEEP, MLPCritic, MLPGenerator
-from gpgan.nn.norms import NORMS
+from gpgan.nn.norms import NORM_LAYERS, NORMS
 from gpgan.nn.resnet import ResNetCritic, ResNetGenerator
 
 __all__ = [
@@ -68,8 +68,8 @@ def build(
         generator: The random state for the weights, on the CPU.
 
     Raises:
-        ValueError: There is no such kind or norm, a number is below its range, two arguments contradict each other, or
-            the networks of this kind are not for samples of this shape.
+        ValueError: There is no such kind or norm, a number is below its range, two arguments contradict each other, there
+            is no place for the norm, or the networks of this kind are not for samples of this shape.
     """
     _check(kind, classes, critic_depth, pack)
     seen = (pack * shape[0], *shape[1:])
@@ -86,6 +86,11 @@ def build(
         pair = ConvGenerator(latent, shape, width, classes), ConvCritic(seen, width, classes, norm)
     else:
         pair = ResNetGenerator(latent, shape, width, classes), ResNetCritic(seen, width, classes, norm)
+    if norm != "none" and not any(isinstance(layer, NORM_LAYERS) for layer in pair[1].modules()):
+        raise ValueError(
+            f"norm is {norm!r} and this critic has no place for one, as it comes neither after the first layer nor after the "
+            "last; wanted a critic of more layers (an MLP's critic_depth 2 or more), or norm 'none'"
+        )
     for module in pair:
         initialise(module, generator)
     if spectral_norm:

@@ -18,6 +18,8 @@ NORMS: dict[str, Norm] = {
     # Over all of a sample's numbers, C, H and W (Ba et al., arXiv 1607.06450), with a scale and a shift a channel.
     "layer": lambda channels: [nn.GroupNorm(1, channels)],
 }
+# What the entries above are made of.
+NORM_LAYERS = (SyncedBatchNorm, nn.GroupNorm)
 
 
 def norms(name: str) -> Norm:

@@ -55,16 +55,17 @@ def halvings(shape: Sequence[int]) -> int:
         ValueError: These are no square images, or their side is not 4, 5, 6 or 7 times a power of two, 8 or more.
     """
     came = f"network.kind is 'resnet' and samples have shape {tuple(shape)}"
+    other = "'conv' or 'mlp'" if len(shape) >= 3 else "'mlp'"
     if len(shape) != 3 or shape[1] != shape[2]:
-        raise ValueError(f"{came}; wanted square images [C, S, S], or kind 'conv' or 'mlp'")
+        raise ValueError(f"{came}; wanted square images [C, S, S], or kind {other}")
     side = shape[1]
     count = _count(side)
     if not count:
         below = next((s for s in range(side - 1, 0, -1) if _count(s)), 0)
         above = next(s for s in range(side + 1, 2 * side + 2 * SMALLEST + 1) if _count(s))
-        near = f"{below} or {above}" if below else f"{above}"
+        near = f"sizes that can be halved are {below} or {above}" if below else f"size that can be halved is {above}"
         raise ValueError(
-            f"{came}, whose side {side} is not 4, 5, 6 or 7 times 2, 4, 8, ...; the nearest sizes that can be halved are "
+            f"{came}, whose side {side} is not 4, 5, 6 or 7 times 2, 4, 8, ...; the nearest "
             f"{near}. Resize the images, or take kind 'conv', which halves any size"
         )
     return count
@@ -86,6 +87,12 @@ def _linear(inputs: int, outputs: int, slope: float) -> nn.Linear:
     linear: Any = nn.Linear(inputs, outputs)
     linear.input_slope = slope
     return linear  # type: ignore[no-any-return]
+
+
+def _projection(classes: int, features: int, slope: float) -> Projection:
+    projection: Any = Projection(classes, features)
+    projection.input_slope = slope
+    return projection  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
@@ -176,20 +183,20 @@ class ResNetCritic(nn.Module):
         channels, side, _ = shape
         layers: list[nn.Module]
         if side <= LARGEST_SMALL:
-            features = width
+            features, before_last = width, RELU
             halved = min(count, HALVING_BLOCKS)
             layers = [halving(channels, width, width, norm, first=True)]
             layers += [halving(width, width, width, norm) for _ in range(halved - 1)]
             layers += [plain(width, norm) for _ in range(BLOCKS - halved)]
-            layers += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), _linear(features, 1, RELU)]
+            layers += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         else:
             widths = channels_of(width, count + 1)
-            features = widths[-1] * (side >> count) ** 2
+            features, before_last = widths[-1] * (side >> count) ** 2, LINEAR
             layers = [_conv(channels, width, slope=LINEAR)]
             layers += [halving(widths[rung], widths[rung + 1], widths[rung], norm) for rung in range(count)]
-            layers += [nn.Flatten(), _linear(features, 1, LINEAR)]
-        self.layers = nn.Sequential(*layers)
-        self.projection = Projection(classes, features) if classes else None
+            layers += [nn.Flatten()]
+        self.layers = nn.Sequential(*layers, _linear(features, 1, before_last))
+        self.projection = _projection(classes, features, before_last) if classes else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return score(self.layers, images, self.projection, labels)

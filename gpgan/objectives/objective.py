@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 Term = Callable[[Tensor], Tensor]
@@ -53,20 +54,28 @@ class Objective:
             ValueError: They are None and the objective is paired.
         """
         if not self.paired:
-            return self.generator(fake_scores)  # type: ignore[call-arg]
+            return self.generator(full(fake_scores))  # type: ignore[call-arg]
         if real_scores is None:
             raise ValueError(
                 f"real_scores is None, and the {self.name} objective compares both; wanted scores [B, ...]"
             )
-        return self.generator(real_scores, fake_scores)  # type: ignore[call-arg]
+        return self.generator(full(real_scores), full(fake_scores))  # type: ignore[call-arg]
 
     def estimate(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """The divergence as far as this critic sees it, 0-d: a lower bound of it, up to the scores' sampling noise."""
+        """The divergence as far as this critic sees it, 0-d: a lower bound of it, up to the scores' sampling noise.
+
+        The Wasserstein distance is one for a critic of slope 1 at most; a penalised one may be steeper.
+        """
         return self.per_loss * (self.chance - self.critic_loss(real_scores, fake_scores))
 
 
 def loss_of(critic: tuple[Term, Term] | PairedTerm, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """The critic's loss, 0-d, of scores ``[B, ...]`` each."""
     if isinstance(critic, tuple):
-        return critic[0](real_scores) + critic[1](fake_scores)
-    return critic(real_scores, fake_scores)
+        return critic[0](full(real_scores)) + critic[1](full(fake_scores))
+    return critic(full(real_scores), full(fake_scores))
+
+
+def full(scores: Tensor) -> Tensor:
+    """Half-precision scores as float32, others as they are: a mean of the former has no digits for a small difference."""
+    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores

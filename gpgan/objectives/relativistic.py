@@ -19,13 +19,31 @@ from gpgan.objectives.objective import Objective
 
 
 def critic_term(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """E softplus(s_fake - s_real) over pairs of scores ``[B, ...]``, 0-d."""
-    return F.softplus(fake_scores - real_scores).mean()
+    """E softplus(s_fake - s_real) over pairs of scores ``[B, ...]``, 0-d.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    return F.softplus(_lead(fake_scores, real_scores)).mean()
 
 
 def generator_term(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """E softplus(s_real - s_fake) over pairs of scores ``[B, ...]``, 0-d."""
-    return F.softplus(real_scores - fake_scores).mean()
+    """E softplus(s_real - s_fake) over pairs of scores ``[B, ...]``, 0-d.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    return F.softplus(-_lead(fake_scores, real_scores)).mean()
+
+
+def _lead(fake_scores: Tensor, real_scores: Tensor) -> Tensor:
+    # torch would broadcast [B, 1] against [B] to all pairs.
+    if fake_scores.shape != real_scores.shape:
+        raise ValueError(
+            f"real_scores has shape {tuple(real_scores.shape)} and fake_scores {tuple(fake_scores.shape)}; wanted the same, "
+            "as the i-th real score is compared with the i-th fake one"
+        )
+    return fake_scores - real_scores
 
 
 RELATIVISTIC = Objective(

@@ -128,7 +128,10 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A training run. ``gpgan.configure`` makes one with the defaults for its data."""
+    """A training run. ``gpgan.configure`` makes one with the defaults for its data and a preset's settings.
+
+    ``preset`` is only the name under which a run's settings are recorded: the settings are ``configure``'s.
+    """
 
     data: str = _text("", "a name, a path or module:attribute", "DATA")
     preset: str = _text("auto", "a paper's settings", "NAME")

@@ -74,6 +74,8 @@ class Round:
         self.generator_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
         self.critic_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
         self.clip = config.optimizer.clip or None
+        # A critic of the user's own may have layers that are not to be trained.
+        self.trained = [parameter for parameter in critic.parameters() if parameter.requires_grad]
         self.critic_step = CriticStep(
             critic,
             self.critic_optimizer,
@@ -107,7 +109,7 @@ class Round:
             stats.append(self.critic_step(real_packs, fake_packs, alpha=alpha[turn], critic_args=own))
 
         # The critic's weights need no gradient here; its input does.
-        self.critic.requires_grad_(False)
+        _require_gradients(self.trained, False)
         with self._casting():
             fake_scores = self.critic(pack(self.generator(latents[-1], *own), config.pack), *own)
             real_scores = self.critic(real_packs, *own) if self.objective.paired else None
@@ -117,7 +119,7 @@ class Round:
         if self.processes.group is not None:
             average_gradients(self.generator_optimizer, self.processes.group)
         update(self.generator_optimizer, self.clip, self.generator_scaler)
-        self.critic.requires_grad_(True)
+        _require_gradients(self.trained, True)
         if self.average is not None:
             self.average.update(step)
         return stats, loss.detach()
@@ -254,6 +256,11 @@ def schedule(name: str, done: int, steps: int) -> float:
     if name == "cosine":
         return (1 + math.cos(math.pi * done / steps)) / 2
     return 1.0
+
+
+def _require_gradients(parameters: list[nn.Parameter], wanted: bool) -> None:
+    for parameter in parameters:
+        parameter.requires_grad_(wanted)
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, rate: float) -> None:

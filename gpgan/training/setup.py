@@ -18,7 +18,7 @@ from gpgan.constraints import is_normalised, pack, spectral_norm
 from gpgan.data import Dataset
 from gpgan.imports import find_attribute
 from gpgan.training import random_states
-from gpgan.training.config import Config
+from gpgan.training.config import Config, PenaltyConfig
 from gpgan.training.presets import SMALL
 from gpgan.training.processes import Processes
 
@@ -46,6 +46,12 @@ def resolve(config: Config, dataset: Dataset, processes: Processes) -> Config:
         raise ValueError(
             f"pack is {config.pack} and each of {processes.size} processes has {config.batch // processes.size} samples of "
             f"the batch; wanted a batch of {config.pack * processes.size} or a multiple of it"
+        )
+    if config.network.norm == "batch" and config.batch == config.pack * processes.size:
+        raise ValueError(
+            f"network.norm is 'batch' and the batch of {config.batch} is one pack of {config.pack} for each of "
+            f"{processes.size} processes, which a BatchNorm cannot normalise; wanted a batch of {2 * config.batch} or more, "
+            "or --network.norm layer"
         )
     processors = os.cpu_count() or 1
     if config.threads > processors:
@@ -158,6 +164,11 @@ def known_problems(config: Config, critic: nn.Module) -> list[str]:
             "the critic has ELU activations, with which gradient penalties are reported not to converge "
             "(igul222/improved_wgan_training#16); take LeakyReLU, or a lower --optimizer.lr"
         )
+    own, usual = config.penalty, PenaltyConfig()
+    idle = [name for name in ("points", "target", "one_sided") if getattr(own, name) != getattr(usual, name)]
+    if not penalised and idle:
+        names = " and ".join(f"penalty.{name.replace('_', '-')}" for name in idle)
+        problems.append(f"penalty.weight is 0, so that {names} changes nothing; take a weight above 0, or leave it out")
     held = penalised or config.weight_clip or any(map(is_normalised, critic.modules()))
     if config.objective == "wasserstein" and not held:
         problems.append(

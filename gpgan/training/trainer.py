@@ -132,6 +132,11 @@ class Trainer:
         self.dataset = split(dataset if dataset is not None else load(config.data, size=config.size or None))
         self.config = config = resolve(config, self.dataset, self.processes)
         classes = len(self.dataset.classes) if config.conditional else 0
+        if critic is not None and (config.network.norm != "none" or config.network.critic_depth):
+            raise ValueError(
+                f"network.norm is {config.network.norm!r} and network.critic-depth is {config.network.critic_depth}, which are "
+                "of gpgan's own critics, and a critic is given; wanted one of them"
+            )
         if critic is not None and config.network.spectral_norm:
             with random_states.borrowed():
                 random_states.seed(config.seed)

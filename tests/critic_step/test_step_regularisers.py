@@ -165,3 +165,9 @@ def test_only_what_the_optimizer_holds_is_clipped() -> None:
     assert all(torch.equal(a, b) for a, b in zip(after[:2], before[:2], strict=True))
     assert float(before[0].abs().max()) > 0.05
     assert max(float(p.detach().abs().max()) for p in after[2:]) == 0.05
+
+
+def test_weights_that_are_normalised_cannot_be_clipped() -> None:
+    critic = spectral_norm(critic_of("general"))
+    with pytest.raises(ValueError, match=r"max_weight is 0\.1 and the critic has spectral normalisation"):
+        CriticStep(critic, sgd(critic), penalty=None, max_weight=0.1)

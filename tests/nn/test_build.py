@@ -77,6 +77,13 @@ def test_where_the_norms_are(kind: str, shape: tuple[int, ...], channels: list[i
     assert layers[-1] is weighted[-1]
 
 
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_a_critic_without_a_place_for_a_norm(norm: str) -> None:
+    with pytest.raises(ValueError, match=f"norm is '{norm}' and this critic has no place for one"):
+        make("mlp", (6,), norm=norm, critic_depth=1)
+    make("mlp", (6,), norm=norm, critic_depth=2, depth=1)
+
+
 @pytest.mark.parametrize("shape", [(3, 5), (3, 5, 4, 2), (3, 5, 2, 4, 2)], ids=str)
 def test_layer_norm_is_over_a_whole_sample(shape: tuple[int, ...]) -> None:
     (norm,) = NORMS["layer"](5)

@@ -1,5 +1,7 @@
 """Shapes of the networks' outputs, their first weights, and what the critic must not hold."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch import nn
 from gpgan import CriticStep
 from gpgan.nn import build
 from gpgan.nn.conv import ladder
+from gpgan.nn.labels import Projection
 
 IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 9, 9), (2, 13, 30), (3, 5, 64), (1, 3, 3), (1, 1, 1)]
 VOLUMES = [(1, 8, 8, 8), (2, 5, 9, 16), (1, 2, 2, 2)]
@@ -143,3 +146,40 @@ def test_convolution_wants_images_or_volumes(shape):
 def test_unknown_kind():
     with pytest.raises(ValueError, match=r"network.kind is 'transformer'; wanted one of 'mlp', 'conv', 'resnet'$"):
         make("transformer", (2,))
+
+
+def taps(layer):
+    """How many numbers each output of a layer adds up, counted by its response to ones."""
+    weight, bias = torch.ones_like(layer.weight), torch.zeros_like(layer.bias) if layer.bias is not None else None
+    if isinstance(layer, nn.Linear):
+        return nn.functional.linear(torch.ones(1, layer.in_features), weight, bias).max().item()
+    size = (1, layer.in_channels, *[12] * len(layer.kernel_size))
+    run = torch.func.functional_call(layer, {"weight": weight}, (torch.ones(size),))
+    return run[(0, 0, *[s // 2 for s in run.shape[2:]])].item() - (
+        layer.bias[0].item() if layer.bias is not None else 0
+    )
+
+
+@pytest.mark.parametrize("classes", [0, 5])
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [("mlp", (20,)), ("conv", (1, 16, 16)), ("conv", (1, 8, 8, 8)), ("resnet", (3, 32, 32)), ("resnet", (3, 64, 64))],
+    ids=str,
+)
+def test_first_weights_keep_the_size_of_what_goes_through(kind, shape, classes):
+    """He et al., equation 15: a standard deviation of sqrt(2 / ((1 + slope^2) fan_in)), fan_in what an output adds up."""
+    rng = torch.Generator().manual_seed(0)
+    for net in build(kind, shape, latent=32, width=32, depth=3, classes=classes, generator=rng):
+        for layer in net.modules():
+            if isinstance(layer, Projection):
+                linear = [m for m in net.modules() if isinstance(m, nn.Linear)][-1]
+                fan_in, slope = layer.weight.shape[1], getattr(linear, "input_slope", 0.2)
+                assert slope == {("resnet", 32): 0, ("resnet", 64): 1}.get((kind, shape[-1]), 0.2)
+            elif isinstance(layer, (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+                fan_in, slope = taps(layer), getattr(layer, "input_slope", 0.2)
+            else:
+                continue
+            wanted = math.sqrt(2 / (1 + slope**2) / fan_in)
+            count = layer.weight.numel()
+            # Five standard errors of a standard deviation, (2 n)^-1/2 of it each.
+            assert layer.weight.std(correction=0).item() == pytest.approx(wanted, rel=5 / math.sqrt(2 * count)), layer

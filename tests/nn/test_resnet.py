@@ -59,14 +59,16 @@ def test_no_other_side_is_refused_or_taken() -> None:
             halvings((1, side, side))
         else:
             below, above = (max((s for s in taken if s < side), default=None), min(s for s in taken if s > side))
-            near = f"are {above}\\." if below is None else f"are {below} or {above}\\."
+            near = f"size .* is {above}\\." if below is None else f"sizes .* are {below} or {above}\\."
             with pytest.raises(ValueError, match=near):
                 halvings((1, side, side))
 
 
 @pytest.mark.parametrize(("side", "near"), REFUSED.items())
 def test_sides_that_do_not(side: int, near: str) -> None:
-    message = rf"\(1, {side}, {side}\), whose side {side} is not .*; the nearest sizes that can be halved are {near}\. "
+    message = (
+        rf"\(1, {side}, {side}\), whose side {side} is not .*; the nearest sizes? that can be halved (is|are) {near}\. "
+    )
     for network in (lambda: ResNetGenerator(6, (1, side, side), 2), lambda: ResNetCritic((1, side, side), 2)):
         with pytest.raises(ValueError, match=message):
             network()
@@ -74,8 +76,11 @@ def test_sides_that_do_not(side: int, near: str) -> None:
 
 @pytest.mark.parametrize("shape", [(2,), (8, 8), (1, 8, 16), (1, 8, 8, 8)], ids=str)
 def test_other_shapes(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=rf"samples have shape {re.escape(str(shape))}; wanted square images"):
+    with pytest.raises(
+        ValueError, match=rf"samples have shape {re.escape(str(shape))}; wanted square images"
+    ) as raised:
         make(shape)
+    assert ("'conv'" in str(raised.value)) == (len(shape) >= 3)
 
 
 # --- architecture

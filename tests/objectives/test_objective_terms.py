@@ -188,12 +188,43 @@ def test_real_scores_may_be_missing_where_nothing_is_compared(name: str) -> None
         assert torch.equal(objective.generator_loss(None, fake), objective.generator_loss(real, fake))
 
 
+# --- precision
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_half_precision_scores_are_added_up_in_float32(name: str, dtype: torch.dtype) -> None:
+    objective = get(name)
+    rng = torch.Generator().manual_seed(0)
+    # Far from 0, where bfloat16's steps are a quarter wide, and of a mean that falls between these.
+    real, fake = (torch.randn(64, generator=rng).add(40).to(dtype).requires_grad_() for _ in range(2))
+    for loss in (objective.critic_loss, objective.generator_loss, objective.estimate):
+        value = loss(real, fake)
+        assert_near(value, loss(real.double(), fake.double()), 40)
+        assert value.dtype == torch.float32
+    objective.critic_loss(real, fake).backward()
+    assert real.grad is not None
+    assert real.grad.dtype == dtype
+
+
+# --- shapes
+
+
+def test_pairs_are_of_scores_of_one_shape() -> None:
+    objective = get("relativistic")
+    for real, fake in (((4, 1), (4,)), ((4,), (1,))):
+        for loss in (objective.critic_loss, objective.generator_loss):
+            with pytest.raises(ValueError, match=r"real_scores has shape .* and fake_scores .*; wanted the same"):
+                loss(torch.zeros(real), torch.zeros(fake))
+
+
 # --- names
 
 
 @pytest.mark.parametrize(("name", "nearest"), [
     ("wassertein", "wasserstein"),
     ("Hinge", "hinge"),
+    ("WASSERSTEIN", "wasserstein"),
     ("least_squares", "least-squares"),
     ("nonsaturating", "non-saturating"),
     ("relativist", "relativistic"),

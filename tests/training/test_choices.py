@@ -227,8 +227,8 @@ REMEMBERS = {"adam": (0.3, 0.8), "rmsprop": (0.8,), "sgd": (0.3,)}
 @pytest.mark.parametrize("lazy", [1, 3])
 @pytest.mark.parametrize("weight", [0.0, 2.0])
 def test_rates_and_memories_of_the_optimizers(tmp_path, kind, lazy, weight):
-    """beta1 is Adam's first and SGD's momentum, beta2 Adam's second and RMSprop's alpha. A penalty at every k-th step makes
-    k + 1 steps of k, so that the critic's rate is k / (k + 1) of it and what it remembers is taken to that power."""
+    """beta1 is Adam's first and SGD's momentum, beta2 Adam's second and RMSprop's alpha. With a penalty at every k-th
+    step the critic's rate is k / (k + 1) of it and what it remembers is taken to that power, as StyleGAN2 has it."""
     settings = {"optimizer.kind": kind, "optimizer.beta1": 0.3, "optimizer.beta2": 0.8, "optimizer.schedule": "linear"}
     trainer = trainer_of(
         tmp_path, **settings, **{"penalty.lazy": lazy, "penalty.weight": weight, "objective": "hinge", "tick": 3}
@@ -369,3 +369,28 @@ def test_two_processes_pack_and_compare_as_one(tmp_path):
         for line, wanted in zip(stats_of(tmp_path / f"two {name}"), stats_of(one.run), strict=True):
             for key in ("critic_loss", "generator_loss", "estimate", "held_out", "penalty", "norm_mean"):
                 assert line[key] == (wanted[key] and pytest.approx(wanted[key], rel=1e-4, abs=2e-5)), (name, key)
+
+
+def test_layers_that_are_not_to_be_trained_stay_as_they_are(tmp_path):
+    critic = smooth_critic((3,))
+    layer = next(module for module in critic.modules() if isinstance(module, nn.Linear))
+    layer.requires_grad_(False)
+    before, others = layer.weight.clone(), copy.deepcopy(list(critic.parameters()))
+    Trainer(trainer_of(tmp_path).config, dataset=POINTS, critic=critic).fit()
+    assert torch.equal(layer.weight, before)
+    assert [p.requires_grad for p in critic.parameters()] == [p.requires_grad for p in others]
+    assert sum(not torch.equal(*pair) for pair in zip(critic.parameters(), others, strict=True)) == len(others) - 2
+
+
+def test_settings_of_gpgan_s_own_critics_are_refused_beside_one_that_is_given(tmp_path):
+    for settings in ({"network.norm": "layer"}, {"network.critic_depth": 4}):
+        config = small(tmp_path, "points", POINTS, **settings)
+        with pytest.raises(ValueError, match=r"network\.norm is .* and a critic is given; wanted one of them"):
+            Trainer(config, dataset=POINTS, critic=smooth_critic((3,)))
+
+
+def test_batch_norm_sees_two_packs_or_more(tmp_path):
+    """Of the held-out samples, too: 6 are one pack of 4, so that there is no estimate from them."""
+    settings = {"network.kind": "mlp", "network.norm": "batch", "objective": "hinge", "batch": 8, **OPEN}
+    lines = {m: stats_of(trainer_of(tmp_path / str(m), pack=m, **settings).fit().run) for m in (2, 4)}
+    assert [all(line["held_out"] is None for line in of) for of in lines.values()] == [False, True]

@@ -127,6 +127,10 @@ def resolved(dataset=POINTS, **changes):
         ({"device": "cuda:99"}, "device is 'cuda:99', which this torch cannot use"),
         ({"device": ""}, "device is '', which this torch cannot use"),
         ({"conditional": True}, "conditional is True and made has no labels; wanted data with labels, or leave it out"),
+        (
+            {"pack": 8, "network": NetworkConfig(norm="batch")},
+            "network.norm is 'batch' and the batch of 8 is one pack of 8 for each of 1 processes",
+        ),
         ({"threads": 100_000}, f"threads is 100000; wanted a whole number from 0 to {os.cpu_count()}"),
     ],
 )
