@@ -15,10 +15,12 @@ MOST = 512
 def held_out_samples(dataset: Dataset, config: Config) -> tuple[Tensor, Tensor | None] | None:
     """Samples ``[n, ...]`` scaled and on the device, and in a conditional run their labels ``[n]``.
 
-    None where there are none, too few for two packs, which a BatchNorm needs, or none with labels where these are wanted.
+    None where there are none, too few for a pack, or for the two of them that a BatchNorm needs, or none with labels where
+    these are wanted.
     """
     data = dataset.held_out
-    if data is None or len(data) < 2 * config.pack or (config.conditional and dataset.held_out_labels is None):
+    least = config.pack * (2 if config.network.norm == "batch" else 1)
+    if data is None or len(data) < least or (config.conditional and dataset.held_out_labels is None):
         return None
     # They may be sorted: neither the first ones nor those of a pack are to be more alike than any others.
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(config.seed))[:MOST]

@@ -170,4 +170,4 @@ def test_only_what_the_optimizer_holds_is_clipped() -> None:
 def test_weights_that_are_normalised_cannot_be_clipped() -> None:
     critic = spectral_norm(critic_of("general"))
     with pytest.raises(ValueError, match=r"max_weight is 0\.1 and the critic has spectral normalisation"):
-        CriticStep(critic, sgd(critic), penalty=None, max_weight=0.1)
+        CriticStep(critic, sgd(critic.parameters()), penalty=None, max_weight=0.1)
