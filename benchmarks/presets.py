@@ -29,7 +29,7 @@ HEAD = """\
 {torch}, {date}), with the networks that fashion's size asks for and seed 0. Written by `make results-presets`; the
 settings of each run are in [the numbers](../benchmarks/results/{numbers}).
 
-Equal time is not equal fairness: the papers' rates are for far longer runs. What the pictures show is what each method makes
+The same time is not fair to all: the papers' rates are for far longer runs. What the pictures show is what each method makes
 of its first minutes. g is the critic's gradient. W1 is exact, between {reals} samples and as many test images that no run has seen; between
 real images it is {floor:.2f}. [objectives.md](objectives.md) has the formulas.
 

@@ -90,12 +90,12 @@ class Settings:
         """The objective of both, 0-d."""
         if isinstance(self.objective, tuple):
             return self.term(0, real_scores) + self.term(1, fake_scores)
-        return _checked("objective", self.objective(real_scores, fake_scores))
+        return _checked("objective", loss_of(self.objective, real_scores, fake_scores))
 
     def term(self, which: int, scores: Tensor) -> Tensor:
         """Of an objective of two terms the real one (0) or the fake one (1), 0-d."""
         assert isinstance(self.objective, tuple)
-        return _checked(f"objective's {('real', 'fake')[which]} term", self.objective[which](scores))
+        return _checked(f"objective's {('real', 'fake')[which]} term", self.objective[which](full(scores)))
 
 
 def _checked(name: str, loss: Any) -> Tensor:

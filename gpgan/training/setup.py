@@ -74,7 +74,13 @@ def resolve(config: Config, dataset: Dataset, processes: Processes) -> Config:
     )
 
 
-def build_networks(config: Config, shape: Sequence[int], classes: int) -> tuple[nn.Module, nn.Module]:
+def build_networks(
+    config: Config,
+    shape: Sequence[int],
+    classes: int,
+    generator: nn.Module | None = None,
+    critic: nn.Module | None = None,
+) -> tuple[nn.Module, nn.Module]:
     """Generator and critic of a resolved configuration, on its device.
 
     Args:
@@ -82,22 +88,30 @@ def build_networks(config: Config, shape: Sequence[int], classes: int) -> tuple[
             return modules; conditional runs also give ``classes=``. With ``pack`` the critic's shape is that of a pack.
         shape: Of a sample.
         classes: How many there are; 0 for unconditional networks.
+        generator, critic: Modules that there are already, taken in place of what the configuration names; the critic is
+            changed in place where spectral normalisation is asked for.
 
     Raises:
         ValueError: A network cannot be built so.
     """
     net = config.network
-    pair: list[nn.Module | None] = [None, None]
+    if critic is not None and (net.norm != "none" or net.critic_depth):
+        raise ValueError(
+            f"network.norm is {net.norm!r} and network.critic-depth is {net.critic_depth}, which are of gpgan's own critics, "
+            "and a critic is given; wanted one of them"
+        )
+    pair = [generator, critic]
     extra = {"classes": classes} if classes else {}
     # Networks of a user's own draw their first weights from the process's states, as torch's constructors do.
     with random_states.borrowed():
         random_states.seed(config.seed)
-        if net.generator:
+        if generator is None and net.generator:
             pair[0] = _own("network.generator", net.generator, {"latent": net.latent, "shape": tuple(shape), **extra})
-        if net.critic:
+        if critic is None and net.critic:
             packed = (config.pack * shape[0], *shape[1:])
-            critic = _own("network.critic", net.critic, {"shape": packed, **extra})
-            pair[1] = normalised(critic) if net.spectral_norm else critic
+            pair[1] = _own("network.critic", net.critic, {"shape": packed, **extra})
+        if pair[1] is not None and net.spectral_norm:
+            _normalise(pair[1])
         if None in pair:
             rng = torch.Generator().manual_seed(config.seed)
             built = networks.build(
@@ -114,18 +128,13 @@ def build_networks(config: Config, shape: Sequence[int], classes: int) -> tuple[
                 generator=rng,
             )
             pair = [ours if own is None else own for own, ours in zip(pair, built, strict=True)]
-    generator, critic = (module.to(config.device) for module in pair if module is not None)
-    return generator, critic
+    made, judge = (module.to(config.device) for module in pair if module is not None)
+    return made, judge
 
 
-def normalised(critic: nn.Module) -> nn.Module:
-    """A critic of the user's own with spectral normalisation, in place.
-
-    Raises:
-        ValueError: It has no layer for that.
-    """
+def _normalise(critic: nn.Module) -> None:
     try:
-        return spectral_norm(critic)
+        spectral_norm(critic)
     except ValueError as error:
         raise ValueError(f"network.spectral-norm is on: {error}") from error
 
@@ -168,7 +177,9 @@ def known_problems(config: Config, critic: nn.Module) -> list[str]:
     idle = [name for name in ("points", "target", "one_sided") if getattr(own, name) != getattr(usual, name)]
     if not penalised and idle:
         names = " and ".join(f"penalty.{name.replace('_', '-')}" for name in idle)
-        problems.append(f"penalty.weight is 0, so that {names} changes nothing; take a weight above 0, or leave it out")
+        problems.append(
+            f"penalty.weight is 0, which leaves {names} without effect; take a weight above 0, or leave that out"
+        )
     held = penalised or config.weight_clip or any(map(is_normalised, critic.modules()))
     if config.objective == "wasserstein" and not held:
         problems.append(

@@ -31,7 +31,7 @@ from gpgan.training.processes import Processes
 from gpgan.training.provenance import data_facts
 from gpgan.training.recorder import COUNTS, Recorder, kind
 from gpgan.training.round import Round
-from gpgan.training.setup import build_networks, check_networks, known_problems, normalised, resolve
+from gpgan.training.setup import build_networks, check_networks, known_problems, resolve
 from gpgan.training.stats import Meter, NotFiniteError, Stats, memory
 
 FORMAT = 2
@@ -132,20 +132,7 @@ class Trainer:
         self.dataset = split(dataset if dataset is not None else load(config.data, size=config.size or None))
         self.config = config = resolve(config, self.dataset, self.processes)
         classes = len(self.dataset.classes) if config.conditional else 0
-        if critic is not None and (config.network.norm != "none" or config.network.critic_depth):
-            raise ValueError(
-                f"network.norm is {config.network.norm!r} and network.critic-depth is {config.network.critic_depth}, which are "
-                "of gpgan's own critics, and a critic is given; wanted one of them"
-            )
-        if critic is not None and config.network.spectral_norm:
-            with random_states.borrowed():
-                random_states.seed(config.seed)
-                normalised(critic)
-        if generator is None or critic is None:
-            built = build_networks(config, self.dataset.shape, classes)
-            generator = built[0] if generator is None else generator
-            critic = built[1] if critic is None else critic
-        self.generator, self.critic = generator.to(config.device), critic.to(config.device)
+        self.generator, self.critic = build_networks(config, self.dataset.shape, classes, generator, critic)
         check_networks(config, self.generator, self.critic, self.dataset.shape, classes)
         self.warnings = known_problems(config, self.critic)
         for problem in self.warnings:

@@ -232,7 +232,7 @@ def test_an_interrupted_table_says_so_and_keeps_what_is_done(tmp_path):
         while not list(runs.glob("*.json")) and time.monotonic() < end:
             time.sleep(0.2)
         os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=100)
+        _, errors = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

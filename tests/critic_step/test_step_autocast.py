@@ -42,6 +42,28 @@ def test_gradients_are_as_near_as_the_scripts(name: str, objective: str) -> None
     assert stats.penalty.dtype == torch.float32
 
 
+@pytest.mark.parametrize("path", ["scheduled", "general"])
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_objective_is_computed_in_float32(path: str, paired: bool) -> None:
+    critic = CRITICS["MLP"].build(torch.float32)
+    if path == "general":
+        critic = torch.nn.Sequential(critic, torch.nn.Softplus())
+    seen = []
+
+    def term(*scores: torch.Tensor) -> torch.Tensor:
+        seen.extend(each.dtype for each in scores)
+        return sum(each.mean() for each in scores)
+
+    objective = term if paired else (term, term)
+    step = CriticStep(critic, sgd(critic.parameters()), autocast=torch.bfloat16, objective=objective)
+    real, fake, alpha = CRITICS["MLP"].samples(torch.float32)
+    stats = step(real, fake, alpha=alpha)
+    assert step.plan.startswith(path)
+    assert set(seen) == {torch.float32}
+    assert stats.real_scores.dtype == torch.bfloat16
+    assert stats.loss.dtype == torch.float32
+
+
 class Partly(torch.nn.Module):
     """A critic that leaves autocast for its first layer, or enters it for one."""
 

@@ -65,11 +65,11 @@ CASES = [
     ("plain", {**CLIPPED, "optimizer.beta1": 0.5, "optimizer.kind": "rmsprop"}, []),
     ("plain", {"optimizer.beta1": 0.5}, []),
     ("plain", {**FREE, "optimizer.beta1": 0.5}, [OPEN]),
-    ("plain", {**FREE, "objective": "hinge", "penalty.points": "real"}, ["so that penalty.points changes nothing"]),
+    ("plain", {**FREE, "objective": "hinge", "penalty.points": "real"}, ["which leaves penalty.points without effect"]),
     (
         "plain",
         {**CLIPPED, "penalty.target": 0.0, "penalty.one_sided": True},
-        ["so that penalty.target and penalty.one-sided changes nothing"],
+        ["which leaves penalty.target and penalty.one-sided without effect"],
     ),
     ("plain", {"penalty.target": 0.0, "penalty.one_sided": True, "penalty.points": "both"}, []),
 ]
