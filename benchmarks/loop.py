@@ -38,9 +38,9 @@ from benchmarks.critic_step.command import THREADS, use_threads
 from benchmarks.table import markdown, time_text
 from gpgan import CriticStep
 from gpgan.data import load
+from gpgan.settings.config import Config
+from gpgan.settings.merging import configure
 from gpgan.training.callbacks import Callback
-from gpgan.training.config import Config
-from gpgan.training.presets import configure
 from gpgan.training.trainer import Trainer
 
 # Data, and over how many periods it is measured: one of fashion takes minutes.

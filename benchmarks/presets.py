@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import machine
 from gpgan import objectives
-from gpgan.training.presets import PRESETS
+from gpgan.settings.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 # Those of papers; the two others are defaults and a variant for points.

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gpgan
-from gpgan.training.files import replacing
+from gpgan.util.files import replacing
 
 SEEDS = (0, 1, 2)
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -4,8 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from gpgan import objectives, ops
-from gpgan.critic_paths import CriticStats
-from gpgan.critic_step import CriticStep
+from gpgan.critic.common import CriticStats
+from gpgan.critic.step import CriticStep
 from gpgan.penalty import Penalty, gradient_penalty
 
 __version__ = "0.1.0"
@@ -28,17 +28,17 @@ __all__ = [
 # The trainer needs the packages of the extra "train", and time to import: only where it is asked for.
 _TRAINER = {
     "Callback": "gpgan.training.callbacks",
-    "Config": "gpgan.training.config",
+    "Config": "gpgan.settings.config",
     "Dataset": "gpgan.data",
     "Trainer": "gpgan.training.trainer",
-    "configure": "gpgan.training.presets",
+    "configure": "gpgan.settings.merging",
 }
 
 if TYPE_CHECKING:
     from gpgan.data import Dataset
+    from gpgan.settings.config import Config
+    from gpgan.settings.merging import configure
     from gpgan.training.callbacks import Callback
-    from gpgan.training.config import Config
-    from gpgan.training.presets import configure
     from gpgan.training.trainer import Trainer
 
 

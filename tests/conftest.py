@@ -8,7 +8,7 @@ import pytest
 import torch
 from _pytest.terminal import TerminalReporter
 
-from gpgan import penalty
+from gpgan.util import warn
 
 NO_GPU = "no CUDA device"
 
@@ -28,7 +28,7 @@ def impl(request: pytest.FixtureRequest) -> str:
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One seed, no warning already given, and the process-wide switches of torch as they were."""
     torch.manual_seed(0)
-    monkeypatch.setattr(penalty, "_told", set())
+    monkeypatch.setattr(warn, "_given", set())
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     yield
     torch.set_num_threads(threads)

@@ -7,7 +7,7 @@ import torch
 
 import gpgan
 from gpgan.data import Dataset
-from gpgan.training import recorder
+from gpgan.records import recorder
 
 SMALL = {
     "steps": 20,

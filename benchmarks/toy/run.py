@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.toy import settings
 from benchmarks.toy.protocol import DATA, load_scaled, score
-from gpgan.training.config import Config
-from gpgan.training.presets import configure, settings_of
+from gpgan.settings.config import Config
+from gpgan.settings.merging import configure, settings_of
 from gpgan.training.trainer import DivergedError, Trainer
 
 WORKERS = 2

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gpgan.nearest import nearest
+from gpgan.util.nearest import nearest
 
 # Each has a function run(arguments) -> exit status. They are imported when asked for: they need the extra packages.
 COMMANDS = {

@@ -13,9 +13,10 @@ from typing import Any, NoReturn
 from gpgan import objectives
 from gpgan.cli.progress import loading
 from gpgan.data import BUILT_IN, Dataset, split
-from gpgan.nearest import nearest
-from gpgan.training.config import Config, options
-from gpgan.training.presets import PRESETS, configure, gather, load_data
+from gpgan.settings.config import Config, options
+from gpgan.settings.merging import configure, gather, load_data
+from gpgan.settings.presets import PRESETS
+from gpgan.util.nearest import nearest
 
 TRAIN = f"""\
 Examples:

@@ -11,12 +11,12 @@ import torch
 
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser
-from gpgan.constraints import pack
 from gpgan.data import Dataset, load, split
 from gpgan.metrics import gradient_norms, mode_coverage, w1_floor, wasserstein1
-from gpgan.training.files import write_json
-from gpgan.training.report import write_report
+from gpgan.nn.packing import pack
+from gpgan.records.report import write_report
 from gpgan.training.saved import Saved, draw_samples, open_run
+from gpgan.util.files import write_json
 
 DESCRIPTION = """\
 Measure the generator of RUN, a run's folder, against its data: exact Wasserstein-1 distance,

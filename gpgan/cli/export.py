@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser
-from gpgan.training.files import write
-from gpgan.training.recorder import as_safetensors
+from gpgan.records.recorder import as_safetensors
 from gpgan.training.saved import Saved, open_run
+from gpgan.util.files import write
 
 DESCRIPTION = """\
 Write the generator of RUN, a run's folder, for use without gpgan: its weights as

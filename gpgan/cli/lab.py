@@ -23,8 +23,8 @@ import gpgan
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser
 from gpgan.labs import LABS, load
-from gpgan.threads import cpu_threads
-from gpgan.training.files import replacing, write_json
+from gpgan.util.files import replacing, write_json
+from gpgan.util.threads import cpu_threads
 
 if TYPE_CHECKING:
     from gpgan.labs.lab import Findings, Progress

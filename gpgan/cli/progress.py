@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gpgan import objectives
+from gpgan.records.stats import Stats, summary
 from gpgan.training.callbacks import Callback
-from gpgan.training.stats import Stats, summary
 
 if TYPE_CHECKING:
     from gpgan.training.trainer import Result, Trainer

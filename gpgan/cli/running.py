@@ -16,8 +16,8 @@ from rich.console import Console
 from gpgan import ops
 from gpgan.cli import complain
 from gpgan.cli.progress import ProgressLine
-from gpgan.training.processes import ProcessLostError
 from gpgan.training.trainer import DivergedError, Result, Trainer
+from gpgan.util.processes import ProcessLostError
 
 LOOK = """\
   report.html        the whole run on one page

@@ -13,9 +13,9 @@ import numpy as np
 
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser, add_json
-from gpgan.training.files import write
-from gpgan.training.pictures import draw
+from gpgan.records.pictures import draw
 from gpgan.training.saved import draw_samples, open_run
+from gpgan.util.files import write
 
 DESCRIPTION = """\
 Draw samples of the generator of RUN, a run's folder, from its newest whole checkpoint.

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from gpgan.cli import complain
 from gpgan.cli.arguments import parse_train
 from gpgan.cli.running import run_trainer
-from gpgan.training.files import check_writable
-from gpgan.training.presets import settings_of
+from gpgan.records.run_folder import check_writable
+from gpgan.settings.merging import settings_of
 from gpgan.training.trainer import Trainer
 
 

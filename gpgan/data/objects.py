@@ -14,7 +14,7 @@ from torch import Tensor
 from gpgan.data.arrays import Array, dataset_of, limits
 from gpgan.data.dataset import Dataset
 from gpgan.data.paths import Progress, name_of
-from gpgan.imports import find_attribute
+from gpgan.util.imports import find_attribute
 
 WANTED = (
     "a Dataset, a Tensor, a NumPy array, a torch Dataset with a length, or a function without arguments that gives one"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from gpgan.nearest import nearest
+from gpgan.util.nearest import nearest
 
 __all__ = ["LABS", "load"]
 

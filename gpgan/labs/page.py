@@ -16,7 +16,7 @@ from PIL import Image
 
 from gpgan.labs import load
 from gpgan.labs.lab import Findings, Slider
-from gpgan.training.files import replacing
+from gpgan.util.files import replacing
 
 # Pixels an inch that a figure is drawn with, and the longest side on the page.
 DPI, WIDE = 120, 1400

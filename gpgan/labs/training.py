@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gpgan import objectives
-from gpgan.critic_step import CriticStep
+from gpgan.critic.step import CriticStep
 from gpgan.labs.lab import Progress
 from gpgan.nn import initialise
 from gpgan.penalty import Penalty

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from gpgan.nearest import nearest
+from gpgan.nn import spectral
 from gpgan.nn.batch_norm import SyncedBatchNorm
 from gpgan.nn.conv import ConvCritic, ConvGenerator
 from gpgan.nn.initialise import initialise
 from gpgan.nn.mlp import DEEP, MLPCritic, MLPGenerator
 from gpgan.nn.norms import NORM_LAYERS, NORMS
+from gpgan.nn.packing import pack
 from gpgan.nn.resnet import ResNetCritic, ResNetGenerator
+from gpgan.nn.spectral import spectral_norm
+from gpgan.util.nearest import nearest
 
 __all__ = [
     "DEEP",
@@ -28,6 +31,8 @@ __all__ = [
     "SyncedBatchNorm",
     "build",
     "initialise",
+    "pack",
+    "spectral_norm",
 ]
 
 KINDS = ("mlp", "conv", "resnet")
@@ -62,9 +67,9 @@ def build(
         norm: Between the layers of the critic, neither after the first nor after the last: ``"none"``, ``"batch"`` or
             ``"layer"``. The generators of images and volumes always have BatchNorm.
         spectral_norm: Each weight of the critic is divided by its largest singular value
-            (``gpgan.constraints.spectral_norm``).
+            (``gpgan.nn.spectral_norm``).
         pack: The critic takes so many samples at once, ``[B / pack, pack * C, ...]`` or ``[B / pack, pack * D]`` as
-            ``gpgan.constraints.pack`` lays them out, to scores ``[B / pack]``.
+            ``gpgan.nn.pack`` lays them out, to scores ``[B / pack]``.
         generator: The random state for the weights, on the CPU.
 
     Raises:
@@ -94,13 +99,11 @@ def build(
     for module in pair:
         initialise(module, generator)
     if spectral_norm:
-        from gpgan import constraints  # which imports from this package
-
         # The first vectors of its power iterations come from the global random state. Seeded after all weights are drawn,
         # so that these are the same with it and without.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            constraints.spectral_norm(pair[1])
+            spectral.spectral_norm(pair[1])
     return pair
 
 

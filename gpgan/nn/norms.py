@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from gpgan.nearest import nearest
 from gpgan.nn.batch_norm import SyncedBatchNorm
+from gpgan.util.nearest import nearest
 
 Norm = Callable[[int], list[nn.Module]]
 

@@ -7,7 +7,6 @@ loss = objective.generator_loss(None, critic(generator(latents)))
 
 from __future__ import annotations
 
-from gpgan.nearest import nearest
 from gpgan.objectives.hinge import HINGE
 from gpgan.objectives.least_squares import LEAST_SQUARES
 from gpgan.objectives.minimax import MINIMAX
@@ -15,6 +14,7 @@ from gpgan.objectives.non_saturating import NON_SATURATING
 from gpgan.objectives.objective import Objective, PairedTerm, Term
 from gpgan.objectives.relativistic import RELATIVISTIC
 from gpgan.objectives.wasserstein import WASSERSTEIN
+from gpgan.util.nearest import nearest
 
 __all__ = ["OBJECTIVES", "Objective", "PairedTerm", "Term", "get"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpgan.training.stats import Stats
+from gpgan.records.stats import Stats
 
 if TYPE_CHECKING:
     from gpgan.training.trainer import Result, Trainer

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpgan.training import checkpoint
-from gpgan.training.config import Config
-from gpgan.training.presets import from_settings
-from gpgan.training.setup import build_networks
+from gpgan.records import checkpoint
+from gpgan.settings.config import Config
+from gpgan.settings.merging import from_settings
+from gpgan.tasks.setup import build_networks
 
 # Samples that are made at once.
 BATCH = 256

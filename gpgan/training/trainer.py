@@ -18,21 +18,22 @@ import torch
 from torch import nn
 
 from gpgan.data import Dataset, load, split
-from gpgan.threads import cpu_threads
-from gpgan.training import checkpoint, random_states
+from gpgan.records import checkpoint
+from gpgan.records.provenance import data_facts
+from gpgan.records.recorder import COUNTS, Recorder, kind
+from gpgan.records.run_folder import create_run
+from gpgan.records.stats import Meter, NotFiniteError, Stats, memory
+from gpgan.settings.config import Config
+from gpgan.settings.merging import apply, from_settings, settings_of
+from gpgan.tasks.adversarial import Round
+from gpgan.tasks.average import Average
+from gpgan.tasks.held_out import held_out_samples
+from gpgan.tasks.setup import build_networks, check_networks, known_problems, resolve
 from gpgan.training.callbacks import Callback
-from gpgan.training.config import Config
-from gpgan.training.ema import Average
-from gpgan.training.files import create_run
-from gpgan.training.held_out import held_out_samples
 from gpgan.training.interrupt import Interrupt
-from gpgan.training.presets import apply, from_settings, settings_of
-from gpgan.training.processes import Processes
-from gpgan.training.provenance import data_facts
-from gpgan.training.recorder import COUNTS, Recorder, kind
-from gpgan.training.round import Round
-from gpgan.training.setup import build_networks, check_networks, known_problems, resolve
-from gpgan.training.stats import Meter, NotFiniteError, Stats, memory
+from gpgan.util import random_states
+from gpgan.util.processes import Processes
+from gpgan.util.threads import cpu_threads
 
 FORMAT = 2
 Stop = Literal["", "minutes", "stopped", "signal"]

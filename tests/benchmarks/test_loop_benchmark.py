@@ -13,8 +13,8 @@ import torch
 
 from benchmarks import loop
 from gpgan import CriticStep
-from gpgan.training.recorder import Recorder
-from gpgan.training.stats import Stats
+from gpgan.records.recorder import Recorder
+from gpgan.records.stats import Stats
 
 QUICK_STEPS = 4  # of a period
 

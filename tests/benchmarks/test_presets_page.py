@@ -8,7 +8,7 @@ from torch import zeros
 
 from benchmarks import presets
 from gpgan.data import Dataset
-from gpgan.training.presets import configure, settings_of
+from gpgan.settings.merging import configure, settings_of
 
 
 @pytest.fixture

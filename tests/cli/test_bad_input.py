@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpgan.training.config import options
+from gpgan.settings.config import options
 
 OPTIONS = {name: (field.metadata, wanted) for name, field, wanted in options()}
 RNG = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from small_runs import last_json
 
 from gpgan.data import load, split
 from gpgan.nn import build
-from gpgan.training import checkpoint
+from gpgan.records import checkpoint
 
 COUNT = 60
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gpgan.training import checkpoint
+from gpgan.records import checkpoint
 
 # Only torch and safetensors; the weights go into the program's own state.
 ELSEWHERE = """

@@ -14,7 +14,7 @@ from PIL import Image
 import gpgan
 from gpgan.cli import COMMANDS
 from gpgan.data import fashion
-from gpgan.training.config import options
+from gpgan.settings.config import options
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]], ids=" ".join)

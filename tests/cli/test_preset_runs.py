@@ -13,8 +13,8 @@ import torch
 from small_runs import last_json, numbers_of, without_pictures
 
 from gpgan.cli import main
-from gpgan.training import curves
-from gpgan.training.presets import PRESETS
+from gpgan.records import curves
+from gpgan.settings.presets import PRESETS
 
 # Of the presets' own settings only sizes are changed, and how rare a lazy penalty is: every 2nd step, the 4th being the first
 # after the stop, does without.

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from gpgan.cli.progress import ProgressLine, loading
-from gpgan.training.stats import Stats
+from gpgan.records.stats import Stats
 
 
 def stats(step, **changes):

@@ -9,7 +9,7 @@ import pytest
 from small_runs import last_json
 
 from gpgan import ops
-from gpgan.training import checkpoint
+from gpgan.records import checkpoint
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -16,7 +16,7 @@ from small_runs import last_json
 
 import gpgan
 from gpgan.nn import build
-from gpgan.training import checkpoint
+from gpgan.records import checkpoint
 
 ROOT = Path(gpgan.__file__).parent.parent
 

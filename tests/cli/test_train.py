@@ -14,8 +14,8 @@ from small_runs import last_json
 
 import gpgan
 from gpgan import ops
-from gpgan.training import checkpoint
-from gpgan.training.presets import from_settings
+from gpgan.records import checkpoint
+from gpgan.settings.merging import from_settings
 
 ROOT = Path(gpgan.__file__).parent.parent
 
@@ -232,7 +232,7 @@ def test_a_run_that_cannot_write_is_one_line(cli, tmp_path, quick, undrawn, monk
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gpgan.training.recorder.Recorder.tick", full)
+    monkeypatch.setattr("gpgan.records.recorder.Recorder.tick", full)
     status, _, err = cli("train", "digits", *quick, "--out", tmp_path)
     assert (status, err.count("\n")) == (1, 1)
     assert f"No space left on device. What was recorded lies in {tmp_path}/00000-digits" in err
@@ -244,7 +244,7 @@ def test_a_fault_of_the_program_is_not_called_bad_input(cli, tmp_path, quick, un
     def broken(*_):
         raise ValueError("a bug")
 
-    monkeypatch.setattr("gpgan.training.recorder.Recorder.tick", broken)
+    monkeypatch.setattr("gpgan.records.recorder.Recorder.tick", broken)
     with pytest.raises(ValueError, match="a bug"):
         cli("train", "digits", *quick, "--out", tmp_path)
 

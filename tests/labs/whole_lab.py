@@ -6,7 +6,7 @@ from types import ModuleType
 import torch
 
 from gpgan.labs.lab import Findings
-from gpgan.threads import cpu_threads
+from gpgan.util.threads import cpu_threads
 
 
 def found_by(lab: ModuleType) -> Findings:

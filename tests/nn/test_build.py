@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gpgan import constraints, gradient_penalty
+from gpgan import gradient_penalty
 from gpgan.nn import DEEP, NORMS, MLPCritic, SyncedBatchNorm, build
+from gpgan.nn.packing import pack
 
 SHAPES = [
     ("mlp", (6,)),
@@ -184,7 +185,7 @@ def test_packs(kind: str, shape: tuple[int, ...]) -> None:
     generator, critic = make(kind, shape, pack=3)
     samples = generator(torch.randn(6, 6))
     assert samples.shape == (6, *shape)
-    packs = constraints.pack(samples, 3)
+    packs = pack(samples, 3)
     assert packs.shape == (2, 3 * shape[0], *shape[1:])
     assert critic(packs).shape == (2,)
     for ours, without in zip(generator.parameters(), make(kind, shape)[0].parameters(), strict=True):
@@ -195,7 +196,7 @@ def test_packs(kind: str, shape: tuple[int, ...]) -> None:
 def test_a_score_depends_on_each_sample_of_its_pack_and_on_no_other(kind: str, shape: tuple[int, ...]) -> None:
     _, critic = make(kind, shape, pack=3)
     samples = torch.randn(6, *shape, requires_grad=True)
-    scores = critic(constraints.pack(samples, 3))
+    scores = critic(pack(samples, 3))
     seen = (
         torch.stack([torch.autograd.grad(s, samples, retain_graph=True)[0].flatten(1).norm(dim=1) for s in scores]) > 0
     )

@@ -11,9 +11,9 @@ from small_runs import small, stats_of, without_pictures
 from torch import nn
 from worker import Together
 
-from gpgan.critic_step import CriticStep
+from gpgan.critic.step import CriticStep
 from gpgan.data import Dataset
-from gpgan.training import checkpoint
+from gpgan.records import checkpoint
 from gpgan.training.trainer import Trainer
 
 # A tenth is held out: 6 and 54, so that three steps of two turns of 12 go beyond the first epoch.

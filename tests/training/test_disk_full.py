@@ -8,7 +8,7 @@ import pytest
 from same_runs import assert_same, draw_bits, files_of, small
 
 from gpgan.cli import main
-from gpgan.training import checkpoint
+from gpgan.records import checkpoint
 from gpgan.training.trainer import Trainer
 
 SETTINGS = {"checkpoint": 5, "snapshot": 1000, "network.width": 64}

@@ -15,7 +15,8 @@ import pytest
 from same_runs import Do, assert_same, draw_bits, files_of, numbers_of, small
 
 from gpgan.cli import main
-from gpgan.training import checkpoint, interrupt
+from gpgan.records import checkpoint
+from gpgan.training import interrupt
 from gpgan.training.callbacks import Callback
 from gpgan.training.trainer import Trainer
 

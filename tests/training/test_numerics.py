@@ -8,8 +8,8 @@ import torch
 from small_runs import POINTS, Do, numbers_of, points, small, stats_of, without_pictures
 from torch import nn
 
-from gpgan.critic_step import CriticStep
-from gpgan.training import checkpoint
+from gpgan.critic.step import CriticStep
+from gpgan.records import checkpoint
 from gpgan.training.trainer import Trainer
 
 

@@ -13,9 +13,9 @@ from torch import nn
 from gpgan import data
 from gpgan.cli import main
 from gpgan.data.order import Order
-from gpgan.training import random_states
-from gpgan.training.presets import PRESETS
+from gpgan.settings.presets import PRESETS
 from gpgan.training.trainer import Trainer
+from gpgan.util import random_states
 
 
 class Noisy(nn.Module):

@@ -22,8 +22,9 @@ from small_runs import Do, numbers_of, small, stats_of, without_pictures
 import gpgan
 from gpgan.data import Dataset, load
 from gpgan.nn import build
-from gpgan.training import checkpoint, interrupt
-from gpgan.training.presets import from_settings
+from gpgan.records import checkpoint
+from gpgan.settings.merging import from_settings
+from gpgan.training import interrupt
 from gpgan.training.trainer import Trainer
 
 WHOLE = {"steps": 20, "snapshot": 10, "checkpoint": 10, "keep": 10}
@@ -135,7 +136,7 @@ def test_image_grid_is_of_the_data_in_its_order(digits_run):
 
 
 def test_pictures_are_of_the_averaged_generator_at_fixed_latents(digits_run, tmp_path):
-    from gpgan.training.pictures import draw
+    from gpgan.records.pictures import draw
 
     names = ("fakes_init.png", "fakes_000010.png", "fakes_000020.png", "samples.png", "reals.png")
     assert len({(digits_run / name).read_bytes() for name in names}) == len(names)
@@ -298,7 +299,7 @@ def test_second_interrupt_is_immediate(tmp_path, monkeypatch, quick, ctrl_c, pau
 
 def test_drawing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
     """Curves and page are redrawn at each tick only while that costs next to nothing, and always at the end."""
-    from gpgan.training import recorder
+    from gpgan.records import recorder
 
     without_pictures(monkeypatch)
     drawn, clock = [], itertools.count()
@@ -320,7 +321,7 @@ def test_drawing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git")
 def test_a_run_has_no_revision_where_gpgan_was_installed(tmp_path, monkeypatch):
-    from gpgan.training import provenance
+    from gpgan.records import provenance
 
     monkeypatch.setattr(provenance.gpgan, "__file__", str(tmp_path / "gpgan" / "__init__.py"))
     assert provenance._revision() is None

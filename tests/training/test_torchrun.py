@@ -19,7 +19,9 @@ import torch.distributed as dist
 from worker import Together, wait_for
 
 from gpgan.cli import main
-from gpgan.training import checkpoint, processes, trainer
+from gpgan.records import checkpoint
+from gpgan.training import trainer
+from gpgan.util import processes
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
 # Steps enough that no run ends by itself.

@@ -10,9 +10,9 @@ from small_runs import LABELLED, POINTS, Do, numbers_of, points, small, stats_of
 from torch import nn
 
 import gpgan
-from gpgan.critic_step import CriticStep
+from gpgan.critic.step import CriticStep
 from gpgan.data import Dataset
-from gpgan.training import checkpoint
+from gpgan.records import checkpoint
 from gpgan.training.trainer import Trainer
 
 

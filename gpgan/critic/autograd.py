@@ -1,0 +1,130 @@
+"""The path for any critic: autograd, with the pruned penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from gpgan.critic.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, Settings
+from gpgan.penalty import Penalty, gradient_penalty
+from gpgan.penalty.checks import check_scores, twice
+
+# A count outside of these, in F, has missed operators without a formula in some of the sweeps. Each further batch of points
+# adds no more than MORE.
+LEAST, MOST, MORE = 3.0, 14.0, 8.0
+
+
+class General:
+    """Autograd: the real term, the fake term and the pruned penalty one after the other, each graph freed before the next
+    is built. An objective that compares real scores with fake ones needs both graphs at once."""
+
+    def __init__(self, settings: Settings, why: str) -> None:
+        self.settings, self.why = settings, why
+        self.plan = self._plan("")
+        self.counted = False
+        self.serial = False
+
+    def _plan(self, operations: str) -> str:
+        return f"general path: autograd with the pruned penalty{operations}, because {self.why}"
+
+    def __call__(self, inputs: Inputs, points: Tensor | None, penalty: Penalty | None) -> CriticStats:
+        if penalty is not None and not self.counted:
+            self.counted = True
+            return self._counted(inputs, points, penalty)
+        return self._run(inputs, points, penalty, None)
+
+    def _counted(self, inputs: Inputs, points: Tensor | None, penalty: Penalty) -> CriticStats:
+        from gpgan.critic.counting import Operations  # slow to import, needed once
+
+        with Operations() as operations:
+            forward: list[int] = []
+            stats = self._run(inputs, points, penalty, lambda: forward.append(operations.count))
+        share = operations.count / forward[0] if forward[0] else 0.0
+        if LEAST < share < MOST + MORE * (penalty.batches - 1):
+            self.plan = self._plan(f" ({share:.2f}F with the penalty, F being one forward over B)")
+            self.serial = operations.count < 2 * SERIAL
+        else:
+            self.plan = self._plan(" (operations not counted: its operators have no formulas)")
+        return stats
+
+    def _run(
+        self,
+        inputs: Inputs,
+        points: Tensor | None,
+        penalty: Penalty | None,
+        after_forward: Callable[[], None] | None,
+    ) -> CriticStats:
+        settings, kwargs = self.settings, dict(inputs.kwargs or {})
+        backward = Backward(at_once=self._hooked())
+        paired = not isinstance(settings.objective, tuple)
+        scores: list[Tensor] = []
+        for which, samples in enumerate((inputs.real, inputs.fake)):
+            with settings.casting(samples.device):
+                out = check_scores(settings.critic(samples, *inputs.args, **kwargs), len(samples))
+                if after_forward is not None and not scores:
+                    after_forward()
+                loss = None if paired else settings.term(which, out)
+            scores.append(out if loss is None else out.detach())
+            if loss is not None:
+                backward.add(settings.scaled(loss))
+        if paired:
+            with settings.casting(inputs.real.device):
+                loss = settings.loss(*scores)
+            backward.add(settings.scaled(loss))
+            scores = [out.detach() for out in scores]
+        value = norms = None
+        if penalty is not None:
+            assert points is not None
+            args = inputs.args
+            if penalty.points == "both":
+                args, kwargs = twice(args, kwargs)
+            with settings.casting_penalty(inputs.real.device):
+                value, norms = gradient_penalty(
+                    settings.critic,
+                    None,
+                    None,
+                    weight=penalty.weight,
+                    target=penalty.target,
+                    one_sided=penalty.one_sided,
+                    points=points,
+                    critic_args=args,
+                    critic_kwargs=kwargs,
+                    method=penalty.method,
+                    second_order=penalty.second_order,
+                    impl=penalty.impl,
+                    allow_batch_coupling=penalty.allow_batch_coupling,
+                    return_norms=True,
+                )
+            backward.add(settings.scaled(value))
+            value = value.detach()
+        backward.finish()
+        return CriticStats(scores[0], scores[1], value, norms, settings.objective)
+
+    def _hooked(self) -> bool:
+        """Whether something waits for the parameters' gradients, which must then come whole, as from one loss."""
+        if isinstance(self.settings.critic, DistributedDataParallel):
+            return True
+        parameters = (p for group in self.settings.optimizer.param_groups for p in group["params"])
+        return any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)
+
+
+class Backward:
+    """The backward of a sum of losses: of each as it comes, which frees its graph, or of all at once."""
+
+    def __init__(self, at_once: bool) -> None:
+        self.waiting: list[Tensor] | None = [] if at_once else None
+
+    def add(self, loss: Tensor) -> None:
+        if not loss.requires_grad:
+            raise ValueError(NOTHING_TO_LEARN)
+        if self.waiting is None:
+            torch.autograd.backward(loss)
+        else:
+            self.waiting.append(loss)
+
+    def finish(self) -> None:
+        if self.waiting:
+            torch.autograd.backward(torch.stack([loss.to(self.waiting[-1].dtype) for loss in self.waiting]).sum())

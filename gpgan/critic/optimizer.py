@@ -1,0 +1,82 @@
+"""The optimizer's part of a critic step: gradients averaged and clipped, the update, weights clipped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def update(
+    optimizer: torch.optim.Optimizer,
+    max_grad_norm: float | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    max_weight: float | None = None,
+) -> None:
+    """Clips the norm of all gradients together, where asked, steps the optimizer, through the scaler where there is one,
+    and clips the weights, where asked, whether the scaler let the step be or not."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if max_grad_norm is not None:
+        if scaler is not None:
+            scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    if scaler is None:
+        optimizer.step()
+    else:
+        scaler.step(optimizer)
+        scaler.update()
+    if max_weight is not None:
+        clip_weights(parameters, max_weight)
+
+
+def choose_fused(optimizer: torch.optim.Optimizer) -> None:
+    """One call for all parameters, where the user left the choice to PyTorch, which makes one call for each operation."""
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or optimizer.state:
+        return
+    for group in optimizer.param_groups:
+        free = group["fused"] is None and group["foreach"] is None and not group["differentiable"]
+        if free and all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in group["params"]):
+            group["fused"] = True
+
+
+def average_gradients(optimizer: torch.optim.Optimizer, group: dist.ProcessGroup) -> None:
+    """The gradients' mean over the processes, in one transfer for each dtype."""
+    gradients = [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+    for dtype in {gradient.dtype for gradient in gradients}:
+        same = [gradient for gradient in gradients if gradient.dtype == dtype]
+        flat = torch.cat([gradient.reshape(-1) for gradient in same])
+        dist.all_reduce(flat, group=group)
+        flat /= dist.get_world_size(group)
+        for gradient, part in zip(same, torch.split(flat, [g.numel() for g in same]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def check_limit(name: str, value: float) -> None:
+    """Raises unless value is a finite number above zero."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} is a {type(value).__name__}; wanted a number above 0")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value!r}; wanted a finite number above 0")
+
+
+@torch.no_grad()
+def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
+    """Clamps every element of the parameters to [-limit, limit], in place. NaN stays NaN.
+
+    ``CriticStep(max_weight=limit)`` does it after each update. It bounds the critic's slope, by a number that grows with
+    width and depth; the authors call it a clearly terrible way to do so.
+
+    Raises:
+        TypeError, ValueError: limit is no number, or not finite and above 0.
+
+    Source:
+        Arjovsky, Chintala and Bottou, Wasserstein GAN, arXiv 1701.07875, algorithm 1 (limit 0.01).
+    """
+    check_limit("limit", limit)
+    tensors = list(parameters)
+    if tensors:
+        torch._foreach_clamp_min_(tensors, -limit)
+        torch._foreach_clamp_max_(tensors, limit)

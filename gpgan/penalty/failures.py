@@ -1,0 +1,100 @@
+"""Critics that have no double backward: found in the penalty's graph, before the caller's backward stumbles over them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction, once_differentiable
+
+from gpgan.penalty import graph
+
+# What autograd puts in place of a derivative that nobody wrote, and of a second one that its author ruled out.
+NOT_IMPLEMENTED = "NotImplemented"
+RULED_OUT = "Error"
+# Nodes that are there and do nothing but raise, by the operator whose derivative they stand for.
+RAISING = {
+    "CudnnRnnBackwardBackward0": "aten::_cudnn_rnn_backward",
+    "PdistBackwardBackward0": "aten::_pdist_backward",
+    "CdistBackwardBackward0": "aten::_cdist_backward",
+    "CompiledFunctionBackwardBackward": "a compiled graph (aot_autograd)",
+}
+FAILING = frozenset({NOT_IMPLEMENTED, RULED_OUT, *RAISING})
+CURES = {
+    "attention": "run the critic inside torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)",
+    "cudnn_rnn": "run the critic inside torch.backends.cudnn.flags(enabled=False)",
+}
+OTHERWISE = 'pass method="finite_difference", which needs no double backward'
+
+
+def refuse_failing(reached: Iterable[Any], behind: list[Any], x: Tensor) -> None:
+    """Raises where a backward of the penalty would, or would be wrong in silence. Runs on every call: kept quick.
+
+    Args:
+        reached: The nodes behind the penalty.
+        behind: The nodes behind the scores.
+        x: ``[B, ...]``, the leaf that the scores were computed from.
+
+    Raises:
+        RuntimeError: Names the operator and what to do.
+    """
+    if not FAILING.isdisjoint(graph.kinds(reached)):
+        failing = next(node for node in reached if type(node).__name__ in FAILING)
+        raise RuntimeError(_message(_operator(failing, behind)))
+    # once_differentiable raises only where the gradient that comes in has a graph. Behind a plain sum of scores it has
+    # none, and what the function adds to the second derivative would be lost.
+    for node in [node for node in behind if isinstance(node, BackwardCFunction)]:
+        if _once_differentiable(node) and torch.autograd.graph.get_gradient_edge(x).node in graph.nodes(node):
+            raise RuntimeError(_message(_named([node])))
+
+
+def explain_first_derivative(error: RuntimeError, behind: list[Any]) -> RuntimeError:
+    """What to raise where the critic's first derivative, taken with a graph of its own, raised error."""
+    if graph.REENTRANT in graph.kinds(behind):
+        return RuntimeError(
+            'critic uses torch.utils.checkpoint with use_reentrant=True, which method="exact" cannot differentiate; '
+            f"pass use_reentrant=False to checkpoint, or {OTHERWISE}"
+        )
+    return error
+
+
+def _once_differentiable(node: Any) -> bool:
+    backward = node._forward_cls.backward if isinstance(node, BackwardCFunction) else None  # type: ignore[attr-defined]
+    return getattr(backward, "__code__", None) is _WRAPPER
+
+
+# The code that is the same in every function that once_differentiable has wrapped.
+_WRAPPER = once_differentiable(lambda ctx, *grads: None).__code__
+
+
+def _operator(node: Any, behind: list[Any]) -> str:
+    """The operator whose derivative is missing."""
+    kind = type(node).__name__
+    if kind in RAISING:
+        return RAISING[kind]
+    if kind == RULED_OUT:
+        return _named([n for n in behind if _once_differentiable(n)])
+    try:
+        # The name is in the node's message only, and the message is got by running it.
+        node(*[None] * len(node._input_metadata))
+    except RuntimeError as error:
+        found = re.search(r"derivative for (\S+)", str(error))
+        if found is not None:
+            return found[1]
+    return "one of its operators"
+
+
+def _named(functions: list[Any]) -> str:
+    names = sorted({node._forward_cls.__qualname__ for node in functions})
+    return f"{' or '.join(names) or 'an autograd.Function'} (marked once_differentiable)"
+
+
+def _message(operator: str) -> str:
+    cures = [cure for part, cure in CURES.items() if part in operator]
+    return (
+        f'critic has no double backward, which method="exact" needs: {operator} has no derivative; '
+        f"{', or '.join([*cures, OTHERWISE])}"
+    )

@@ -1,0 +1,149 @@
+"""Piecewise-linear activations and max pooling, held on the side of their kinks on which a first run found them.
+
+A finite difference that crosses a kink divides the jump of a slope by its step. Over a batch and a layer some samples
+always cross, and their error is as large as the gradient itself, for any step. With the kinks held, the critic that the
+difference is taken of has the same first derivatives at x and none of the jumps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from gpgan.pruning import activations
+from gpgan.pruning.mode import in_checkpoint, is_plain
+
+PRELU = frozenset({torch.prelu, Tensor.prelu})
+RANDOM = frozenset({F.rrelu, torch.rrelu, torch.rrelu_})
+ELEMENTWISE = frozenset(activations.REPLACEMENTS) - PRELU - RANDOM
+# Those whose pieces do not all go through zero.
+BOUNDED = frozenset({F.hardtanh, F.hardtanh_, F.relu6, torch._C._nn.hardtanh, torch._C._nn.relu6, torch._C._nn.relu6_})
+# Each operator's form that also gives the indices, and the number of dimensions that it pools over.
+POOLING: dict[Any, tuple[Callable[..., tuple[Tensor, Tensor]], int]] = {
+    **dict.fromkeys((F.max_pool1d, torch.max_pool1d), (F.max_pool1d_with_indices, 1)),
+    **dict.fromkeys((F.max_pool2d, torch.max_pool2d), (F.max_pool2d_with_indices, 2)),
+    **dict.fromkeys((F.max_pool3d, torch.max_pool3d), (F.max_pool3d_with_indices, 3)),
+    F.adaptive_max_pool1d: (F.adaptive_max_pool1d_with_indices, 1),
+    F.adaptive_max_pool2d: (F.adaptive_max_pool2d_with_indices, 2),
+    F.adaptive_max_pool3d: (F.adaptive_max_pool3d_with_indices, 3),
+}
+
+
+@dataclass
+class _Held:
+    """What an operator was at the first run: which one, for what shape, and its linear form."""
+
+    func: Any
+    shape: torch.Size
+    run: Callable[..., Tensor]
+
+
+def _elementwise(func: Any, input: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Callable[..., Tensor]:
+    with torch.enable_grad():
+        leaf = input.detach().clone().requires_grad_()
+        result = func(leaf.clone(), *args, **kwargs)  # the clone: it may be an operator in place
+        (slope,) = torch.autograd.grad(result, leaf, torch.ones_like(result))
+    if func not in BOUNDED:
+        return lambda input, *_, **__: input * slope
+    offset = result.detach() - slope * leaf.detach()
+    return lambda input, *_, **__: torch.addcmul(offset, input, slope)
+
+
+def _prelu(func: Any, input: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Callable[..., Tensor]:
+    positive = input.detach() > 0
+
+    def run(input: Tensor, weight: Tensor) -> Tensor:
+        if weight.dim() > 0 and input.dim() > 1:
+            weight = weight.view(-1, *[1] * (input.dim() - 2))
+        return torch.where(positive, input, input * weight)
+
+    return run
+
+
+def _pooling(func: Any, input: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Callable[..., Tensor]:
+    with_indices, dimensions = POOLING[func]
+    _, indices = with_indices(input.detach(), *args, **kwargs)
+
+    def run(input: Tensor, *_: Any, **__: Any) -> Tensor:
+        return input.flatten(-dimensions).gather(-1, indices.flatten(-dimensions)).view_as(indices)
+
+    return run
+
+
+HOLD: dict[Any, Callable[..., Callable[..., Tensor]]] = {
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
+    **dict.fromkeys(PRELU, _prelu),
+    **dict.fromkeys(POOLING, _pooling),
+}
+
+
+class _Mode(TorchFunctionMode):
+    """Hands to what each call of an operator in HOLD, and to passed that there was one that cannot be held."""
+
+    def __init__(self, what: Callable[..., Any], passed: Callable[[], None]) -> None:
+        super().__init__()
+        self.what, self.passed = what, passed
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in HOLD:
+            input, *rest = args if args else (kwargs.pop("input"),)
+            if is_plain(input) and input.is_floating_point():
+                # What a checkpoint runs again in the backward must be what it ran first; a reentrant one runs without grad.
+                if torch.is_grad_enabled() and not in_checkpoint():
+                    return self.what(func, input, rest, kwargs)
+                self.passed()
+            return func(input, *rest, **kwargs)
+        return func(*args, **kwargs)
+
+
+class Kinks:
+    """The sides of a critic's kinks, in the order of its calls."""
+
+    def __init__(self) -> None:
+        self.held: list[_Held] = []
+        self.free = False
+        """Whether there are some that could not be noted: those in a checkpoint."""
+
+    def _pass(self) -> None:
+        self.free = True
+
+    def recording(self) -> TorchFunctionMode:
+        """Within the block the critic runs as it is, and where its activations are is noted."""
+
+        def note(func: Any, input: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+            self.held.append(_Held(func, input.shape, HOLD[func](func, input, args, kwargs)))
+            return func(input, *args, **kwargs)
+
+        return _Mode(note, self._pass)
+
+    @contextmanager
+    def replaying(self) -> Iterator[None]:
+        """Within the block activations are what was noted. A critic that takes another way runs as it is from there."""
+        held = iter(self.held)
+
+        def hold(func: Any, input: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+            noted = next(held, None)
+            if noted is None or noted.func is not func or noted.shape != input.shape:
+                for _ in held:
+                    pass
+                return func(input, *args, **kwargs)
+            result = noted.run(input, *args, **kwargs)
+            return input.copy_(result) if _in_place(func, args, kwargs) else result
+
+        with _Mode(hold, self._pass):
+            yield
+
+
+def _in_place(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    # Every form with an argument for it has it last.
+    return bool(func.__name__.endswith("_") or kwargs.get("inplace", bool(args) and args[-1] is True))

@@ -1,0 +1,1 @@
+"""A critic's forward without second derivatives that are zero."""

@@ -1,0 +1,1 @@
+"""What a run leaves: its folder, statistics, pictures, curves, checkpoints and page."""

@@ -1,0 +1,133 @@
+"""Checkpoints: whole or not there, checked when read, and never a reason to run code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpgan.util.files import replacing
+
+FOLDER = "checkpoints"
+LATEST, PREVIOUS, BEST = "latest.pt", "previous.pt", "best.pt"
+# Under this key a file holds the checksum of all the rest.
+CHECKSUM = "sha256"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is damaged, or there is none."""
+
+
+def save(run: Path, state: dict[str, Any], *, best: bool, keep: bool) -> Path:
+    """Writes ``checkpoints/latest.pt``; the one before becomes ``previous.pt``.
+
+    Whenever this is broken off, one of the two is whole.
+
+    Args:
+        run: The run's folder.
+        state: Tensors and plain values, ``step`` among them.
+        best: Also link it as ``best.pt``.
+        keep: Also link it as ``step-NNNNNNN.pt``.
+    """
+    folder = run / FOLDER
+    folder.mkdir(exist_ok=True)
+    latest = folder / LATEST
+    with replacing(latest, keep=folder / PREVIOUS) as file:
+        try:
+            torch.save({**state, CHECKSUM: checksum(state)}, file)
+        except RuntimeError as error:  # what torch makes of a write that failed
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+    names = [BEST] * best + [f"step-{state['step']:07d}.pt"] * keep
+    for name in names:
+        _link(latest, folder / name)
+    return latest
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name of a file; a copy where the file system has no hard links."""
+    partial = target.with_name(f".{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(source, partial)
+        partial.replace(target)
+    except OSError:
+        with replacing(target) as file:
+            file.write(source.read_bytes())
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, on the CPU.
+
+    Raises:
+        CheckpointError: It is missing, truncated, altered, or no checkpoint.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        expected = state.pop(CHECKSUM, None) if isinstance(state, dict) else None
+        found = checksum(state)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist") from None
+    except Exception as error:  # a damaged archive fails in as many ways as it has parts
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} cannot be read ({reason[:120]})") from error
+    if expected is None:
+        raise CheckpointError(f"{path} is no checkpoint of gpgan")
+    if found != expected:
+        raise CheckpointError(f"{path} is damaged: its content does not have the checksum that was saved with it")
+    return state  # type: ignore[no-any-return]
+
+
+def newest(run: Path) -> tuple[dict[str, Any], Path, list[str]]:
+    """The newest checkpoint of a run that is whole, its path, and what is wrong with the newer ones.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    problems: list[str] = []
+    kept = sorted((run / FOLDER).glob("step-*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
+    for path in (run / FOLDER / LATEST, run / FOLDER / PREVIOUS, *kept, run / FOLDER / BEST):
+        # Between its two renames a save leaves no latest.pt: nothing is wrong then.
+        if path.exists():
+            try:
+                return read(path), path, problems
+            except CheckpointError as error:
+                problems.append(str(error))
+    if problems:
+        raise CheckpointError(f"{run} has no checkpoint that is whole: {'; '.join(problems)}")
+    raise CheckpointError(f"{run} holds no checkpoint; wanted the folder of a run, as gpgan ls lists them")
+
+
+def checksum(value: Any) -> str:
+    """SHA-256, in hex, over tensors (dtype, shape, values), containers and plain values."""
+    digest = hashlib.sha256()
+    for part in _parts(value):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(value: Any) -> Iterator[bytes | memoryview]:
+    if isinstance(value, Tensor):
+        yield f"tensor {value.dtype} {tuple(value.shape)} ".encode()
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    elif isinstance(value, Mapping):
+        yield f"map {len(value)} ".encode()
+        for key, each in value.items():
+            yield f"{key!r} ".encode()
+            yield from _parts(each)
+        # The versions of a state_dict's modules.
+        yield from _parts(getattr(value, "_metadata", None))
+    elif isinstance(value, list | tuple):
+        yield f"{type(value).__name__} {len(value)} ".encode()
+        for each in value:
+            yield from _parts(each)
+    elif value is None or isinstance(value, bool | int | float | str):
+        yield f"{value!r} ".encode()
+    else:
+        raise TypeError(f"a checkpoint cannot hold a {type(value).__name__} ({value!r})")

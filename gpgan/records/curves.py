@@ -1,0 +1,225 @@
+"""The curves of a run: stats.jsonl as curves.png."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from gpgan import objectives
+from gpgan.util.files import replacing
+
+Numbers = NDArray[np.float64]
+
+COLUMNS = (
+    "step", "estimate", "held_out", "norm_mean", "norm_std", "norm_max", "critic_loss", "generator_loss", "penalty",
+)  # fmt: skip
+# Pixels: the picture's size, and a panel's width.
+DPI, WIDTH, HEIGHT, PANEL = 100, 900, 1000, 760
+# Curves of at most so many points have their points marked.
+MARKED = 40
+# An axis leaves out what lies beyond these quantiles where it would otherwise take more than WIDER times the room.
+QUANTILES, WIDER = (0.01, 0.99), 3.0
+# Distances of ticks, times a power of ten.
+ROUND = [1, 2, 2.5, 5, 10]
+# By the name of the penalty's points.
+WHERE = {
+    "between": "at the interpolates",
+    "real": "at real samples",
+    "fake": "at fake samples",
+    "both": "at real and fake samples",
+    "noisy": "at noisy real samples",
+}
+BLUE, ORANGE, GREEN, GREY = "#2a6fbb", "#e07b1a", "#2e8b57", "#808080"
+
+
+class Curves:
+    """Draws a run's curves again and again, and reads each line of its statistics once.
+
+    Args:
+        run: The run's folder.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._offset = 0
+        self._rows = np.empty((0, len(COLUMNS)))
+
+    def draw(self) -> None:
+        """Writes curves.png; nothing where the run has no statistics yet.
+
+        A line that is torn or holds no step is left out, and so are lines that a resumed run has written anew.
+        """
+        self._read()
+        if not len(self._rows):
+            return
+        data = dict(zip(COLUMNS, self._rows.T, strict=True))
+        figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI)
+        panels = figure.subplots(3, sharex=True)
+        figure.subplots_adjust(left=0.1, right=0.1 + PANEL / WIDTH, top=0.955, bottom=0.06, hspace=0.22)
+        step = data["step"]
+
+        distance, norm, loss = (_Panel(axes, step) for axes in panels)
+        config = self._config()
+        objective = objectives.OBJECTIVES.get(str(config.get("objective")), objectives.OBJECTIVES["wasserstein"])
+        distance.curve(data["estimate"], BLUE, "training data")
+        distance.curve(data["held_out"], ORANGE, "held-out data")
+        distance.finish(f"The critic's estimate of the {objective.divergence}", objective.symbol)
+
+        norm.largest(data["norm_max"], GREY, "largest")
+        norm.band(data["norm_mean"] - data["norm_std"], data["norm_mean"] + data["norm_std"], BLUE)
+        norm.curve(data["norm_mean"], BLUE, "mean ± standard deviation", ranged=False)
+        penalty = config.get("penalty", {})
+        penalised = bool(penalty.get("weight"))
+        norm.level(penalty.get("target") if penalised else None, "target")
+        where = WHERE.get(penalty.get("points", ""), "at the penalty's points") if penalised else ""
+        empty = "no numbers yet" if penalised else "not computed without a penalty"
+        norm.finish(f"Gradient norm {where}".rstrip(), "|gradient of f|", empty)
+
+        loss.curve(data["critic_loss"], BLUE, "critic")
+        loss.curve(data["generator_loss"], ORANGE, "generator")
+        loss.curve(data["penalty"], GREEN, "penalty (part of the critic's)")
+        loss.finish("Losses", "loss")
+
+        last = panels[-1]
+        last.set_xlabel("generator step")
+        last.set_xlim(min(0, step[0]), max(step[-1], 1))
+        last.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=ROUND))
+        last.xaxis.set_major_formatter(EngFormatter(sep=""))
+        with replacing(self._run / "curves.png") as file:
+            figure.savefig(file, format="png")
+
+    def _read(self) -> None:
+        """Reads the lines that have come since the last reading."""
+        try:
+            with (self._run / "stats.jsonl").open("rb") as file:
+                file.seek(self._offset)
+                # The last line may still be in the writing: it is read when it has its end.
+                text = file.read()
+        except FileNotFoundError:
+            return
+        lines = text[: text.rfind(b"\n") + 1].split(b"\n")[:-1]
+        self._offset += text.rfind(b"\n") + 1
+        read = [row for line in lines if (row := _row(line)) is not None]
+        if not read:
+            return
+        rows = np.concatenate([self._rows, np.array(read, dtype=np.float64)])
+        # A run that was resumed from an earlier step has written the later ones twice: the last line of a step counts.
+        step = rows[:, 0]
+        following = np.minimum.accumulate(np.append(step[1:], np.inf)[::-1])[::-1]
+        self._rows = rows[step < following]
+
+    def _config(self) -> dict[str, Any]:
+        try:
+            config = json.loads((self._run / "config.json").read_bytes())["config"]
+            return config if isinstance(config, dict) and isinstance(config.get("penalty", {}), dict) else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+
+def _row(line: bytes) -> list[float | None] | None:
+    """A line's numbers in the order of COLUMNS, None for none; None for a line that is no statistics."""
+    try:
+        stats = json.loads(line)
+        row = [stats.get(name) for name in COLUMNS]
+        return row if all(isinstance(x, int | float) for x in row if x is not None) and row[0] is not None else None
+    except (ValueError, AttributeError):
+        return None
+
+
+class _Panel:
+    """One panel of curves over the steps [n]; of the many lines in one column of pixels it shows mean and range.
+
+    Values [n] are NaN where they are unknown: a curve then goes on to the next one that is known.
+    """
+
+    def __init__(self, axes: Axes, step: Numbers) -> None:
+        self._axes = axes
+        self._step = step
+        self._shown: list[Numbers] = []
+
+    def curve(self, values: Numbers, colour: str, label: str, *, ranged: bool = True) -> None:
+        """The mean of each column, before its range."""
+        step, low, mean, high = self._columns(values)
+        if ranged:
+            self._fill(step, low, high, colour)
+        self._plot(step, mean, colour, label, width=1.5)
+
+    def largest(self, values: Numbers, colour: str, label: str) -> None:
+        """The largest value of each column."""
+        step, _, _, high = self._columns(values)
+        self._plot(step, high, colour, label, width=0.8)
+
+    def band(self, low: Numbers, high: Numbers, colour: str) -> None:
+        """From the lowest ``low`` of each column to its highest ``high``; unknown in the same places."""
+        step, lowest, _, _ = self._columns(low)
+        self._fill(step, lowest, self._columns(high)[3], colour)
+
+    def _plot(self, step: Numbers, values: Numbers, colour: str, label: str, width: float) -> None:
+        if len(step):
+            marker = "." if len(step) <= MARKED else None
+            self._axes.plot(step, values, color=colour, linewidth=width, marker=marker, label=label)
+            self._shown.append(values)
+
+    def _fill(self, step: Numbers, low: Numbers, high: Numbers, colour: str) -> None:
+        if len(step):
+            self._axes.fill_between(step, low, high, color=colour, alpha=0.22, linewidth=0)
+            self._shown += [low, high]
+
+    def level(self, value: float | None, label: str) -> None:
+        """A dashed line across, which is always in sight."""
+        if value is not None:
+            self._axes.axhline(value, color="black", linewidth=1, linestyle="--", label=f"{label} {value:g}")
+
+    def finish(self, title: str, unit: str, empty: str = "no numbers yet") -> None:
+        """Title, legend, axes and what the axes leave out; ``empty`` where there is nothing to see."""
+        axes = self._axes
+        # Not set_title, which costs half of the drawing's time to find a place above the ticks.
+        axes.text(0, 1.03, title, transform=axes.transAxes, fontsize=11, fontweight="bold")
+        axes.set_ylabel(unit)
+        axes.grid(color="0.92")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=ROUND))
+        labels = axes.get_legend_handles_labels()[1]
+        if not labels:
+            axes.text(0.5, 0.5, empty, transform=axes.transAxes, ha="center", color=GREY)
+            return
+        room = {"borderaxespad": 0.2, "handlelength": 1.2, "columnspacing": 1.2}  # beside the longest title
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(labels), frameon=False, fontsize=9, **room)
+        if self._shown:
+            self._limit(np.concatenate(self._shown))
+
+    def _limit(self, shown: Numbers) -> None:
+        """Keeps a few outliers, such as those of the first steps, from flattening everything else, and says so."""
+        axes = self._axes
+        low, high = np.quantile(shown, QUANTILES)
+        least, most = shown.min(), shown.max()
+        room = high - low
+        if not most - least > WIDER * room > 0:
+            return
+        bottom, top = max(least, low - room / 2), min(most, high + room / 2)
+        levels = [float(line.get_ydata()[0]) for line in axes.lines if line.get_linestyle() == "--"]  # type: ignore[index, arg-type]
+        margin = 0.04 * (top - bottom)
+        axes.set_ylim(min([bottom, *levels]) - margin, max([top, *levels]) + margin)
+        beyond = [f"up to {most:.3g}"] * bool(most > top) + [f"down to {least:.3g}"] * bool(least < bottom)
+        note = f"beyond this axis: {' and '.join(beyond)}"
+        axes.text(0.995, 0.97, note, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=GREY)
+
+    def _columns(self, values: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        """Of the known values in each column of pixels: the first one's step, the lowest, the mean and the highest."""
+        known = np.isfinite(values)
+        step, values = self._step[known], values[known]
+        if not len(step):
+            return step, values, values, values
+        span = max(self._step[-1] - self._step[0], 1)
+        column = np.minimum((step - self._step[0]) / span * PANEL, PANEL - 1).astype(np.int64)
+        first = np.flatnonzero(np.diff(column, prepend=-1))
+        mean = np.add.reduceat(values, first) / np.diff(first, append=len(step))
+        return step[first], np.minimum.reduceat(values, first), mean, np.maximum.reduceat(values, first)

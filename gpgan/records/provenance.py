@@ -1,0 +1,73 @@
+"""What a run was made of, so that it can be told from others and made again."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import gpgan
+from gpgan.data import Dataset
+from gpgan.settings.config import Config
+
+
+def facts(config: Config, dataset: Dataset) -> dict[str, Any]:
+    """What a run was made of, beside its configuration."""
+    device = torch.device(config.device)
+    return {
+        "data": data_facts(dataset),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "versions": _versions(),
+        "git": _revision(),
+    }
+
+
+def data_facts(dataset: Dataset) -> dict[str, Any]:
+    """What has to be known of the data to rebuild networks for it, and to notice that it changed."""
+    return {
+        "name": dataset.name,
+        "samples": len(dataset),
+        "held_out": 0 if dataset.held_out is None else len(dataset.held_out),
+        "shape": list(dataset.shape),
+        # original = sample * scale + offset
+        "scale": dataset.scale,
+        "offset": dataset.offset,
+        "classes": list(dataset.classes),
+        "fingerprint": dataset.fingerprint(),
+    }
+
+
+def _versions() -> Mapping[str, str]:
+    """Of what the numbers depend on."""
+    return {
+        "gpgan": gpgan.__version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):  # Linux, whose Python knows only the architecture
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def _revision() -> str | None:
+    """The commit of the checkout that gpgan runs from, None where it was installed."""
+    root = Path(gpgan.__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,1 @@
+"""The explicit schedule of a critic step, without autograd."""

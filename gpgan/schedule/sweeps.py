@@ -1,0 +1,119 @@
+"""The explicit schedule: a penalised critic step in four matrix products a layer, without autograd.
+
+For a critic that is a sum of chains of linear maps and of activations that are linear where the input is. Real samples,
+fake samples and the penalty's points x are one batch of 3B rows:
+
+1. forward: the values of all rows;
+2. deltas, backwards: d score / d value of all rows, for the real and fake rows times d loss / d score; at the input the
+   last B rows are g = d score / d x, and v = d penalty / d g;
+3. tangents, forwards, of the last B rows: how g's graph answers to v, which is the critic's linear part applied to v
+   through the same activation pattern;
+4. weight gradients: delta outer value for the critic's terms and delta outer tangent for the penalty, so that with the
+   tangents in place of the last rows' values it is one product over all rows.
+
+The forward graph of x gets nothing: the second derivative of every activation is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from gpgan.schedule.maps import Activation, Gradients, Map, Reshape, Weighted
+from gpgan.schedule.tape import Tape
+
+# (gradients of the scores by the points [B, ...]) to d penalty / d these, of the same shape
+Direction = Callable[[Tensor], Tensor]
+
+INDEPENDENT = "critic's scores do not depend on its input; wanted a critic that is differentiable in it"
+
+
+class Schedule:
+    """The sweeps over a critic's run whose batch ends with ``points`` rows of the penalty's: none, all or some."""
+
+    def __init__(self, tape: Tape, scores: Tensor, points: int) -> None:
+        self.maps, self.learned, self.points = tape.maps, tape.learned, points
+        self.form = tape.form()
+        self.last = tape.number(scores)
+        self.plain = scores.shape[0] - points
+
+    def gradients(self, seed: Tensor, direction: Direction, into: Gradients) -> None:
+        """Adds those of every parameter. seed: d loss / d score of the rows before the points and 1 for these."""
+        g, needed = self._deltas(seed, into)
+        if not self.points:
+            return
+        if g is None:
+            raise ValueError(INDEPENDENT)
+        tangents = {0: direction(g)}
+        for map in self.maps:
+            if isinstance(map, Weighted) and map.delta is not None:
+                map.put_tangent(tangents[map.inputs[0]])
+                map.gradients(into, self.plain)
+            if map.output in needed:
+                tangents[map.output] = map.tangent(*(tangents[i] for i in map.inputs))
+
+    def input_gradient(self, seed: Tensor) -> Tensor:
+        """The points' delta at the input alone: d score / d x for a seed of ones."""
+        g, _ = self._deltas(seed, {})
+        if g is None:
+            raise ValueError(INDEPENDENT)
+        return g
+
+    def _deltas(self, seed: Tensor, into: Gradients) -> tuple[Tensor | None, set[int]]:
+        """The points' delta at the input, and the numbers of the values whose tangent is needed."""
+        deltas = {self.last: seed}
+        owned: set[int] = set()  # those whose tensor nothing else refers to
+        needed: set[int] = set()
+        for map in reversed(self.maps):
+            delta = deltas.pop(map.output, None)
+            if delta is None:  # the scores do not depend on it
+                continue
+            learns = isinstance(map, Weighted) and map.learned
+            if isinstance(map, Weighted) and learns:
+                map.delta = delta
+                if not self.points:
+                    map.gradients(into, self.plain)
+            if self.points and (learns or map.output in needed):
+                needed.update(map.inputs)
+            # Before the first parameters only the points' rows have a use.
+            if not any(self.learned[i] for i in map.inputs):
+                if not self.points:
+                    continue
+                delta = delta[-self.points :]
+            own = map.output in owned
+            if own and isinstance(map, Activation):
+                values = map.transpose_in_place(delta)
+            else:
+                values = map.transpose(delta)
+                own = map.renews or (own and isinstance(map, Reshape))
+            for i, value in zip(map.inputs, values, strict=True):
+                if not self.learned[i]:
+                    value = value[value.shape[0] - self.points :]
+                if own or i in deltas:
+                    owned.add(i)
+                deltas[i] = deltas[i] + value if i in deltas else value
+        return deltas.get(0), needed
+
+    def operations(self) -> tuple[int, int]:
+        """Multiply-adds of the run and the sweeps, and of one run over as many rows as there are points."""
+        rows = self.points + self.plain
+        done = forward = 0
+        for map in self.maps:
+            if isinstance(map, Weighted):
+                one = map.operations_of_a_row()
+                forward += one * self.points
+                done += one * (rows + (rows if self.learned[map.inputs[0]] else self.points))
+                done += one * (rows * map.parameter.requires_grad + self.points * _leads_on(map, self.maps))
+        return done, forward
+
+
+def _leads_on(map: Map, maps: list[Map]) -> bool:
+    """Whether a learned map comes after map, so that its tangent is needed."""
+    reached = {map.output}
+    for later in maps:
+        if reached & set(later.inputs):
+            if later.learned:
+                return True
+            reached.add(later.output)
+    return False

@@ -1,1 +1,0 @@
-"""How the exact penalty avoids work that is known to be zero."""

@@ -1,0 +1,37 @@
+"""The defaults for a data set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from gpgan.data import Dataset
+from gpgan.settings.config import Config, NetworkConfig, OptimizerConfig, PenaltyConfig
+
+# A sample of at most so many numbers, 3 x 8 x 8, is small.
+SMALL = 192
+
+
+def for_data(data: str, dataset: Dataset) -> Config:
+    """The defaults for a data set, after its split: by the shape of its samples, tuned on ring, digits and fashion."""
+    count, numbers = len(dataset), math.prod(dataset.shape)
+    # A second thread makes such small networks hardly faster, and many times slower where another program has the core.
+    threads = 1 if numbers <= SMALL else 0
+    config = Config(data, batch=max(2, min(Config.batch, count)), threads=threads)
+    if len(dataset.shape) == 1:
+        return replace(
+            config,
+            steps=5000,
+            batch=max(2, min(256, count)),
+            n_critic=5,
+            tick=250,
+            snapshot=1000,
+            # Few latents: a generator of 64 has to fold far more of its space away to separate modes of a plane.
+            network=NetworkConfig(latent=max(2, numbers), width=128),
+            # Modes lie close to each other, in units of the critic's slope: with 10 the valleys between them stay shallow.
+            penalty=PenaltyConfig(weight=0.1),
+        )
+    if numbers <= SMALL:
+        optimizer = OptimizerConfig(lr=2e-3)
+        return replace(config, steps=4500, tick=250, network=NetworkConfig(latent=16), optimizer=optimizer)
+    return config

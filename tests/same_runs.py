@@ -1,0 +1,98 @@
+"""Small runs, and what two of them must have in common to be the same training: every bit, but what the clock decides."""
+
+import json
+import math
+import unittest.mock
+
+import torch
+from PIL import Image
+
+import gpgan
+from gpgan.records import recorder
+
+# Sizes, and when something is written: nothing that changes how the numbers of a step are made.
+SMALL = {"batch": 8, "n_critic": 2, "tick": 5, "threads": 1, "network.latent": 4, "network.width": 8}
+CLOCK = ("seconds", "images_per_second", "memory")
+
+
+def small(out, data, **settings):
+    """The configuration of a small run; nested settings by their dotted names."""
+    return gpgan.configure(data, out=out, **{**SMALL, **settings})
+
+
+class Do(gpgan.Callback):
+    """Calls a function after every step."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def on_step(self, trainer):
+        self.function(trainer)
+
+
+def numbers_of(run):
+    """stats.jsonl, without what the clock decides."""
+    lines = [json.loads(line) for line in (run / "stats.jsonl").read_text("utf-8").splitlines()]
+    return [{name: value for name, value in line.items() if name not in CLOCK} for line in lines]
+
+
+def files_of(run):
+    """Every file of a run and what it holds."""
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def state_of(run, name="latest.pt"):
+    """What a checkpoint holds, without the time that the run took."""
+    state = torch.load(run / "checkpoints" / name, weights_only=True)
+    del state["seconds"], state["sha256"]
+    return state
+
+
+def assert_same(run, other):
+    """Fails unless ``other`` ended as ``run`` did; it may hold more pictures, from where it was stopped."""
+    states = state_of(run), state_of(other)
+    settings = [{**json.loads(state.pop("config")), "out": ""} for state in states]
+    found = difference(*settings, "config") or difference(*states)
+    found = found or difference(numbers_of(run), numbers_of(other), "stats.jsonl")
+    pictures = [path.name for path in [*run.glob("fakes_*.png"), run / "samples.png"]]
+    differ = [name for name in pictures if (other / name).read_bytes() != (run / name).read_bytes()]
+    assert [found, *differ] == [""]
+
+
+def difference(a, b, where="state"):
+    """The first place where two trees of tensors and plain values differ in a bit or a type; "" where they do not."""
+    if type(a) is not type(b):
+        return f"{where} is a {type(a).__name__} and a {type(b).__name__}"
+    if isinstance(a, torch.Tensor):
+        same = (a.dtype, a.shape) == (b.dtype, b.shape) and bits(a) == bits(b)
+        return "" if same else f"{where} is {a} and {b}"
+    if isinstance(a, dict):
+        if list(a) != list(b):
+            return f"{where} has {list(a)} and {list(b)}"
+        # An attribute: what load_state_dict reads beside the tensors.
+        pairs = [(key, a[key], b[key]) for key in a]
+        pairs += [("_metadata", getattr(a, "_metadata", None), getattr(b, "_metadata", None))]
+    elif isinstance(a, list | tuple):
+        if len(a) != len(b):
+            return f"{where} has {len(a)} and {len(b)} items"
+        pairs = [(i, x, y) for i, (x, y) in enumerate(zip(a, b, strict=True))]
+    else:
+        both_nan = isinstance(a, float) and math.isnan(a) and math.isnan(b)
+        return "" if a == b or both_nan else f"{where} is {a!r} and {b!r}"
+    return next((found for key, x, y in pairs if x is not y and (found := difference(x, y, f"{where}[{key}]"))), "")
+
+
+def bits(tensor):
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def draw_bits(monkeypatch):
+    """Lets pictures be one row, of the very bits of their samples, and leaves out all else that is drawn."""
+
+    def draw(path, samples, *_):
+        row = bits(samples)
+        Image.frombytes("L", (len(row), 1), row).save(path)
+
+    monkeypatch.setattr(recorder, "draw", draw)
+    for name in ("Curves", "Board", "write_report", "write_animation"):
+        monkeypatch.setattr(recorder, name, unittest.mock.Mock())
