@@ -28,7 +28,7 @@ def cuda_home() -> Path | None:
     """The CUDA toolkit to build with, or None for a library without CUDA kernels."""
     choice = os.environ.get("GPGAN_CUDA", "auto")
     if choice not in ("auto", "0", "1"):
-        raise SystemExit(f"GPGAN_CUDA is {choice!r}; wanted auto, 0 or 1")
+        raise SystemExit(f"GPGAN_CUDA is {choice!r}; expected auto, 0 or 1")
     if choice == "0":
         return None
     named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
@@ -65,7 +65,7 @@ def architectures(nvcc: Path) -> list[str]:
     if named:
         wrong = [name for name in named if not re.fullmatch(r"\d+\.\d+[af]?(\+PTX)?", name)]
         if wrong:
-            raise SystemExit(f"TORCH_CUDA_ARCH_LIST has {wrong[0]!r}; wanted numbers like 9.0 or 9.0+PTX")
+            raise SystemExit(f"TORCH_CUDA_ARCH_LIST has {wrong[0]!r}; expected numbers like 9.0 or 9.0+PTX")
         return named
     known = subprocess.run([nvcc, "--list-gpu-arch"], check=True, capture_output=True, text=True).stdout.split()
     chosen = [name for name in DEFAULT_ARCHITECTURES if f"compute_{name.replace('.', '')}" in known]

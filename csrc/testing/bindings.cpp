@@ -53,9 +53,9 @@ void run_pieces(int64_t count, int64_t grain, gpgan::cpu::Body body, void* state
 }
 
 void set_schedule(int pieces, const std::string& order) {
-  if (pieces < 1) throw py::value_error("pieces is " + std::to_string(pieces) + "; wanted 1 or more");
+  if (pieces < 1) throw py::value_error("pieces is " + std::to_string(pieces) + "; expected 1 or more");
   if (order != "forward" && order != "reversed" && order != "threads") {
-    throw py::value_error("order is '" + order + "'; wanted forward, reversed or threads");
+    throw py::value_error("order is '" + order + "'; expected forward, reversed or threads");
   }
   schedule = {pieces, order};
 #ifdef GPGAN_HOST_CUDA
@@ -73,7 +73,7 @@ struct Call {
                                                         {"float16", Dtype::kFloat16},
                                                         {"bfloat16", Dtype::kBFloat16},
                                                         {"float64", Dtype::kFloat64}};
-    if (!cuda && backend != "cpu") throw py::value_error("backend is '" + backend + "'; wanted cpu or cuda");
+    if (!cuda && backend != "cpu") throw py::value_error("backend is '" + backend + "'; expected cpu or cuda");
 #ifndef GPGAN_HOST_CUDA
     if (cuda) throw std::runtime_error("gpgan_host was built without CUDA's headers");
 #endif
@@ -93,7 +93,7 @@ void* pointer(const char* name, const py::object& value, int64_t count, py::ssiz
   if (!py::isinstance<py::array>(value)) throw py::type_error(std::string(name) + " is no array");
   const auto array = py::reinterpret_borrow<py::array>(value);
   if (array.size() != count || array.itemsize() != size || !(array.flags() & py::array::c_style)) {
-    throw py::value_error(std::string(name) + ": wanted " + std::to_string(count) + " gapless elements of " +
+    throw py::value_error(std::string(name) + ": expected " + std::to_string(count) + " gapless elements of " +
                           std::to_string(size) + " bytes, came " + std::to_string(array.size()) + " of " +
                           std::to_string(array.itemsize()));
   }

@@ -169,7 +169,7 @@ T shuffle(const char* name, unsigned mask, T value, int width, const std::source
   static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(uint64_t));
   if (width < 1 || width > kWarp || !std::has_single_bit(static_cast<unsigned>(width))) {
     simulator.fail("calls " + std::string(name) + " with width " + std::to_string(width) +
-                   "; wanted 1, 2, 4, 8, 16 or 32");
+                   "; expected 1, 2, 4, 8, 16 or 32");
   }
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));

@@ -177,7 +177,7 @@ class Simulator {
     static_bytes_ += bytes;
     if (static_bytes_ + shared_bytes_ > kMaxShared) {
       fail("uses " + std::to_string(static_bytes_) + " bytes of static and " + std::to_string(shared_bytes_) +
-           " of dynamic shared memory; wanted at most " + std::to_string(kMaxShared) + " together");
+           " of dynamic shared memory; expected at most " + std::to_string(kMaxShared) + " together");
     }
   }
 
@@ -334,13 +334,13 @@ class Simulator {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) fail("the grid " + text(grid) + " has no blocks");
     if (block.x == 0 || block.y == 0 || block.z == 0) fail("the block " + text(block) + " has no threads");
     if (uint64_t{block.x} * block.y * block.z > kMaxThreads || block.z > kMaxBlockZ) {
-      fail("the block " + text(block) + " has too many threads; wanted at most 1024 together and 64 in z");
+      fail("the block " + text(block) + " has too many threads; expected at most 1024 together and 64 in z");
     }
     if (grid.x > kMaxGridX || grid.y > kMaxGridYZ || grid.z > kMaxGridYZ) {
-      fail("the grid " + text(grid) + " is too large; wanted at most 2147483647 in x and 65535 in y and z");
+      fail("the grid " + text(grid) + " is too large; expected at most 2147483647 in x and 65535 in y and z");
     }
     if (shared_bytes_ > kMaxShared) {
-      fail(std::to_string(shared_bytes_) + " bytes of dynamic shared memory; wanted at most " +
+      fail(std::to_string(shared_bytes_) + " bytes of dynamic shared memory; expected at most " +
            std::to_string(kMaxShared));
     }
     if (dynamic_.size() < shared_bytes_) {

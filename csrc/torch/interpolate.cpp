@@ -23,7 +23,7 @@ std::tuple<Tensor, Tensor, Tensor> interpolate_backward(Tensor grad, Tensor real
   check_like(real, "real", grad, "grad");
   check_like(fake, "fake", grad, "grad");
   check_per_sample(alpha, "alpha", grad);
-  STD_TORCH_CHECK(output_mask.size() == 3, "output_mask has ", output_mask.size(), " entries; wanted 3");
+  STD_TORCH_CHECK(output_mask.size() == 3, "output_mask has ", output_mask.size(), " entries; expected 3");
   grad = dense(grad);
   if (output_mask[2]) {
     real = dense_like(real, grad);

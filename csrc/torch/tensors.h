@@ -40,7 +40,7 @@ inline Dtype dtype_of(const Tensor& samples, const char* name) {
       return Dtype::kFloat64;
     default:
       STD_TORCH_CHECK(false, name,
-                      " has a dtype gpgan has no kernel for; wanted float32, float16, bfloat16 or float64");
+                      " has a dtype gpgan has no kernel for; expected float32, float16, bfloat16 or float64");
   }
 }
 
@@ -50,7 +50,7 @@ inline ScalarType acc_scalar_type(const Tensor& samples) {
 }
 
 inline Rows rows_of(const Tensor& samples, const char* name) {
-  STD_TORCH_CHECK(samples.dim() > 0, name, " is a scalar; wanted shape [B, ...]");
+  STD_TORCH_CHECK(samples.dim() > 0, name, " is a scalar; expected shape [B, ...]");
   const int64_t count = samples.size(0);
   return {count, count ? samples.numel() / count : 0, dtype_of(samples, name)};
 }
@@ -60,7 +60,7 @@ inline void check_like(const Tensor& value, const char* name, const Tensor& samp
   const auto wanted = samples.sizes();
   STD_TORCH_CHECK(sizes.size() == wanted.size() && std::equal(sizes.begin(), sizes.end(), wanted.begin()) &&
                       value.scalar_type() == samples.scalar_type() && value.device() == samples.device(),
-                  name, " and ", samples_name, " differ in shape, dtype or device; wanted the same");
+                  name, " and ", samples_name, " differ in shape, dtype or device; expected the same");
 }
 
 // One number a sample, [B], in the dtype of sums.
@@ -113,7 +113,7 @@ inline Tensor none_of(const Tensor& like) { return torch::stable::new_empty(like
 
 inline Penalty penalty_of(double weight, double target, bool one_sided, const std::string& reduction) {
   STD_TORCH_CHECK(reduction == "mean" || reduction == "sum" || reduction == "none", "reduction is '", reduction,
-                  "'; wanted 'mean', 'sum' or 'none'");
+                  "'; expected 'mean', 'sum' or 'none'");
   const Reduction how = reduction == "mean"  ? Reduction::kMean
                         : reduction == "sum" ? Reduction::kSum
                                              : Reduction::kNone;

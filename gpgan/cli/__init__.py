@@ -61,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(HELP.format(commands="\n".join(rows)))
         return 0
     if command not in COMMANDS:
-        return complain(f"there is no command {command!r}; wanted {' or '.join(COMMANDS)}{nearest(command, COMMANDS)}")
+        return complain(
+            f"there is no command {command!r}; expected {' or '.join(COMMANDS)}{nearest(command, COMMANDS)}"
+        )
     try:
         return int(importlib.import_module(f"gpgan.cli.{command}").run(arguments))
     except SystemExit as end:  # help was written, or SIGTERM came before there was anything to save

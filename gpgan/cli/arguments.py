@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
             sys.stdout.write(self.format_help())
             raise SystemExit(0)
         if self._run and given.run is None:
-            raise ValueError("RUN is missing; wanted a run's folder: gpgan ls lists them")
+            raise ValueError("RUN is missing; expected a run's folder: gpgan ls lists them")
         return given
 
     def error(self, message: str) -> NoReturn:
@@ -137,7 +137,7 @@ def parse_train(arguments: Sequence[str]) -> tuple[Config, Dataset, argparse.Nam
         sys.stdout.write(train_parser().format_help())
         raise SystemExit(0)
     if not known.get("data"):
-        raise ValueError(f"DATA is missing; wanted {', '.join(BUILT_IN)}, a path, or module:attribute")
+        raise ValueError(f"DATA is missing; expected {', '.join(BUILT_IN)}, a path, or module:attribute")
     with loading() as told:
         dataset = split(load_data(known, told))
     config = configure(dataset=dataset, **known)

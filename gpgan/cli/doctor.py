@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.write(HELP)
         return 0
     if arguments:
-        return complain(f"doctor got {arguments[0]!r}; wanted no arguments")
+        return complain(f"doctor got {arguments[0]!r}; expected no arguments")
     for name, value in _findings():
         sys.stdout.write(f"{name:<16} {value}\n")
     return 0

@@ -40,14 +40,14 @@ def run(arguments: Sequence[str]) -> int:
     try:
         given = parser.given(arguments)
         if not 2 <= given.n <= LARGEST:
-            raise ValueError(f"n is {given.n}; wanted a whole number from 2 to {LARGEST}")
+            raise ValueError(f"n is {given.n}; expected a whole number from 2 to {LARGEST}")
         if not 0 <= given.seed < 2**63:
-            raise ValueError(f"seed is {given.seed}; wanted a whole number from 0 to {2**63 - 1}")
+            raise ValueError(f"seed is {given.seed}; expected a whole number from 0 to {2**63 - 1}")
         saved = open_run(given.run)
         dataset = load(saved.config.data, size=saved.config.size or None)
         if dataset.fingerprint() != saved.state["data"]["fingerprint"]:
             raise ValueError(
-                f"the data of {given.run} changed since it was saved; wanted the same data: {saved.config.data}"
+                f"the data of {given.run} changed since it was saved; expected the same data: {saved.config.data}"
             )
         metrics = measure(saved, split(dataset), given.n, given.seed)
         write_json(saved.run / "eval.json", metrics)

@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
             sys.stdout.write(parser.format_help())
             return 0
         if given.name is not None and given.all:
-            raise ValueError(f"NAME is {given.name!r} and --all is given; wanted one of the two")
+            raise ValueError(f"NAME is {given.name!r} and --all is given; expected one of the two")
         modules = {name: load(name) for name in (LABS if given.all else [given.name])}
         _make(given.out)
     except ValueError as error:

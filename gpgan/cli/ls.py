@@ -28,7 +28,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         given = parser.given(arguments)
         if not given.dir.is_dir():
-            raise ValueError(f"{given.dir} is no folder; wanted one that holds runs, as --out of gpgan train names it")
+            raise ValueError(
+                f"{given.dir} is no folder; expected one that holds runs, as --out of gpgan train names it"
+            )
         rows = [_row(folder) for folder in sorted(given.dir.glob("[!.]*")) if (folder / "config.json").is_file()]
     except (ValueError, OSError) as error:
         return complain(str(error))

@@ -45,13 +45,13 @@ def run(arguments: Sequence[str]) -> int:
         out = given.out or given.run / "sample.png"
         most = PICTURED if out.suffix == ".png" else LARGEST
         if out.suffix not in (".png", ".npy"):
-            raise ValueError(f"out is {str(out)!r}; wanted a file that ends in .png or .npy")
+            raise ValueError(f"out is {str(out)!r}; expected a file that ends in .png or .npy")
         if not 1 <= given.n <= most:
-            raise ValueError(f"n is {given.n}; wanted a whole number from 1 to {most} for a {out.suffix} file")
+            raise ValueError(f"n is {given.n}; expected a whole number from 1 to {most} for a {out.suffix} file")
         if not 0 <= given.seed < 2**63:
-            raise ValueError(f"seed is {given.seed}; wanted a whole number from 0 to {2**63 - 1}")
+            raise ValueError(f"seed is {given.seed}; expected a whole number from 0 to {2**63 - 1}")
         if given.truncation is not None and not 0 < given.truncation < math.inf:
-            raise ValueError(f"truncation is {given.truncation}; wanted a finite number above 0, e.g. 1")
+            raise ValueError(f"truncation is {given.truncation}; expected a finite number above 0, e.g. 1")
         saved = open_run(given.run)
         samples = draw_samples(saved, given.n, given.seed, given.truncation)
         if out.suffix == ".png":

@@ -101,12 +101,12 @@ class Settings:
 def _checked(name: str, loss: Any) -> Tensor:
     if not isinstance(loss, Tensor) or loss.dim() != 0:
         came = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-        raise ValueError(f"{name} returned {came}; wanted a 0-d Tensor, e.g. a mean over the scores")
+        raise ValueError(f"{name} returned {came}; expected a 0-d Tensor, e.g. a mean over the scores")
     return loss
 
 
 NOTHING_TO_LEARN = (
-    "critic's scores do not depend on its parameters (is it computed under no_grad, detached or frozen?); wanted scores "
+    "critic's scores do not depend on its parameters (is it computed under no_grad, detached or frozen?); expected scores "
     "with a graph"
 )
 

@@ -57,9 +57,9 @@ def average_gradients(optimizer: torch.optim.Optimizer, group: dist.ProcessGroup
 def check_limit(name: str, value: float) -> None:
     """Raises unless value is a finite number above zero."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} is a {type(value).__name__}; wanted a number above 0")
+        raise TypeError(f"{name} is a {type(value).__name__}; expected a number above 0")
     if not 0 < value < math.inf:
-        raise ValueError(f"{name} is {value!r}; wanted a finite number above 0")
+        raise ValueError(f"{name} is {value!r}; expected a finite number above 0")
 
 
 @torch.no_grad()

@@ -92,7 +92,7 @@ class CriticStep:
         if max_weight is not None and isinstance(critic, nn.Module) and any(map(is_normalised, critic.modules())):
             raise ValueError(
                 f"max_weight is {max_weight:g} and the critic has spectral normalisation, which divides its weights by their "
-                "norm whatever their size; wanted one of them"
+                "norm whatever their size; expected one of them"
             )
         self.optimizer, self.penalty, self.lazy = optimizer, penalty, lazy
         self.settings = Settings(critic, objective, autocast, optimizer, scaler)
@@ -239,33 +239,33 @@ def _check(
     process_group: Any,
 ) -> None:
     if not callable(critic):
-        raise TypeError(f"critic is a {type(critic).__name__}; wanted a callable from [B, ...] to scores [B, ...]")
+        raise TypeError(f"critic is a {type(critic).__name__}; expected a callable from [B, ...] to scores [B, ...]")
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(
-            f"optimizer is a {type(optimizer).__name__}; wanted a torch.optim.Optimizer of the critic's parameters"
+            f"optimizer is a {type(optimizer).__name__}; expected a torch.optim.Optimizer of the critic's parameters"
         )
     if penalty is not None and not isinstance(penalty, Penalty):
-        raise TypeError(f"penalty is a {type(penalty).__name__}; wanted gpgan.Penalty(weight=10.0) or None")
+        raise TypeError(f"penalty is a {type(penalty).__name__}; expected gpgan.Penalty(weight=10.0) or None")
     pair = isinstance(objective, tuple) and len(objective) == 2 and all(callable(term) for term in objective)
     if not (pair or callable(objective)):
         raise TypeError(
-            f"objective is a {type(objective).__name__}, neither a pair of functions nor one; wanted (real_term, "
+            f"objective is a {type(objective).__name__}, neither a pair of functions nor one; expected (real_term, "
             "fake_term), each from scores to a 0-d loss, or one function of (real scores, fake scores), e.g. "
             'gpgan.objectives.get("hinge").critic'
         )
     if isinstance(lazy, bool) or not isinstance(lazy, int) or lazy < 1:
-        raise ValueError(f"lazy is {lazy!r}; wanted a whole number, 1 or above: the penalty at every k-th step")
+        raise ValueError(f"lazy is {lazy!r}; expected a whole number, 1 or above: the penalty at every k-th step")
     if autocast not in (None, torch.bfloat16, torch.float16):
-        raise ValueError(f"autocast is {autocast!r}; wanted torch.bfloat16, torch.float16 or None")
+        raise ValueError(f"autocast is {autocast!r}; expected torch.bfloat16, torch.float16 or None")
     if scaler is not None and not isinstance(scaler, torch.amp.GradScaler):
-        raise TypeError(f"scaler is a {type(scaler).__name__}; wanted a torch.amp.GradScaler or None")
+        raise TypeError(f"scaler is a {type(scaler).__name__}; expected a torch.amp.GradScaler or None")
     if autocast == torch.float16 and scaler is None:
         raise ValueError(
-            "autocast is torch.float16 and there is no scaler: gradients would vanish; wanted one, "
+            "autocast is torch.float16 and there is no scaler: gradients would vanish; expected one, "
             "scaler=torch.amp.GradScaler(device), or autocast=torch.bfloat16"
         )
     if process_group is not None and not isinstance(process_group, dist.ProcessGroup):
         raise TypeError(
-            f"process_group is a {type(process_group).__name__}; wanted a torch.distributed.ProcessGroup, e.g. "
+            f"process_group is a {type(process_group).__name__}; expected a torch.distributed.ProcessGroup, e.g. "
             "torch.distributed.group.WORLD after init_process_group"
         )

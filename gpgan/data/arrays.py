@@ -13,7 +13,7 @@ from gpgan.data.dataset import BLOCK_BYTES, Dataset
 
 Array = np.ndarray[Any, Any]
 
-WANTED = "wanted vectors [N, D], images [N, H, W] or [N, C, H, W], or volumes [N, D, H, W] or [N, C, D, H, W]"
+WANTED = "expected vectors [N, D], images [N, H, W] or [N, C, H, W], or volumes [N, D, H, W] or [N, C, D, H, W]"
 # More entries than this along the second axis are no channels.
 CHANNELS_MAX = 16
 
@@ -35,14 +35,14 @@ def dataset_of(array: Array, where: str, name: str, labels: Array | None = None)
     """
     if array.dtype.kind not in "fiu":
         raise ValueError(
-            f"{where} {array.dtype} values; wanted floats or integers: convert with array.astype('float32')"
+            f"{where} {array.dtype} values; expected floats or integers: convert with array.astype('float32')"
         )
     channel_axis = _needs_channel_axis(array.shape, where)
     low, high = limits(array, where)
     bottom, top = _range(array.dtype, low, high)
     scale, offset = top / 2 - bottom / 2, top / 2 + bottom / 2
     if not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"{where} values from {low} to {high}, which cannot be scaled; wanted a smaller range")
+        raise ValueError(f"{where} values from {low} to {high}, which cannot be scaled; expected a smaller range")
     known = np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
     array = np.asarray(array, known)
     # Nor does torch know negative strides, or memory that may not be written to.
@@ -54,7 +54,7 @@ def dataset_of(array: Array, where: str, name: str, labels: Array | None = None)
         name, stored.unsqueeze(1) if channel_axis else stored, scale, offset, labels=tensor, classes=classes
     )
     if not dataset.scaled(torch.from_numpy(np.array([low, high]).astype(array.dtype))).isfinite().all():
-        raise ValueError(f"{where} values from {low} to {high}, which cannot be scaled; wanted a smaller range")
+        raise ValueError(f"{where} values from {low} to {high}, which cannot be scaled; expected a smaller range")
     return dataset
 
 
@@ -73,7 +73,7 @@ def classes_of(labels: Array, count: int, where: str) -> tuple[Tensor | None, tu
         labels = labels[:, 0]
     if labels.dtype.kind not in "iubU" or labels.shape != (count,):
         raise ValueError(
-            f"{where} labels of type {labels.dtype} and shape {labels.shape}; wanted integers or words, one for each "
+            f"{where} labels of type {labels.dtype} and shape {labels.shape}; expected integers or words, one for each "
             f"of the {count} samples"
         )
     values, numbers = np.unique(labels, return_inverse=True)
@@ -89,7 +89,7 @@ def limits(array: Array, where: str) -> tuple[float, float]:
         ValueError: There are fewer than two samples, values that are not finite, or all values are equal.
     """
     if len(array) < 2:
-        raise ValueError(f"{where} one sample; wanted two or more, along the first axis")
+        raise ValueError(f"{where} one sample; expected two or more, along the first axis")
     rows = max(1, BLOCK_BYTES // max(1, array[0].nbytes))
     low, high, bad = None, None, 0
     for first in range(0, len(array), rows):
@@ -100,9 +100,9 @@ def limits(array: Array, where: str) -> tuple[float, float]:
         least, most = block.min(), block.max()
         low, high = (least, most) if low is None else (min(low, least), max(high, most))
     if bad:
-        raise ValueError(f"{where} {bad} NaN or infinite values; wanted finite ones: remove them")
+        raise ValueError(f"{where} {bad} NaN or infinite values; expected finite ones: remove them")
     if low == high:
-        raise ValueError(f"{where} only the value {low}; wanted samples that differ")
+        raise ValueError(f"{where} only the value {low}; expected samples that differ")
     return float(low), float(high)  # type: ignore[arg-type]
 
 
@@ -115,12 +115,12 @@ def _needs_channel_axis(shape: tuple[int, ...], where: str) -> bool:
     if len(shape) >= 4 and shape[-1] in (1, 3, 4) and many:
         axes = "0, 3, 1, 2" if len(shape) == 4 else "0, 4, 1, 2, 3"
         raise ValueError(
-            f"{where} an array of shape {shape}, {shape[-1]} channels last it seems; wanted "
+            f"{where} an array of shape {shape}, {shape[-1]} channels last it seems; expected "
             f"{'[N, C, H, W]' if len(shape) == 4 else '[N, C, D, H, W]'}: array.transpose({axes})"
         )
     if len(shape) == 5 and many:
         raise ValueError(
-            f"{where} an array of shape {shape}, {shape[1]} channels; wanted [N, C, D, H, W] with at most "
+            f"{where} an array of shape {shape}, {shape[1]} channels; expected [N, C, D, H, W] with at most "
             f"{CHANNELS_MAX}"
         )
     return len(shape) == 3 or (len(shape) == 4 and many)

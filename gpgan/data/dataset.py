@@ -65,19 +65,19 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if not isinstance(self.stored, Tensor):
-            raise TypeError(f"stored is a {type(self.stored).__name__}; wanted a Tensor: torch.as_tensor(stored)")
+            raise TypeError(f"stored is a {type(self.stored).__name__}; expected a Tensor: torch.as_tensor(stored)")
         if self.stored.dim() not in (2, 4, 5):
             raise ValueError(
-                f"stored has shape {tuple(self.stored.shape)}; wanted vectors [N, D], images [N, C, H, W] or volumes "
+                f"stored has shape {tuple(self.stored.shape)}; expected vectors [N, D], images [N, C, H, W] or volumes "
                 "[N, C, D, H, W]"
             )
         if not (math.isfinite(self.scale) and self.scale != 0 and math.isfinite(self.offset)):
-            raise ValueError(f"scale is {self.scale} and offset {self.offset}; wanted finite numbers, scale not 0")
+            raise ValueError(f"scale is {self.scale} and offset {self.offset}; expected finite numbers, scale not 0")
         self._check_labels("labels", self.labels, len(self))
         if self.held_out is not None:
             if self.held_out.shape[1:] != self.stored.shape[1:]:
                 raise ValueError(
-                    f"held_out has samples of shape {tuple(self.held_out.shape[1:])}; wanted {self.shape}, as stored"
+                    f"held_out has samples of shape {tuple(self.held_out.shape[1:])}; expected {self.shape}, as stored"
                 )
             self._check_labels("held_out_labels", self.held_out_labels, len(self.held_out))
 
@@ -86,11 +86,11 @@ class Dataset:
             return
         if labels.dtype != torch.int64 or labels.shape != (count,):
             raise ValueError(
-                f"{name} is a {labels.dtype} tensor of shape {tuple(labels.shape)}; wanted torch.int64 and ({count},)"
+                f"{name} is a {labels.dtype} tensor of shape {tuple(labels.shape)}; expected torch.int64 and ({count},)"
             )
         if count and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
             raise ValueError(
-                f"{name} goes from {int(labels.min())} to {int(labels.max())}; wanted 0 to {len(self.classes) - 1}, "
+                f"{name} goes from {int(labels.min())} to {int(labels.max())}; expected 0 to {len(self.classes) - 1}, "
                 f"as there are {len(self.classes)} classes"
             )
 

@@ -57,7 +57,9 @@ def _decode(font: bytes) -> Array:
     try:
         strikes = TTFont(io.BytesIO(font), lazy=True)["CBDT"].strikeData
     except (KeyError, TTLibError) as error:
-        raise ValueError(f"{FONT} holds no table CBDT of bitmaps; wanted the font of fonts-noto-color-emoji") from error
+        raise ValueError(
+            f"{FONT} holds no table CBDT of bitmaps; expected the font of fonts-noto-color-emoji"
+        ) from error
     distinct: dict[bytes, Array] = {}
     # The first strike: the font has one size of bitmaps.
     for glyph in strikes[0].values():

@@ -40,10 +40,10 @@ def read_idx(path: Path) -> Array:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read ({error}); wanted {wanted}: get the file again") from error
+        raise ValueError(f"{path} cannot be read ({error}); expected {wanted}: get the file again") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES or len(content) < 4 + 4 * content[3]:
         raise ValueError(
-            f"{path} begins with {content[:4]!r}; wanted {wanted}: two zero bytes, a type of "
+            f"{path} begins with {content[:4]!r}; expected {wanted}: two zero bytes, a type of "
             f"{', '.join(f'0x{code:02x}' for code in TYPES)}, and the number of axes with their lengths"
         )
     start = 4 + 4 * content[3]

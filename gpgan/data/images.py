@@ -58,7 +58,7 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
     names = [name for name in files if name.lower().endswith(SUFFIXES)]
     if not names:
         raise ValueError(
-            f"{path} holds {len(files)} files and no image; wanted two or more that end in {', '.join(SUFFIXES)}"
+            f"{path} holds {len(files)} files and no image; expected two or more that end in {', '.join(SUFFIXES)}"
         )
     # All that decides the pixels, as far as it can be known without reading them.
     key = cache.key("images", [(name, *_stamp(path / name)) for name in names], size, PIL.__version__)
@@ -127,7 +127,7 @@ def _decode_all(
             if not facts["names"]:
                 raise ValueError(
                     f"{path} holds {len(names)} images, and none can be read (the first is {facts['skipped'][0]}); "
-                    "wanted two or more that can"
+                    "expected two or more that can"
                 )
 
         if len(headers) * channels * side**2 <= MAPPED_BYTES:
@@ -208,11 +208,11 @@ def _in_bytes(image: Image.Image) -> Image.Image:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(
-                f"values from {values.min()} to {values.max()}; wanted 8 or 16 bits: save it in a .npy file"
+                f"values from {values.min()} to {values.max()}; expected 8 or 16 bits: save it in a .npy file"
             )
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode == "F":
-        raise ValueError("floating-point pixels; wanted 8 or 16 bits: save it in a .npy file")
+        raise ValueError("floating-point pixels; expected 8 or 16 bits: save it in a .npy file")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))

@@ -46,7 +46,7 @@ def load(data: str, *, size: int | None = None, progress: Progress | None = None
         ModuleNotFoundError: The data set needs a package that is not installed.
     """
     if size is not None and size < 1:
-        raise ValueError(f"size is {size}; wanted 1 or more")
+        raise ValueError(f"size is {size}; expected 1 or more")
     path = Path(data)
     # An empty word would be the path of the current folder.
     sized = _sized(path) if data and data not in BUILT_IN else None
@@ -77,7 +77,7 @@ def _sized(path: Path) -> Callable[[Path, int | None, Progress | None], Dataset]
 
 def _refusal(data: str, path: Path) -> str:
     names = ", ".join(BUILT_IN)
-    wanted = f"wanted {names}, {FILES}, or module:attribute"
+    wanted = f"expected {names}, {FILES}, or module:attribute"
     if data and path.exists():
         return f"data is {data!r}, a file of a kind that is not known; {wanted}"
     if path.suffix or "/" in data:

@@ -31,9 +31,9 @@ def load_npy(path: Path) -> Dataset:
     try:
         array = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
     except Exception as error:  # A damaged file fails in as many ways as zip, header and array have parsers.
-        raise ValueError(f"{path} cannot be read ({first_line(error)}); wanted {wanted}") from error
+        raise ValueError(f"{path} cannot be read ({first_line(error)}); expected {wanted}") from error
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path} is an archive; wanted {wanted}: name it .npz")
+        raise ValueError(f"{path} is an archive; expected {wanted}: name it .npz")
     return dataset_of(array, f"{path} holds", name_of(path))
 
 
@@ -59,10 +59,10 @@ def load_npz(path: Path) -> Dataset:
                 array = archive[samples[0]]
                 labels = archive[answers[0]] if answers else None
     except Exception as error:
-        raise ValueError(f"{path} cannot be read ({first_line(error)}); wanted {wanted}") from error
+        raise ValueError(f"{path} cannot be read ({first_line(error)}); expected {wanted}") from error
     if len(samples) != 1 or len(answers) > 1:
         raise ValueError(
-            f"{path} holds the arrays {', '.join(archive.files) or 'none'}; wanted one array, or one of them named "
+            f"{path} holds the arrays {', '.join(archive.files) or 'none'}; expected one array, or one of them named "
             f"{', '.join(SAMPLES)}, and at most one named {' or '.join(LABELS)}"
         )
     return dataset_of(array, f"{path} holds", name_of(path), labels)

@@ -40,7 +40,7 @@ def load_object(data: str, progress: Progress | None = None) -> Dataset:
         try:
             inspect.signature(value).bind()
         except TypeError as error:
-            raise TypeError(f"{data} cannot be called without arguments ({error}); wanted {WANTED}") from error
+            raise TypeError(f"{data} cannot be called without arguments ({error}); expected {WANTED}") from error
         value = value()
     where, name = f"{data} holds", name_of(Path(data.partition(":")[2].replace(".", "-")))
     if isinstance(value, Dataset):
@@ -51,7 +51,7 @@ def load_object(data: str, progress: Progress | None = None) -> Dataset:
     if hasattr(value, "__getitem__") and hasattr(value, "__len__") and not isinstance(value, Mapping):
         array, labels = _stacked(value, where, progress)
         return dataset_of(array, where, name, labels)
-    raise TypeError(f"{data} is a {type(value).__name__}; wanted {WANTED}")
+    raise TypeError(f"{data} is a {type(value).__name__}; expected {WANTED}")
 
 
 def _array(value: Tensor | Array) -> Array:
@@ -74,17 +74,17 @@ def _stacked(items: Any, where: str, progress: Progress | None) -> tuple[Array, 
             labels.append(label.item() if isinstance(label, Tensor) and label.dim() == 0 else label)
         if not isinstance(item, (Tensor, np.ndarray)):
             raise TypeError(
-                f"{where} a {type(item).__name__} as item {number}; wanted tensors or arrays, or pairs of one "
+                f"{where} a {type(item).__name__} as item {number}; expected tensors or arrays, or pairs of one "
                 "and a label"
             )
         samples.append(_array(item))
         if samples[-1].shape != samples[0].shape:
             raise ValueError(
                 f"{where} items of mixed sizes: item 0 has shape {samples[0].shape} and item {number} "
-                f"{samples[-1].shape}; wanted one shape: resize or crop them"
+                f"{samples[-1].shape}; expected one shape: resize or crop them"
             )
         if progress:
             progress(number + 1, len(items))
     if not samples:
-        raise ValueError(f"{where} no items; wanted two or more")
+        raise ValueError(f"{where} no items; expected two or more")
     return np.stack(samples), np.array(labels) if labels else None

@@ -23,9 +23,9 @@ class Order:
 
     def __init__(self, count: int, seed: int) -> None:
         if count < 1:
-            raise ValueError(f"count is {count}; wanted 1 or more samples")
+            raise ValueError(f"count is {count}; expected 1 or more samples")
         if seed < 0:
-            raise ValueError(f"seed is {seed}; wanted 0 or more")
+            raise ValueError(f"seed is {seed}; expected 0 or more")
         self._count, self._seed = count, seed
         self._kept = (0, self._shuffled(0))
 
@@ -36,7 +36,7 @@ class Order:
             ValueError: start or count is negative.
         """
         if start < 0 or count < 0:
-            raise ValueError(f"start is {start} and count {count}; wanted 0 or more")
+            raise ValueError(f"start is {start} and count {count}; expected 0 or more")
         parts = []
         end = start + count
         while start < end:

@@ -14,11 +14,11 @@ Progress = Callable[[int, int], None]
 def check_file(path: Path, wanted: str) -> None:
     """Raises ValueError where ``path`` is missing, a folder or an empty file."""
     if not path.exists():
-        raise ValueError(f"{path} does not exist; wanted {wanted}")
+        raise ValueError(f"{path} does not exist; expected {wanted}")
     if path.is_dir():
-        raise ValueError(f"{path} is a folder; wanted {wanted}")
+        raise ValueError(f"{path} is a folder; expected {wanted}")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty; wanted {wanted}")
+        raise ValueError(f"{path} is empty; expected {wanted}")
 
 
 def name_of(path: Path) -> str:
@@ -42,7 +42,9 @@ def files_under(folder: Path) -> list[str]:
     """
 
     def refuse(error: OSError) -> None:
-        raise ValueError(f"{error.filename} cannot be read ({error.strerror}); wanted a folder that can be") from error
+        raise ValueError(
+            f"{error.filename} cannot be read ({error.strerror}); expected a folder that can be"
+        ) from error
 
     found = []
     for parent, folders, files in os.walk(folder, onerror=refuse):

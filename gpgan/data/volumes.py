@@ -54,13 +54,15 @@ def load_mrc(path: Path, size: int | None = None, progress: Progress | None = No
     pieces: list[Array] = []
     for file, data, whole in found:
         if size and not whole:
-            raise ValueError(f"size is {size}, and {file} is a stack, which is taken as it is; wanted no size")
+            raise ValueError(f"size is {size}, and {file} is a stack, which is taken as it is; expected no size")
         if size and size > min(data.shape):
-            raise ValueError(f"size is {size}, and {file} is a volume of shape {data.shape}; wanted at most {shortest}")
+            raise ValueError(
+                f"size is {size}, and {file} is a volume of shape {data.shape}; expected at most {shortest}"
+            )
         piece = _cubes(data, size or min(CUBE, shortest)) if whole else data[:, None]
         if pieces and piece.shape[1:] != pieces[0].shape[1:]:
             raise ValueError(
-                f"{file} has samples of shape {piece.shape[1:]}, and {found[0][0]} {pieces[0].shape[1:]}; wanted one "
+                f"{file} has samples of shape {piece.shape[1:]}, and {found[0][0]} {pieces[0].shape[1:]}; expected one "
                 "shape"
             )
         pieces.append(piece)
@@ -77,9 +79,9 @@ def _read(path: Path) -> tuple[Array, bool]:
         with mrcfile.open(path) as file:
             data, volume = np.array(file.data), file.is_volume()
     except Exception as error:  # A damaged header fails in many ways.
-        raise ValueError(f"{path} cannot be read ({first_line(error)}); wanted {WANTED}") from error
+        raise ValueError(f"{path} cannot be read ({first_line(error)}); expected {WANTED}") from error
     if data.ndim < 3:
-        raise ValueError(f"{path} holds a single image of shape {data.shape}; wanted {WANTED}")
+        raise ValueError(f"{path} holds a single image of shape {data.shape}; expected {WANTED}")
     return data, volume
 
 

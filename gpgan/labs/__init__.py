@@ -34,5 +34,5 @@ def load(name: str) -> ModuleType:
         ModuleNotFoundError: A package of the extra "train" is not installed.
     """
     if name not in LABS:
-        raise ValueError(f"lab is {name!r}; wanted {', '.join(LABS)}{nearest(str(name), LABS)}")
+        raise ValueError(f"lab is {name!r}; expected {', '.join(LABS)}{nearest(str(name), LABS)}")
     return importlib.import_module(f"gpgan.labs.{name.replace('-', '_')}")

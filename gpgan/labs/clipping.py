@@ -201,7 +201,7 @@ def _see(n: dict[str, float], sets: list[str]) -> tuple[str, str, str]:
         return f"{min(values):{form}} to {max(values):{form}}"
 
     return (
-        f"Largest slope of the critic, where 1 is wanted: clipped at 0.001 {over('slope_largest', 'clip_0.001', '.1e')}, "
+        f"Largest slope of the critic, where 1 is expected: clipped at 0.001 {over('slope_largest', 'clip_0.001', '.1e')}, "
         f"clipped at 1 {over('slope_largest', 'clip_1', '.1e')}, with the penalty {over('slope_largest', 'penalty', '.1f')}.",
         f"Of the best critic's variation they show {over('share_of_best', 'clip_0.001', '.0%')} (clipped at 0.001), "
         f"{over('share_of_best', 'clip_1', '.0%')} (at 1) and {over('share_of_best', 'penalty', '.0%')} (penalty). "

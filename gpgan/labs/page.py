@@ -130,8 +130,8 @@ function build(figure) {
     const all = clouds.flatMap(([, positions]) => positions.flat());
     const xs = range(all.map(p => p[0])), ys = range(all.map(p => p[1]));
     // One scale for both axes, so that distances are seen as they are, within a picture that is not too flat or high.
-    const width = 460, wanted = ALONG + (width - ACROSS) * (ys[1] - ys[0]) / (xs[1] - xs[0]);
-    const height = Math.min(460, Math.max(190, wanted));
+    const width = 460, expected = ALONG + (width - ACROSS) * (ys[1] - ys[0]) / (xs[1] - xs[0]);
+    const height = Math.min(460, Math.max(190, expected));
     const unit = Math.max((xs[1] - xs[0]) / (width - ACROSS), (ys[1] - ys[0]) / (height - ALONG));
     for (const [axis, pixels] of [[xs, width - ACROSS], [ys, height - ALONG]]) {
       const rest = (unit * pixels - (axis[1] - axis[0])) / 2;
@@ -268,7 +268,7 @@ def _slider(name: str, slider: Slider) -> str:
     for part, values in (slider.readings | slider.clouds).items():
         if len(values) != count:
             raise ValueError(
-                f"the slider of {name} has {len(values)} values of {part!r}; wanted {count}, one a position"
+                f"the slider of {name} has {len(values)} values of {part!r}; expected {count}, one a position"
             )
     parts = {
         "label": slider.label,
@@ -280,7 +280,7 @@ def _slider(name: str, slider: Slider) -> str:
     try:
         data = json.dumps(parts, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
-        raise ValueError(f"the slider of {name} holds NaN or infinite values; wanted finite ones") from error
+        raise ValueError(f"the slider of {name} holds NaN or infinite values; expected finite ones") from error
     data = data.replace("<", "\\u003c")  # nothing in it may end its element
     return (
         f'<figure class="slider"><label for="slide-{escape(name)}">{escape(slider.label)}: '

@@ -46,9 +46,9 @@ def mode_coverage(samples: Tensor, mixture: Mixture) -> ModeCoverage:
     """
     modes, dimension = mixture.centres.shape
     if samples.dim() != 2 or samples.shape[1] != dimension or len(samples) == 0:
-        raise ValueError(f"samples has shape {tuple(samples.shape)}; wanted [N, {dimension}] with N from 1 on")
+        raise ValueError(f"samples has shape {tuple(samples.shape)}; expected [N, {dimension}] with N from 1 on")
     if not samples.isfinite().all():
-        raise ValueError("samples hold NaN or infinite values; wanted finite ones: the generator has diverged")
+        raise ValueError("samples hold NaN or infinite values; expected finite ones: the generator has diverged")
     centres = mixture.centres.to(samples.device, torch.float64)
     # Not by a matrix product, which would lose the digits of distances that are small beside the centres.
     distances = torch.cdist(samples.double(), centres, compute_mode="donot_use_mm_for_euclid_dist")

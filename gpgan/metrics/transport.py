@@ -29,7 +29,7 @@ def wasserstein1(x: Tensor, y: Tensor) -> float:
     """
     if x.dim() == 0 or y.dim() == 0 or x.shape[1:] != y.shape[1:]:
         raise ValueError(
-            f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}; wanted [N, ...] and [M, ...] with samples of one shape"
+            f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}; expected [N, ...] and [M, ...] with samples of one shape"
         )
     x, y = _vectors("x", x), _vectors("y", y)
     if x.shape[1] == 1:
@@ -59,7 +59,7 @@ def w1_floor(samples: Tensor, n: int, *, generator: torch.Generator) -> float:
     """
     if n < 1 or len(samples) < 2 * n:
         raise ValueError(
-            f"n is {n} and there are {len(samples)} samples; wanted n from 1 to {len(samples) // 2}, half of them"
+            f"n is {n} and there are {len(samples)} samples; expected n from 1 to {len(samples) // 2}, half of them"
         )
     order = torch.randperm(len(samples), generator=generator, device=generator.device).to(samples.device)
     return wasserstein1(samples[order[:n]], samples[order[n : 2 * n]])
@@ -69,9 +69,9 @@ def _vectors(name: str, samples: Tensor) -> Tensor:
     """float64 ``[N, D]`` on the CPU."""
     vectors = samples.detach().to("cpu", torch.float64).reshape(len(samples), -1) if len(samples) else samples
     if vectors.numel() == 0:
-        raise ValueError(f"{name} has shape {tuple(samples.shape)}, which holds no values; wanted samples [N, ...]")
+        raise ValueError(f"{name} has shape {tuple(samples.shape)}, which holds no values; expected samples [N, ...]")
     if not vectors.isfinite().all():
-        raise ValueError(f"{name} holds NaN or infinite values; wanted finite ones")
+        raise ValueError(f"{name} holds NaN or infinite values; expected finite ones")
     return vectors
 
 

@@ -85,7 +85,7 @@ def build(
     elif kind == "conv":
         if len(shape) not in (3, 4):
             raise ValueError(
-                f"network.kind is 'conv' and samples have shape {tuple(shape)}; wanted [C, H, W] or [C, D, H, W], or kind "
+                f"network.kind is 'conv' and samples have shape {tuple(shape)}; expected [C, H, W] or [C, D, H, W], or kind "
                 "'mlp'"
             )
         pair = ConvGenerator(latent, shape, width, classes), ConvCritic(seen, width, classes, norm)
@@ -94,7 +94,7 @@ def build(
     if norm != "none" and not any(isinstance(layer, NORM_LAYERS) for layer in pair[1].modules()):
         raise ValueError(
             f"norm is {norm!r} and this critic has no place for one, as it comes neither after the first layer nor after the "
-            "last; wanted a critic of more layers (an MLP's critic_depth 2 or more), or norm 'none'"
+            "last; expected a critic of more layers (an MLP's critic_depth 2 or more), or norm 'none'"
         )
     for module in pair:
         initialise(module, generator)
@@ -110,21 +110,21 @@ def build(
 def _check(kind: str, classes: int, critic_depth: int, pack: int) -> None:
     if kind not in KINDS:
         raise ValueError(
-            f"network.kind is {kind!r}; wanted one of {', '.join(map(repr, KINDS))}{nearest(str(kind), KINDS)}"
+            f"network.kind is {kind!r}; expected one of {', '.join(map(repr, KINDS))}{nearest(str(kind), KINDS)}"
         )
     if classes < 0:
-        raise ValueError(f"classes is {classes}; wanted how many classes the labels have, or 0 for none")
+        raise ValueError(f"classes is {classes}; expected how many classes the labels have, or 0 for none")
     if critic_depth < 0:
-        raise ValueError(f"critic_depth is {critic_depth}; wanted how many hidden layers, or 0 for as many as depth")
+        raise ValueError(f"critic_depth is {critic_depth}; expected how many hidden layers, or 0 for as many as depth")
     if critic_depth and kind != "mlp":
         raise ValueError(
             f"critic_depth is {critic_depth} and network.kind is {kind!r}, whose depth follows from the size of the "
-            "samples; wanted 0, or kind 'mlp'"
+            "samples; expected 0, or kind 'mlp'"
         )
     if pack < 1:
-        raise ValueError(f"pack is {pack}; wanted how many samples the critic sees at once, 1 or more")
+        raise ValueError(f"pack is {pack}; expected how many samples the critic sees at once, 1 or more")
     if pack > 1 and classes:
         raise ValueError(
-            f"pack is {pack} and classes is {classes}: the samples of a pack have no class in common; wanted pack 1, or "
+            f"pack is {pack} and classes is {classes}: the samples of a pack have no class in common; expected pack 1, or "
             "networks without classes"
         )

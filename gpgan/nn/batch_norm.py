@@ -30,7 +30,7 @@ class SyncedBatchNorm(_BatchNorm):
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
-            raise ValueError(f"input has shape {tuple(input.shape)}; wanted [B, C, ...]")
+            raise ValueError(f"input has shape {tuple(input.shape)}; expected [B, C, ...]")
 
     def forward(self, input: Tensor) -> Tensor:
         processes = dist.get_world_size() if self.training and dist.is_available() and dist.is_initialized() else 1

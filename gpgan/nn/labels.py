@@ -57,13 +57,15 @@ def _check(labels: Tensor | None, rows: Tensor, table: nn.Embedding | Projection
             raise ValueError("labels came to a network without classes; leave them out, or build it with classes")
         return
     if labels is None:
-        raise ValueError(f"labels is None, and the network was built with classes; wanted {_wanted(table)}")
+        raise ValueError(f"labels is None, and the network was built with classes; expected {_wanted(table)}")
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         came = str(labels.dtype) if isinstance(labels, Tensor) else f"a {type(labels).__name__}"
-        raise TypeError(f"labels is {came}; wanted {_wanted(table)}")
+        raise TypeError(f"labels is {came}; expected {_wanted(table)}")
     # Not by len, which would make torch.export take the size of the batch for a constant.
     if labels.dim() != 1 or labels.shape[0] != rows.shape[0]:
-        raise ValueError(f"labels has shape {tuple(labels.shape)} for {rows.shape[0]} samples; wanted {_wanted(table)}")
+        raise ValueError(
+            f"labels has shape {tuple(labels.shape)} for {rows.shape[0]} samples; expected {_wanted(table)}"
+        )
 
 
 def _wanted(table: nn.Embedding | Projection) -> str:

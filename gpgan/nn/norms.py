@@ -29,7 +29,7 @@ def norms(name: str) -> Norm:
         ValueError: There is no norm of that name; the nearest one is told.
     """
     if name not in NORMS:
-        raise ValueError(f"norm is {name!r}; wanted {', '.join(NORMS)}{nearest(str(name), NORMS)}")
+        raise ValueError(f"norm is {name!r}; expected {', '.join(NORMS)}{nearest(str(name), NORMS)}")
     return NORMS[name]
 
 

@@ -23,14 +23,14 @@ def pack(samples: Tensor, m: int) -> Tensor:
         Lin et al., PacGAN: The power of two samples in generative adversarial networks, arXiv 1712.04086, section 3.
     """
     if not isinstance(samples, Tensor):
-        raise TypeError(f"samples is a {type(samples).__name__}; wanted a torch.Tensor [B, C, ...] or [B, D]")
+        raise TypeError(f"samples is a {type(samples).__name__}; expected a torch.Tensor [B, C, ...] or [B, D]")
     if samples.dim() < 2:
-        raise ValueError(f"samples has shape {tuple(samples.shape)}; wanted [B, C, ...] or [B, D]")
+        raise ValueError(f"samples has shape {tuple(samples.shape)}; expected [B, C, ...] or [B, D]")
     if isinstance(m, bool) or not isinstance(m, int) or m < 1:
-        raise ValueError(f"m is {m!r}; wanted a whole number, 1 or above: how many samples make one")
+        raise ValueError(f"m is {m!r}; expected a whole number, 1 or above: how many samples make one")
     batch, channels, *rest = samples.shape
     if batch % m:
         raise ValueError(
-            f"m is {m} and does not divide a batch of {batch} samples; wanted a batch size that is a multiple of {m}"
+            f"m is {m} and does not divide a batch of {batch} samples; expected a batch size that is a multiple of {m}"
         )
     return samples.reshape(batch // m, m * channels, *rest)

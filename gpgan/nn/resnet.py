@@ -57,7 +57,7 @@ def halvings(shape: Sequence[int]) -> int:
     came = f"network.kind is 'resnet' and samples have shape {tuple(shape)}"
     other = "'conv' or 'mlp'" if len(shape) >= 3 else "'mlp'"
     if len(shape) != 3 or shape[1] != shape[2]:
-        raise ValueError(f"{came}; wanted square images [C, S, S], or kind {other}")
+        raise ValueError(f"{came}; expected square images [C, S, S], or kind {other}")
     side = shape[1]
     count = _count(side)
     if not count:

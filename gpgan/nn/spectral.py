@@ -40,11 +40,11 @@ def spectral_norm(module: nn.Module) -> nn.Module:
         Miyato et al., Spectral Normalization for Generative Adversarial Networks, arXiv 1802.05957, algorithm 1.
     """
     if not isinstance(module, nn.Module):
-        raise TypeError(f"module is a {type(module).__name__}; wanted a critic that is an nn.Module")
+        raise TypeError(f"module is a {type(module).__name__}; expected a critic that is an nn.Module")
     layers = [layer for layer in module.modules() if isinstance(layer, NORMALISED)]
     if not layers:
         raise ValueError(
-            f"module is a {type(module).__name__} without a linear, convolution or embedding layer; wanted a critic with "
+            f"module is a {type(module).__name__} without a linear, convolution or embedding layer; expected a critic with "
             "weights that spectral normalisation knows"
         )
     for layer in layers:

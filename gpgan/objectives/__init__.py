@@ -28,5 +28,5 @@ def get(name: str) -> Objective:
         ValueError: There is none; the nearest name is told.
     """
     if name not in OBJECTIVES:
-        raise ValueError(f"objective is {name!r}; wanted {', '.join(OBJECTIVES)}{nearest(str(name), OBJECTIVES)}")
+        raise ValueError(f"objective is {name!r}; expected {', '.join(OBJECTIVES)}{nearest(str(name), OBJECTIVES)}")
     return OBJECTIVES[name]

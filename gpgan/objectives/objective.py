@@ -57,7 +57,7 @@ class Objective:
             return self.generator(full(fake_scores))  # type: ignore[call-arg]
         if real_scores is None:
             raise ValueError(
-                f"real_scores is None, and the {self.name} objective compares both; wanted scores [B, ...]"
+                f"real_scores is None, and the {self.name} objective compares both; expected scores [B, ...]"
             )
         return self.generator(full(real_scores), full(fake_scores))  # type: ignore[call-arg]
 

@@ -40,7 +40,7 @@ def _lead(fake_scores: Tensor, real_scores: Tensor) -> Tensor:
     # torch would broadcast [B, 1] against [B] to all pairs.
     if fake_scores.shape != real_scores.shape:
         raise ValueError(
-            f"real_scores has shape {tuple(real_scores.shape)} and fake_scores {tuple(fake_scores.shape)}; wanted the same, "
+            f"real_scores has shape {tuple(real_scores.shape)} and fake_scores {tuple(fake_scores.shape)}; expected the same, "
             "as the i-th real score is compared with the i-th fake one"
         )
     return fake_scores - real_scores

@@ -19,13 +19,13 @@ def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
 def check_samples(name: str, value: Tensor) -> None:
     """Raises unless value is a real floating point tensor with a batch dimension."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} is a {type(value).__name__}; wanted a torch.Tensor of shape [B, ...]")
+        raise TypeError(f"{name} is a {type(value).__name__}; expected a torch.Tensor of shape [B, ...]")
     if value.dtype not in DTYPES:
         raise TypeError(
-            f"{name} has dtype {value.dtype}; wanted one of float32, float16, bfloat16, float64: convert it, e.g. {name}.float()"
+            f"{name} has dtype {value.dtype}; expected one of float32, float16, bfloat16, float64: convert it, e.g. {name}.float()"
         )
     if value.dim() == 0:
-        raise ValueError(f"{name} is a scalar; wanted shape [B, ...] with one row a sample")
+        raise ValueError(f"{name} is a scalar; expected shape [B, ...] with one row a sample")
 
 
 def check_same(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
@@ -38,29 +38,33 @@ def check_same(name: str, value: Tensor, other_name: str, other: Tensor) -> None
             if what == "shape":
                 came, wanted = tuple(came), tuple(wanted)
             fix = f": {name}.to({other_name}.{what})" if what != "shape" else ""
-            raise error(f"{name} has {what} {came} and {other_name} has {wanted}; wanted the same {what} for both{fix}")
+            raise error(
+                f"{name} has {what} {came} and {other_name} has {wanted}; expected the same {what} for both{fix}"
+            )
 
 
 def check_alpha(alpha: Tensor, samples: Tensor) -> None:
     """Raises unless alpha is a floating point tensor [B] on the device of samples [B, ...]."""
     if not isinstance(alpha, Tensor):
-        raise TypeError(f"alpha is a {type(alpha).__name__}; wanted a torch.Tensor of shape [B], one number a sample")
+        raise TypeError(f"alpha is a {type(alpha).__name__}; expected a torch.Tensor of shape [B], one number a sample")
     if not alpha.dtype.is_floating_point:
-        raise TypeError(f"alpha has dtype {alpha.dtype}; wanted floating point")
+        raise TypeError(f"alpha has dtype {alpha.dtype}; expected floating point")
     if alpha.dim() != 1 or alpha.shape[0] != samples.shape[0]:
         raise ValueError(
-            f"alpha has shape {tuple(alpha.shape)}; wanted ({samples.shape[0]},): one number a sample, neither one a batch nor one an element"
+            f"alpha has shape {tuple(alpha.shape)}; expected ({samples.shape[0]},): one number a sample, neither one a batch nor one an element"
         )
     if alpha.device != samples.device:
-        raise ValueError(f"alpha is on {alpha.device} and the samples are on {samples.device}; wanted the same device")
+        raise ValueError(
+            f"alpha is on {alpha.device} and the samples are on {samples.device}; expected the same device"
+        )
 
 
 def check_penalty(weight: float, target: float, reduction: str) -> None:
     """Raises unless weight and target are finite numbers not below zero and reduction has a known name."""
     for name, value in (("weight", weight), ("target", target)):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"{name} is a {type(value).__name__}; wanted a float")
+            raise TypeError(f"{name} is a {type(value).__name__}; expected a float")
         if not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value}; wanted a finite number, zero or above")
+            raise ValueError(f"{name} is {value}; expected a finite number, zero or above")
     if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction is {reduction!r}; wanted one of {', '.join(map(repr, REDUCTIONS))}")
+        raise ValueError(f"reduction is {reduction!r}; expected one of {', '.join(map(repr, REDUCTIONS))}")

@@ -16,13 +16,13 @@ from gpgan.penalty.modules import reachable
 def check_rows(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any], batch: int) -> None:
     """Raises where a tensor handed to the critic has not one row a sample, so that it would broadcast."""
     if isinstance(critic_args, Tensor):
-        raise TypeError("critic_args is a Tensor; wanted a tuple of arguments, e.g. critic_args=(labels,)")
+        raise TypeError("critic_args is a Tensor; expected a tuple of arguments, e.g. critic_args=(labels,)")
     named = [(f"critic_args[{i}]", value) for i, value in enumerate(critic_args)]
     named += [(f"critic_kwargs[{name!r}]", value) for name, value in critic_kwargs.items()]
     for name, value in named:
         if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] != batch:
             raise ValueError(
-                f"{name} has shape {tuple(value.shape)} and would broadcast over a batch of {batch}; wanted {batch} rows. "
+                f"{name} has shape {tuple(value.shape)} and would broadcast over a batch of {batch}; expected {batch} rows. "
                 "Bind a tensor that all samples share with functools.partial"
             )
 
@@ -42,14 +42,14 @@ def check_scores(scores: Any, batch: int) -> Tensor:
         sequence, mapping = isinstance(scores, (tuple, list)), isinstance(scores, dict)
         how = "out[0]" if sequence else "out['score']" if mapping else "the scores"
         raise TypeError(
-            f"critic returned a {type(scores).__name__}; wanted a Tensor [B, ...]. Select the scores: wrap the critic "
+            f"critic returned a {type(scores).__name__}; expected a Tensor [B, ...]. Select the scores: wrap the critic "
             f"in a function that returns {how}"
         )
     if not scores.dtype.is_floating_point:
-        raise TypeError(f"critic returned {scores.dtype}; wanted real floating point scores")
+        raise TypeError(f"critic returned {scores.dtype}; expected real floating point scores")
     if scores.dim() == 0 or scores.shape[0] != batch:
         raise ValueError(
-            f"critic returned shape {tuple(scores.shape)} for {batch} samples; wanted [{batch}, ...], not averaged or "
+            f"critic returned shape {tuple(scores.shape)} for {batch} samples; expected [{batch}, ...], not averaged or "
             "summed over the batch"
         )
     return scores

@@ -164,10 +164,10 @@ def gradient_penalty(
     if not exact and allow_batch_coupling and reduction == "none":
         raise ValueError(
             'reduction is "none" with method="finite_difference" and allow_batch_coupling=True, where one difference is '
-            'taken of the whole batch; wanted "mean" or "sum", or method="exact"'
+            'taken of the whole batch; expected "mean" or "sum", or method="exact"'
         )
     if not callable(critic):
-        raise TypeError(f"critic is a {type(critic).__name__}; wanted a callable from [B, ...] to scores [B, ...]")
+        raise TypeError(f"critic is a {type(critic).__name__}; expected a callable from [B, ...] to scores [B, ...]")
     if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
         mode, cure = (
             ("torch.inference_mode", "call it outside")
@@ -230,13 +230,13 @@ def _scale_tensor(grad_scale: float | Tensor | torch.amp.GradScaler | None, devi
     if isinstance(grad_scale, Tensor):
         if grad_scale.dim() != 0 or not grad_scale.dtype.is_floating_point:
             raise ValueError(
-                f"grad_scale has shape {tuple(grad_scale.shape)} and dtype {grad_scale.dtype}; wanted a 0-d floating point Tensor"
+                f"grad_scale has shape {tuple(grad_scale.shape)} and dtype {grad_scale.dtype}; expected a 0-d floating point Tensor"
             )
         return grad_scale.detach().to(device, torch.float32)
     if isinstance(grad_scale, bool) or not isinstance(grad_scale, (int, float)):
-        raise TypeError(f"grad_scale is a {type(grad_scale).__name__}; wanted a float, a 0-d Tensor or a GradScaler")
+        raise TypeError(f"grad_scale is a {type(grad_scale).__name__}; expected a float, a 0-d Tensor or a GradScaler")
     if not 0 < grad_scale < float("inf"):
-        raise ValueError(f"grad_scale is {grad_scale}; wanted a finite number above zero")
+        raise ValueError(f"grad_scale is {grad_scale}; expected a finite number above zero")
     return torch.full((), float(grad_scale), device=device)
 
 
@@ -252,7 +252,7 @@ def _input_gradient(way: Exact | FiniteDifference, scores: Tensor, behind: list[
     if grads is None:
         raise ValueError(
             "critic's scores do not depend on its input (is it computed under no_grad, detached, or of another tensor?); "
-            "wanted a critic that is differentiable in its first argument"
+            "expected a critic that is differentiable in its first argument"
         )
     if scale is not None:
         grads = grads.to(accumulate_dtype(grads.dtype)) / scale

@@ -202,7 +202,7 @@ def _parallel(modules: list[nn.Module]) -> list[DistributedDataParallel]:
     if any(module.static_graph for module in parallel):
         raise ValueError(
             'critic is wrapped in DistributedDataParallel with static_graph=True, and method="finite_difference" runs a '
-            "backward of its own that the others are not like; wanted static_graph=False"
+            "backward of its own that the others are not like; expected static_graph=False"
         )
     return parallel
 

@@ -46,4 +46,4 @@ class Penalty:
 def check_choices(**chosen: str) -> None:
     for name, value in chosen.items():
         if value not in CHOICES[name]:
-            raise ValueError(f"{name} is {value!r}; wanted one of {', '.join(map(repr, CHOICES[name]))}")
+            raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, CHOICES[name]))}")

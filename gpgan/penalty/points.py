@@ -41,7 +41,7 @@ def draw_points(
             raise TypeError(f"{missing[0]} is None; points={kind!r} needs it, a Tensor [B, ...]")
         samples = {name: value for name, value in came.items() if value is not None}
     else:
-        raise ValueError(f"points is {points!r}; wanted a Tensor [B, ...] or one of {', '.join(map(repr, NEEDS))}")
+        raise ValueError(f"points is {points!r}; expected a Tensor [B, ...] or one of {', '.join(map(repr, NEEDS))}")
 
     (first_name, first), *others = samples.items()
     check_samples(first_name, first)
@@ -51,11 +51,11 @@ def draw_points(
         raise ValueError(f"{first_name} has shape {tuple(first.shape)}: an empty batch has no penalty; skip the step")
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(
-            f"generator is a {type(generator).__name__}; wanted a torch.Generator, e.g. torch.Generator().manual_seed(0)"
+            f"generator is a {type(generator).__name__}; expected a torch.Generator, e.g. torch.Generator().manual_seed(0)"
         )
     if generator is not None and generator.device.type != first.device.type:
         raise ValueError(
-            f"generator is on {generator.device} and the samples are on {first.device}; wanted the same device"
+            f"generator is on {generator.device} and the samples are on {first.device}; expected the same device"
         )
     if alpha is not None:
         _check_alpha_range(alpha, first)
@@ -88,4 +88,4 @@ def _check_alpha_range(alpha: Tensor, samples: Tensor) -> None:
     # A NaN does not equal itself.
     if not torch.equal(alpha, alpha.clamp(0, 1)):
         low, high = alpha.min().item(), alpha.max().item()
-        raise ValueError(f"alpha runs from {low} to {high}; wanted numbers in [0, 1], e.g. torch.rand({len(alpha)})")
+        raise ValueError(f"alpha runs from {low} to {high}; expected numbers in [0, 1], e.g. torch.rand({len(alpha)})")

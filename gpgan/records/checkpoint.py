@@ -101,7 +101,7 @@ def newest(run: Path) -> tuple[dict[str, Any], Path, list[str]]:
                 problems.append(str(error))
     if problems:
         raise CheckpointError(f"{run} has no checkpoint that is whole: {'; '.join(problems)}")
-    raise CheckpointError(f"{run} holds no checkpoint; wanted the folder of a run, as gpgan ls lists them")
+    raise CheckpointError(f"{run} holds no checkpoint; expected the folder of a run, as gpgan ls lists them")
 
 
 def checksum(value: Any) -> str:

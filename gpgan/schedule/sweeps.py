@@ -26,7 +26,7 @@ from gpgan.schedule.tape import Tape
 # (gradients of the scores by the points [B, ...]) to d penalty / d these, of the same shape
 Direction = Callable[[Tensor], Tensor]
 
-INDEPENDENT = "critic's scores do not depend on its input; wanted a critic that is differentiable in it"
+INDEPENDENT = "critic's scores do not depend on its input; expected a critic that is differentiable in it"
 
 
 class Schedule:

@@ -57,19 +57,19 @@ def _check(tree: Any, prefix: str = "") -> None:
         choices = get_args(types[each.name]) if each.type and str(each.type).startswith("Literal") else ()
         if choices and value not in choices:
             raise ValueError(
-                f"{name} is {value!r}; wanted {' or '.join(map(str, choices))}{nearest(str(value), choices)}"
+                f"{name} is {value!r}; expected {' or '.join(map(str, choices))}{nearest(str(value), choices)}"
             )
         kinds = TYPES.get(types[each.name])
         if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and types[each.name] is not bool)):
-            raise ValueError(f"{name} is {value!r}; wanted {NAMES[types[each.name]]}")
+            raise ValueError(f"{name} is {value!r}; expected {NAMES[types[each.name]]}")
         if "most" in limits and not limits["least"] <= value <= limits["most"]:
-            raise ValueError(f"{name} is {value}; wanted a whole number from {limits['least']} to {limits['most']}")
+            raise ValueError(f"{name} is {value}; expected a whole number from {limits['least']} to {limits['most']}")
         if "below" in limits:
             low, high = limits["least"], limits["below"]
             if not low <= value < high or (limits["above"] and value == low):
                 wanted = f"above {low}" if limits["above"] else f"{low} or above"
                 most = f", below {high}" if high < math.inf else ""
-                raise ValueError(f"{name} is {value}; wanted a finite number, {wanted}{most}")
+                raise ValueError(f"{name} is {value}; expected a finite number, {wanted}{most}")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class PenaltyConfig:
     """The gradient penalty: weight * mean((|gradient| - target)^2) at some points."""
 
     weight: float = _number(10.0, "lambda of the paper; half of R1's gamma; 0: no penalty", 0)
-    target: float = _number(1.0, "wanted gradient norm", 0)
+    target: float = _number(1.0, "expected gradient norm", 0)
     points: Literal["between", "real", "fake", "both", "noisy"] = _text(
         "between", "between, real (R1), fake (R2), both, or noisy (DRAGAN)", "P"
     )
@@ -169,11 +169,11 @@ class Config:
         if self.penalty.weight and self.penalty.lazy > self.tick * self.n_critic:
             raise ValueError(
                 f"penalty.lazy is {self.penalty.lazy} and a line of statistics covers {self.tick * self.n_critic} critic "
-                f"steps (--tick times --n-critic), of which one must have a penalty; wanted at most as many"
+                f"steps (--tick times --n-critic), of which one must have a penalty; expected at most as many"
             )
         if self.keep % self.checkpoint:
             raise ValueError(
-                f"keep is {self.keep} and checkpoint is {self.checkpoint}; wanted a multiple of it, as only checkpoints "
+                f"keep is {self.keep} and checkpoint is {self.checkpoint}; expected a multiple of it, as only checkpoints "
                 f"that are made can be kept"
             )
         if self.name is not None and (
@@ -182,30 +182,30 @@ class Config:
             or not self.name.isprintable()
             or len(os.fsencode(self.name)) > NAME_MAX
         ):
-            raise ValueError(f"name is {self.name!r}; wanted the name of one folder; its parent is given by --out")
+            raise ValueError(f"name is {self.name!r}; expected the name of one folder; its parent is given by --out")
 
     def _check_constraints(self) -> None:
         """Raises where two settings contradict each other."""
         if self.weight_clip and self.penalty.weight:
             raise ValueError(
                 f"weight-clip is {self.weight_clip:g} and penalty.weight is {self.penalty.weight:g}: two ways to hold the "
-                "critic back; wanted one of them, e.g. --penalty.weight 0"
+                "critic back; expected one of them, e.g. --penalty.weight 0"
             )
         if self.weight_clip and self.network.spectral_norm:
             raise ValueError(
                 f"weight-clip is {self.weight_clip:g} and network.spectral-norm is on: the weights are divided by their "
-                "norm whatever their size; wanted one of them"
+                "norm whatever their size; expected one of them"
             )
         if self.pack > 1 and self.conditional:
             raise ValueError(
-                f"pack is {self.pack} and conditional is on: a pack's samples have no common label; wanted one of them"
+                f"pack is {self.pack} and conditional is on: a pack's samples have no common label; expected one of them"
             )
         if self.batch % self.pack:
-            raise ValueError(f"pack is {self.pack} and batch is {self.batch}; wanted a batch that it divides")
+            raise ValueError(f"pack is {self.pack} and batch is {self.batch}; expected a batch that it divides")
         if self.network.critic and (self.network.norm != "none" or self.network.critic_depth):
             raise ValueError(
                 f"network.critic is {self.network.critic!r} and network.norm or network.critic-depth is given, which are "
-                "of gpgan's own critics; wanted one of them"
+                "of gpgan's own critics; expected one of them"
             )
 
 

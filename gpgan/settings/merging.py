@@ -36,7 +36,7 @@ def configure(data: str, dataset: Dataset | None = None, *, file: Path | None = 
     dataset = split(load_data(given) if dataset is None else dataset)
     preset = given.get("preset", "auto")
     if preset not in PRESETS:
-        raise ValueError(f"preset is {preset!r}; wanted {', '.join(PRESETS)}{nearest(preset, PRESETS)}")
+        raise ValueError(f"preset is {preset!r}; expected {', '.join(PRESETS)}{nearest(preset, PRESETS)}")
     values = {**PRESETS[preset], **given}
     if "batch" not in given and values.get("batch", 0) > len(dataset) >= 2:
         values["batch"] = len(dataset)
@@ -80,10 +80,10 @@ def read_file(path: Path) -> dict[str, Any]:
         content = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ValueError(
-            f"config is {str(path)!r}, which cannot be read ({error.strerror}); wanted a TOML file"
+            f"config is {str(path)!r}, which cannot be read ({error.strerror}); expected a TOML file"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"config is {str(path)!r}, which is no TOML ({error}); wanted e.g. steps = 1000") from error
+        raise ValueError(f"config is {str(path)!r}, which is no TOML ({error}); expected e.g. steps = 1000") from error
     return {name.replace("-", "_"): value for name, value in _flat(content).items()}
 
 
@@ -141,7 +141,7 @@ def convert(name: str, wanted: Any, value: Any) -> Any:
         pass
     choices = get_args(wanted) if get_origin(wanted) is Literal else ()
     names = " or ".join(choices) or NAMES[wanted]
-    raise ValueError(f"{name.replace('_', '-')} is {value!r}; wanted {names}{nearest(str(value), choices)}")
+    raise ValueError(f"{name.replace('_', '-')} is {value!r}; expected {names}{nearest(str(value), choices)}")
 
 
 def settings_of(config: Config) -> dict[str, Any]:

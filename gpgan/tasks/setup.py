@@ -35,31 +35,31 @@ def resolve(config: Config, dataset: Dataset, processes: Processes) -> Config:
     count = len(dataset)
     if config.batch > count:
         raise ValueError(
-            f"batch is {config.batch} and {config.data} has {count} samples to train on; wanted a batch from 2 to {count}"
+            f"batch is {config.batch} and {config.data} has {count} samples to train on; expected a batch from 2 to {count}"
         )
     # A BatchNorm cannot normalise one sample.
     if config.batch % processes.size or config.batch < 2 * processes.size:
         raise ValueError(
-            f"batch is {config.batch} and there are {processes.size} processes; wanted a multiple of {processes.size}, "
+            f"batch is {config.batch} and there are {processes.size} processes; expected a multiple of {processes.size}, "
             f"{2 * processes.size} or more"
         )
     if config.batch % (config.pack * processes.size):
         raise ValueError(
             f"pack is {config.pack} and each of {processes.size} processes has {config.batch // processes.size} samples of "
-            f"the batch; wanted a batch of {config.pack * processes.size} or a multiple of it"
+            f"the batch; expected a batch of {config.pack * processes.size} or a multiple of it"
         )
     if config.network.norm == "batch" and config.batch == config.pack * processes.size:
         raise ValueError(
             f"network.norm is 'batch' and the batch of {config.batch} is one pack of {config.pack} for each of "
-            f"{processes.size} processes, which a BatchNorm cannot normalise; wanted a batch of {2 * config.batch} or more, "
+            f"{processes.size} processes, which a BatchNorm cannot normalise; expected a batch of {2 * config.batch} or more, "
             "or --network.norm layer"
         )
     processors = os.cpu_count() or 1
     if config.threads > processors:
-        raise ValueError(f"threads is {config.threads}; wanted a whole number from 0 to {processors}")
+        raise ValueError(f"threads is {config.threads}; expected a whole number from 0 to {processors}")
     if config.conditional and dataset.labels is None:
         raise ValueError(
-            f"conditional is True and {config.data} has no labels; wanted data with labels, or leave it out"
+            f"conditional is True and {config.data} has no labels; expected data with labels, or leave it out"
         )
     device = _device(config.device)
     net = config.network
@@ -99,7 +99,7 @@ def build_networks(
     if critic is not None and (net.norm != "none" or net.critic_depth):
         raise ValueError(
             f"network.norm is {net.norm!r} and network.critic-depth is {net.critic_depth}, which are of gpgan's own critics, "
-            "and a critic is given; wanted one of them"
+            "and a critic is given; expected one of them"
         )
     pair = [generator, critic]
     extra = {"classes": classes} if classes else {}
@@ -198,7 +198,7 @@ def known_problems(config: Config, critic: nn.Module) -> list[str]:
 def _check_output(name: str, output: Any, wanted: tuple[int, ...]) -> None:
     came = tuple(output.shape) if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
     if came != wanted and not (name == "critic" and came == (*wanted, 1)):
-        raise ValueError(f"{name} gave {came} for two samples; wanted a Tensor {wanted}")
+        raise ValueError(f"{name} gave {came} for two samples; expected a Tensor {wanted}")
 
 
 def _own(name: str, where: str, arguments: dict[str, Any]) -> nn.Module:
@@ -209,7 +209,7 @@ def _own(name: str, where: str, arguments: dict[str, Any]) -> nn.Module:
         wanted = ", ".join(f"{key}=" for key in arguments)
         raise ValueError(f"{name} is {where!r}, which cannot be called with {wanted} ({error})") from error
     if not isinstance(module, nn.Module):
-        raise ValueError(f"{name} is {where!r}, which returned a {type(module).__name__}; wanted an nn.Module")
+        raise ValueError(f"{name} is {where!r}, which returned a {type(module).__name__}; expected an nn.Module")
     return module
 
 
@@ -228,7 +228,7 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"device is {name!r}, which this torch cannot use ({reason}); wanted auto, cpu, cuda or cuda:N"
+            f"device is {name!r}, which this torch cannot use ({reason}); expected auto, cpu, cuda or cuda:N"
         ) from error
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -57,7 +57,7 @@ class Saved:
             critic.load_state_dict(self.state["critic"])
         except RuntimeError as error:
             raise ValueError(
-                f"{self.run} was trained with networks of its own ({str(error).splitlines()[0]}); wanted a run whose "
+                f"{self.run} was trained with networks of its own ({str(error).splitlines()[0]}); expected a run whose "
                 f"networks gpgan knows, or names as network.generator and network.critic"
             ) from error
         return generator.eval().requires_grad_(False), critic.eval()

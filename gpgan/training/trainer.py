@@ -99,7 +99,7 @@ class Trainer:
     ) -> None:
         for callback in callbacks:
             if not isinstance(callback, Callback):
-                raise TypeError(f"callbacks holds a {type(callback).__name__}; wanted gpgan.Callback objects")
+                raise TypeError(f"callbacks holds a {type(callback).__name__}; expected gpgan.Callback objects")
         for name, value, wanted in (
             ("config", config, Config),
             ("dataset", dataset, Dataset),
@@ -107,7 +107,7 @@ class Trainer:
             ("critic", critic, nn.Module),
         ):
             if value is not None and not isinstance(value, wanted):
-                raise TypeError(f"{name} is a {type(value).__name__}; wanted a {wanted.__name__}")
+                raise TypeError(f"{name} is a {type(value).__name__}; expected a {wanted.__name__}")
         self.processes = Processes()
         try:
             with self.processes.watching():
@@ -176,11 +176,11 @@ class Trainer:
         for folder in (run, path.parent):
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise ValueError(
-                    f"{folder} is not writable; wanted a run that can go on where it lies, or a copy of it"
+                    f"{folder} is not writable; expected a run that can go on where it lies, or a copy of it"
                 )
         if state.get("format") != FORMAT:
             raise checkpoint.CheckpointError(
-                f"{path} has format {state.get('format')!r} and this gpgan reads {FORMAT}; wanted the version it came from"
+                f"{path} has format {state.get('format')!r} and this gpgan reads {FORMAT}; expected the version it came from"
             )
         given = {"steps": steps, "device": device}
         config = apply(
@@ -189,7 +189,7 @@ class Trainer:
         )
         if config.steps <= state["step"]:
             raise ValueError(
-                f"steps is {config.steps} and {run} is at step {state['step']} already; wanted more: they count all steps, "
+                f"steps is {config.steps} and {run} is at step {state['step']} already; expected more: they count all steps, "
                 f"e.g. --steps {2 * state['step']}"
             )
         trainer = cls(config, dataset=dataset, generator=generator, critic=critic, callbacks=callbacks)
@@ -197,7 +197,7 @@ class Trainer:
         if now != state["data"]["fingerprint"]:
             raise ValueError(
                 f"the data of {run} changed since it was saved: {config.data} has the hash {now[:12]}..., and the checkpoint "
-                f"{state['data']['fingerprint'][:12]}...; wanted the same data, or a new run"
+                f"{state['data']['fingerprint'][:12]}...; expected the same data, or a new run"
             )
         with trainer.processes.watching():
             trainer.processes.agree("checkpoint's step", state["step"])

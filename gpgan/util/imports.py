@@ -24,7 +24,7 @@ def find_attribute(name: str, where: str, wanted: str) -> Any:
     """
     module, _, attribute = where.partition(":")
     if not module or not attribute:
-        raise ValueError(f"{name} is {where!r}; wanted module:attribute, {wanted}")
+        raise ValueError(f"{name} is {where!r}; expected module:attribute, {wanted}")
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)

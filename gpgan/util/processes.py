@@ -96,7 +96,7 @@ class Processes:
         firsts = self.by_first(lambda: mine)
         if self.largest(int(mine != firsts)):
             raise ValueError(
-                f"the processes do not see the same {what} (here {mine}, in the first {firsts}); wanted one folder that all "
+                f"the processes do not see the same {what} (here {mine}, in the first {firsts}); expected one folder that all "
                 f"machines share"
             )
 

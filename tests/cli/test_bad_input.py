@@ -53,10 +53,10 @@ def test_range_of_whole_numbers(refused, name):
     limits = OPTIONS[name][0]
     for value in (limits["least"] - 1, limits["most"] + 1):
         err = refused("train", "points.npy", flag(name), str(value))
-        assert f"gpgan: {flag(name)[2:]} is {value}; wanted" in err or (name == "size" and f"size is {value}" in err)
+        assert f"gpgan: {flag(name)[2:]} is {value}; expected" in err or (name == "size" and f"size is {value}" in err)
     for value in ("many", "1.5", "", "1e3", "true", "nan"):
         err = refused("train", "points.npy", f"{flag(name)}={value}")
-        assert f"{flag(name)[2:]} is {value!r}; wanted a whole number" in err
+        assert f"{flag(name)[2:]} is {value!r}; expected a whole number" in err
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -65,10 +65,10 @@ def test_range_of_numbers(refused, name):
     low = limits["least"] if limits["above"] else math.nextafter(limits["least"], -math.inf)
     for value in (low, limits["below"], math.nan, math.inf, -math.inf):
         err = refused("train", "points.npy", f"{flag(name)}={value}")
-        assert f"gpgan: {flag(name)[2:]} is {float(value)}; wanted a finite number" in err
+        assert f"gpgan: {flag(name)[2:]} is {float(value)}; expected a finite number" in err
     for value in ("many", "", "1,5"):
         err = refused("train", "points.npy", f"{flag(name)}={value}")
-        assert f"{flag(name)[2:]} is {value!r}; wanted a number" in err
+        assert f"{flag(name)[2:]} is {value!r}; expected a number" in err
 
 
 def test_every_setting_that_has_a_range_was_tried():
@@ -77,12 +77,12 @@ def test_every_setting_that_has_a_range_was_tried():
 
 
 CASES = {
-    "unknown command": (["trian"], "there is no command 'trian'; wanted train or resume or sample or eval or export or lab or ls or doctor; did you mean train?"),
-    "no command like it": (["zzz"], "there is no command 'zzz'; wanted train or"),
-    "no data": (["train"], "DATA is missing; wanted digits, ring"),
+    "unknown command": (["trian"], "there is no command 'trian'; expected train or resume or sample or eval or export or lab or ls or doctor; did you mean train?"),
+    "no command like it": (["zzz"], "there is no command 'zzz'; expected train or"),
+    "no data": (["train"], "DATA is missing; expected digits, ring"),
     "no data, but flags": (["train", "--steps", "3"], "DATA is missing"),
     "empty data": (["train", ""], "DATA is missing"),
-    "unknown data": (["train", "digit"], "data is 'digit'; wanted digits, ring, grid, swissroll, mnist5k, fashion, emoji, a folder"),
+    "unknown data": (["train", "digit"], "data is 'digit'; expected digits, ring, grid, swissroll, mnist5k, fashion, emoji, a folder"),
     "nearest data": (["train", "fashon"], "did you mean fashion?"),
     "two data sets": (["train", "digits", "ring"], "unrecognized arguments: ring"),
     "unknown flag": (["train", "digits", "--stesp", "3"], "unrecognized arguments: --stesp 3; did you mean --steps? (gpgan train --help lists the options)"),
@@ -91,60 +91,60 @@ CASES = {
     "flag cut short": (["train", "digits", "--step", "3"], "did you mean --steps?"),
     "no value": (["train", "digits", "--steps"], "--steps: expected one argument"),
     "value for a switch": (["train", "digits", "--conditional=yes"], "--conditional: ignored explicit argument 'yes'"),
-    "unknown preset": (["train", "ring", "--preset", "wgan-gpp"], "preset is 'wgan-gpp'; wanted auto, gan, nsgan, wgan, wgan-gp, wgan-gp-toy, wgan-lp, dragan, lsgan, sngan, stylegan-r1, r3gan; did you mean wgan-gp?"),
-    "unknown choice": (["train", "ring", "--impl", "fast"], "impl is 'fast'; wanted auto or native or reference"),
-    "unknown precision": (["train", "ring", "--precision", "fp8"], "precision is 'fp8'; wanted fp32 or bf16 or fp16"),
-    "unknown schedule": (["train", "ring", "--optimizer.schedule", "step"], "optimizer.schedule is 'step'; wanted constant or linear or cosine"),
-    "unknown network": (["train", "ring", "--network.kind", "unet"], "network.kind is 'unet'; wanted auto or mlp or conv"),
+    "unknown preset": (["train", "ring", "--preset", "wgan-gpp"], "preset is 'wgan-gpp'; expected auto, gan, nsgan, wgan, wgan-gp, wgan-gp-toy, wgan-lp, dragan, lsgan, sngan, stylegan-r1, r3gan; did you mean wgan-gp?"),
+    "unknown choice": (["train", "ring", "--impl", "fast"], "impl is 'fast'; expected auto or native or reference"),
+    "unknown precision": (["train", "ring", "--precision", "fp8"], "precision is 'fp8'; expected fp32 or bf16 or fp16"),
+    "unknown schedule": (["train", "ring", "--optimizer.schedule", "step"], "optimizer.schedule is 'step'; expected constant or linear or cosine"),
+    "unknown network": (["train", "ring", "--network.kind", "unet"], "network.kind is 'unet'; expected auto or mlp or conv"),
     "unknown device": (["train", "ring", "--device", "abacus"], "device is 'abacus', which this torch cannot use"),
     "device meta": (["train", "ring", "--device", "meta"], "device is 'meta', which this torch cannot use"),
     "device that is not there": (["train", "ring", "--device", "cuda:99"], "device is 'cuda:99', which this torch cannot use"),
-    "threads beyond the processors": (["train", "ring", "--threads", "100000"], "threads is 100000; wanted a whole number from 0 to"),
-    "digits beyond any integer": (["train", "ring", "--steps", "9" * 400], "wanted a whole number from 1 to"),
-    "digits beyond any parser": (["train", "ring", "--steps", "9" * 5000], "wanted a whole number"),
-    "large batch": (["train", "points.npy", "--batch", "28"], "has 27 samples to train on; wanted a batch from 2 to 27"),
-    "labels that are not there": (["train", "ring", "--conditional"], "conditional is True and ring has no labels; wanted data with labels"),
+    "threads beyond the processors": (["train", "ring", "--threads", "100000"], "threads is 100000; expected a whole number from 0 to"),
+    "digits beyond any integer": (["train", "ring", "--steps", "9" * 400], "expected a whole number from 1 to"),
+    "digits beyond any parser": (["train", "ring", "--steps", "9" * 5000], "expected a whole number"),
+    "large batch": (["train", "points.npy", "--batch", "28"], "has 27 samples to train on; expected a batch from 2 to 27"),
+    "labels that are not there": (["train", "ring", "--conditional"], "conditional is True and ring has no labels; expected data with labels"),
     "convolution of vectors": (["train", "ring", "--network.kind", "conv"], "network.kind is 'conv' and samples have shape (2,)"),
     "size of what has none": (["train", "ring", "--size", "32"], "size is 32 and data 'ring'; only folders of images"),
-    "keep without a checkpoint": (["train", "ring", "--keep", "7"], "keep is 7 and checkpoint is 500; wanted a multiple"),
+    "keep without a checkpoint": (["train", "ring", "--keep", "7"], "keep is 7 and checkpoint is 500; expected a multiple"),
     "penalty too rare": (["train", "digits", "--penalty.lazy", "800"], "penalty.lazy is 800 and a line of statistics covers"),
-    "slash in the name": (["train", "ring", "--name", "a/b"], "name is 'a/b'; wanted the name of one folder"),
-    "name of two lines": (["train", "ring", "--name", "a\nb"], "wanted the name of one folder"),
-    "long name": (["train", "ring", "--name", "x" * 300], "wanted the name of one folder"),
-    "empty name": (["train", "ring", "--name", ""], "name is ''; wanted the name of one folder"),
+    "slash in the name": (["train", "ring", "--name", "a/b"], "name is 'a/b'; expected the name of one folder"),
+    "name of two lines": (["train", "ring", "--name", "a\nb"], "expected the name of one folder"),
+    "long name": (["train", "ring", "--name", "x" * 300], "expected the name of one folder"),
+    "empty name": (["train", "ring", "--name", ""], "name is ''; expected the name of one folder"),
     "file as out": (["train", "ring", "--out", "points.npy"], "points.npy is no folder, so that no run can be made in it; choose another --out"),
     "below a file": (["train", "ring", "--out", "points.npy/runs"], "points.npy is no folder"),
-    "config that is not there": (["train", "ring", "--config", "none.toml"], "config is 'none.toml', which cannot be read (No such file or directory); wanted a TOML file"),
+    "config that is not there": (["train", "ring", "--config", "none.toml"], "config is 'none.toml', which cannot be read (No such file or directory); expected a TOML file"),
     "config that is none": (["train", "ring", "--config", "points.npy"], "which is no TOML"),
     "generator that is not there": (["train", "ring", "--network.generator", "no_such:thing"], "network.generator is 'no_such:thing', and there is no module no_such"),
-    "generator without a colon": (["train", "ring", "--network.generator", "thing"], "network.generator is 'thing'; wanted module:attribute"),
-    "generator that is no module": (["train", "ring", "--network.generator", "builtins:dict"], "network.generator is 'builtins:dict', which returned a dict; wanted an nn.Module"),
+    "generator without a colon": (["train", "ring", "--network.generator", "thing"], "network.generator is 'thing'; expected module:attribute"),
+    "generator that is no module": (["train", "ring", "--network.generator", "builtins:dict"], "network.generator is 'builtins:dict', which returned a dict; expected an nn.Module"),
     "critic that takes something else": (["train", "ring", "--network.critic", "torch.nn:Linear"], "network.critic is 'torch.nn:Linear', which cannot be called with shape="),
     "module that is not there": (["train", "no_such:thing"], "there is no module no_such"),
-    "unknown objective": (["train", "ring", "--objective", "hing"], "objective is 'hing'; wanted wasserstein, minimax, non-saturating, least-squares, hinge, relativistic; did you mean hinge?"),
+    "unknown objective": (["train", "ring", "--objective", "hing"], "objective is 'hing'; expected wasserstein, minimax, non-saturating, least-squares, hinge, relativistic; did you mean hinge?"),
     "objective under another name": (["train", "ring", "--objective", "least_squares"], "did you mean least-squares?"),
-    "nearest network": (["train", "digits", "--network.kind", "resnets"], "network.kind is 'resnets'; wanted auto or mlp or conv or resnet; did you mean resnet?"),
-    "nearest points": (["train", "ring", "--penalty.points", "noise"], "penalty.points is 'noise'; wanted between or real or fake or both or noisy; did you mean noisy?"),
-    "nearest optimizer": (["train", "ring", "--optimizer.kind", "adamw"], "optimizer.kind is 'adamw'; wanted adam or rmsprop or sgd; did you mean adam?"),
-    "nearest norm": (["train", "ring", "--network.norm", "layers"], "network.norm is 'layers'; wanted none or batch or layer; did you mean layer?"),
-    "clipping and a penalty": (["train", "digits", "--weight-clip", "0.01", "--penalty.weight", "5"], "weight-clip is 0.01 and penalty.weight is 5: two ways to hold the critic back; wanted one of them, e.g. --penalty.weight 0"),
+    "nearest network": (["train", "digits", "--network.kind", "resnets"], "network.kind is 'resnets'; expected auto or mlp or conv or resnet; did you mean resnet?"),
+    "nearest points": (["train", "ring", "--penalty.points", "noise"], "penalty.points is 'noise'; expected between or real or fake or both or noisy; did you mean noisy?"),
+    "nearest optimizer": (["train", "ring", "--optimizer.kind", "adamw"], "optimizer.kind is 'adamw'; expected adam or rmsprop or sgd; did you mean adam?"),
+    "nearest norm": (["train", "ring", "--network.norm", "layers"], "network.norm is 'layers'; expected none or batch or layer; did you mean layer?"),
+    "clipping and a penalty": (["train", "digits", "--weight-clip", "0.01", "--penalty.weight", "5"], "weight-clip is 0.01 and penalty.weight is 5: two ways to hold the critic back; expected one of them, e.g. --penalty.weight 0"),
     "clipping and the default penalty": (["train", "digits", "--weight-clip", "0.01"], "weight-clip is 0.01 and penalty.weight is 10"),
     "clipping and spectral norm": (["train", "ring", "--weight-clip", "0.01", "--penalty.weight", "0", "--network.spectral-norm"], "weight-clip is 0.01 and network.spectral-norm is on"),
-    "pack that does not divide the batch": (["train", "ring", "--pack", "3", "--batch", "64"], "pack is 3 and batch is 64; wanted a batch that it divides"),
+    "pack that does not divide the batch": (["train", "ring", "--pack", "3", "--batch", "64"], "pack is 3 and batch is 64; expected a batch that it divides"),
     "pack and labels": (["train", "digits", "--pack", "2", "--conditional"], "pack is 2 and conditional is on"),
     "norm of a critic of one's own": (["train", "ring", "--network.critic", "torch.nn:Linear", "--network.norm", "layer"], "network.critic is 'torch.nn:Linear' and network.norm or network.critic-depth is given"),
     "depth of a critic of one's own": (["train", "ring", "--network.critic", "torch.nn:Linear", "--network.critic-depth", "2"], "network.critic is 'torch.nn:Linear' and network.norm or network.critic-depth is given"),
     "critic's depth of a network that has none": (["train", "digits", "--network.kind", "conv", "--network.critic-depth", "2"], "critic_depth is 2 and network.kind is 'conv'"),
     "spectral norm of a critic without layers": (["train", "ring", "--network.critic", "torch.nn:Identity", "--network.spectral-norm", "--penalty.weight", "0"], "network.spectral-norm is on: module is a Identity without a linear"),
-    "resnet of points": (["train", "ring", "--network.kind", "resnet"], "network.kind is 'resnet' and samples have shape (2,); wanted square images"),
+    "resnet of points": (["train", "ring", "--network.kind", "resnet"], "network.kind is 'resnet' and samples have shape (2,); expected square images"),
     "resnet of odd images": (["train", "odd.npy", "--network.kind", "resnet"], "network.kind is 'resnet' and samples have shape (1, 9, 9), whose side 9 is not"),
-    "resnet of oblong images": (["train", "oblong.npy", "--network.kind", "resnet"], "network.kind is 'resnet' and samples have shape (1, 8, 16); wanted square images"),
+    "resnet of oblong images": (["train", "oblong.npy", "--network.kind", "resnet"], "network.kind is 'resnet' and samples have shape (1, 8, 16); expected square images"),
     "preset and its contradiction": (["train", "ring", "--preset", "wgan", "--penalty.weight", "10"], "weight-clip is 0.01 and penalty.weight is 10"),
     "preset and another clip": (["train", "ring", "--preset", "wgan-gp", "--weight-clip", "0.1"], "weight-clip is 0.1 and penalty.weight is 10"),
     "spectral preset and a clip": (["train", "ring", "--preset", "sngan", "--weight-clip", "0.1"], "weight-clip is 0.1 and network.spectral-norm is on"),
-    "preset and a pack": (["train", "ring", "--preset", "gan", "--pack", "3"], "pack is 3 and batch is 100; wanted a batch that it divides"),
+    "preset and a pack": (["train", "ring", "--preset", "gan", "--pack", "3"], "pack is 3 and batch is 100; expected a batch that it divides"),
     "preset that is too lazy": (["train", "ring", "--preset", "stylegan-r1", "--tick", "2"], "penalty.lazy is 16 and a line of statistics covers 2 critic steps"),
-    "arguments to doctor": (["doctor", "digits"], "doctor got 'digits'; wanted no arguments"),
+    "arguments to doctor": (["doctor", "digits"], "doctor got 'digits'; expected no arguments"),
 }  # fmt: skip
 
 
@@ -158,12 +158,12 @@ def test_command_lines(refused, case):
     ("text", "message"),
     [
         ("stesp = 3", "a.toml: there is no setting 'stesp'; did you mean steps?"),
-        ("steps = true", "a.toml: steps is True; wanted a whole number"),
-        ("steps = 1.5", "a.toml: steps is 1.5; wanted a whole number"),
+        ("steps = true", "a.toml: steps is True; expected a whole number"),
+        ("steps = 1.5", "a.toml: steps is 1.5; expected a whole number"),
         ("[steps]\na = 1", "a.toml: there is no setting 'steps.a'; did you mean steps?"),
-        ("steps = [1]", "a.toml: steps is [1]; wanted a whole number"),
+        ("steps = [1]", "a.toml: steps is [1]; expected a whole number"),
         ("steps = = 1", "config is 'a.toml', which is no TOML"),
-        ("steps = 0", "steps is 0; wanted a whole number from 1 to"),
+        ("steps = 0", "steps is 0; expected a whole number from 1 to"),
     ],
 )
 def test_config_files(refused, text, message):
@@ -191,8 +191,8 @@ def corrupt_images():
 
 # What makes the data, its name, and the words that the line has. The loaders' own tests have the rest.
 DATA = {
-    "missing file": (lambda: None, "none.npy", ["none.npy does not exist; wanted"]),
-    "missing folder": (lambda: None, "none/", ["none does not exist; wanted"]),
+    "missing file": (lambda: None, "none.npy", ["none.npy does not exist; expected"]),
+    "missing folder": (lambda: None, "none/", ["none does not exist; expected"]),
     "empty file": (lambda: Path("a.npy").touch(), "a.npy", ["a.npy is empty"]),
     "unknown kind": (lambda: Path("a.txt").write_text("x"), "a.txt", ["a.txt", "a file of a kind that is not known"]),
     "numbers alone": (lambda: np.save("a.npy", np.zeros(4)), "a.npy", ["a.npy", "(4,)"]),

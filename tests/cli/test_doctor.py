@@ -78,4 +78,4 @@ def test_every_package_of_the_trainer_is_known():
 
 def test_no_arguments(cli):
     status, out, err = cli("doctor", "digits")
-    assert (status, out, err) == (2, "", "gpgan: doctor got 'digits'; wanted no arguments\n")
+    assert (status, out, err) == (2, "", "gpgan: doctor got 'digits'; expected no arguments\n")

@@ -147,11 +147,11 @@ def test_same_seed_same_numbers(cli, trained):
 
 
 BAD = {
-    "no run": ([], "RUN is missing; wanted a run's folder"),
+    "no run": ([], "RUN is missing; expected a run's folder"),
     "none": (["{tmp}/none"], "{tmp}/none holds no checkpoint"),
-    "one sample": (["{run}", "-n", "1"], "n is 1; wanted a whole number from 2 to 10000"),
-    "many samples": (["{run}", "-n", "10001"], "n is 10001; wanted"),
-    "seed": (["{run}", "--seed", "-1"], "seed is -1; wanted a whole number from 0 to"),
+    "one sample": (["{run}", "-n", "1"], "n is 1; expected a whole number from 2 to 10000"),
+    "many samples": (["{run}", "-n", "10001"], "n is 10001; expected"),
+    "seed": (["{run}", "--seed", "-1"], "seed is -1; expected a whole number from 0 to"),
     "unknown flag": (["{run}", "--sed", "1"], "did you mean --seed?"),
 }
 
@@ -172,4 +172,4 @@ def test_data_that_changed(cli, tmp_path, quick, undrawn):
     np.save(tmp_path / "a.npy", np.random.default_rng(1).normal(size=(30, 2)))
     status, out, err = cli("eval", tmp_path / "mine")
     assert (status, out) == (2, "")
-    assert f"the data of {tmp_path}/mine changed since it was saved; wanted the same data: {tmp_path}/a.npy" in err
+    assert f"the data of {tmp_path}/mine changed since it was saved; expected the same data: {tmp_path}/a.npy" in err

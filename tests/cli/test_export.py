@@ -131,8 +131,8 @@ def test_bad_input_is_one_line(cli, trained, tmp_path):
     run = trained()
     (tmp_path / "file").touch()
     cases = {
-        (): "RUN is missing; wanted a run's folder",
-        (tmp_path / "none",): "holds no checkpoint; wanted the folder of a run",
+        (): "RUN is missing; expected a run's folder",
+        (tmp_path / "none",): "holds no checkpoint; expected the folder of a run",
         (run, "--out", tmp_path / "file"): "File exists",
         (run, "--uot", tmp_path): "did you mean --out?",
         (run, "--steps", "3"): "unrecognized arguments: --steps 3",

@@ -62,10 +62,10 @@ def test_without_a_name_it_lists_them(cli, untouched, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["bilinar"], "lab is 'bilinar'; wanted divergences, saturation, bilinear,"),
+        (["bilinar"], "lab is 'bilinar'; expected divergences, saturation, bilinear,"),
         (["bilinar"], "did you mean bilinear?"),
         (["bilinear", "--al"], "did you mean --all?"),
-        (["bilinear", "--all"], "NAME is 'bilinear' and --all is given; wanted one of the two"),
+        (["bilinear", "--all"], "NAME is 'bilinear' and --all is given; expected one of the two"),
         (["bilinear", "saturation"], "saturation"),
         (["bilinear", "--out", "file"], "nothing can be written to file"),
         (["bilinear", "--out", "file/below"], "choose another --out"),

@@ -101,11 +101,14 @@ def test_on_a_smaller_machine(cli, tmp_path, quick, monkeypatch):
 
 
 BAD = {
-    "nothing left": (["--steps", "4"], "steps is 4 and {run} is at step 4 already; wanted more: they count all steps"),
+    "nothing left": (
+        ["--steps", "4"],
+        "steps is 4 and {run} is at step 4 already; expected more: they count all steps",
+    ),
     "nothing left as started": ([], "steps is 4 and {run} is at step 4 already"),
     "no number": (["--steps", "many"], "--steps: invalid int value: 'many'"),
-    "negative": (["--steps", "-1"], "steps is -1; wanted a whole number from 1 to"),
-    "minutes no number": (["--steps", "9", "--minutes", "nan"], "minutes is nan; wanted a finite number"),
+    "negative": (["--steps", "-1"], "steps is -1; expected a whole number from 1 to"),
+    "minutes no number": (["--steps", "9", "--minutes", "nan"], "minutes is nan; expected a finite number"),
     "device": (["--steps", "9", "--device", "abacus"], "device is 'abacus', which this torch cannot use"),
     "unknown flag": (["--stesp", "9"], "did you mean --steps? (gpgan resume --help lists the options)"),
     "flag of train": (["--seed", "9"], "unrecognized arguments: --seed 9"),
@@ -128,8 +131,8 @@ def test_no_run(cli, tmp_path):
     for path in (tmp_path, tmp_path / "none", tmp_path / "file"):
         status, out, err = cli("resume", path)
         assert (status, out, err.count("\n")) == (2, "", 1)
-        assert f"{path} holds no checkpoint; wanted the folder of a run, as gpgan ls lists them" in err
-    assert "RUN is missing; wanted a run's folder: gpgan ls lists them" in cli("resume")[2]
+        assert f"{path} holds no checkpoint; expected the folder of a run, as gpgan ls lists them" in err
+    assert "RUN is missing; expected a run's folder: gpgan ls lists them" in cli("resume")[2]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 

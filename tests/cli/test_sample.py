@@ -177,21 +177,21 @@ def test_a_run_that_was_killed_still_samples(cli, tmp_path):
 
 
 BAD = {
-    "no run": ([], "RUN is missing; wanted a run's folder"),
-    "none": (["{tmp}/none"], "{tmp}/none holds no checkpoint; wanted the folder of a run"),
-    "no samples": (["{run}", "-n", "0"], "n is 0; wanted a whole number from 1 to 10000 for a .png file"),
-    "a large picture": (["{run}", "-n", "10001"], "n is 10001; wanted"),
-    "a large array": (["{run}", "-n", "1000001", "--out", "{tmp}/a.npy"], "wanted a whole number from 1 to 1000000 for a .npy"),
+    "no run": ([], "RUN is missing; expected a run's folder"),
+    "none": (["{tmp}/none"], "{tmp}/none holds no checkpoint; expected the folder of a run"),
+    "no samples": (["{run}", "-n", "0"], "n is 0; expected a whole number from 1 to 10000 for a .png file"),
+    "a large picture": (["{run}", "-n", "10001"], "n is 10001; expected"),
+    "a large array": (["{run}", "-n", "1000001", "--out", "{tmp}/a.npy"], "expected a whole number from 1 to 1000000 for a .npy"),
     "no number": (["{run}", "-n", "x"], "-n: invalid int value: 'x'"),
-    "seed": (["{run}", "--seed", "-1"], "seed is -1; wanted a whole number from 0 to"),
-    "large seed": (["{run}", "--seed", str(2**63)], "seed is 9223372036854775808; wanted"),
-    "kind": (["{run}", "--out", "{tmp}/a.jpg"], "a.jpg'; wanted a file that ends in .png or .npy"),
+    "seed": (["{run}", "--seed", "-1"], "seed is -1; expected a whole number from 0 to"),
+    "large seed": (["{run}", "--seed", str(2**63)], "seed is 9223372036854775808; expected"),
+    "kind": (["{run}", "--out", "{tmp}/a.jpg"], "a.jpg'; expected a file that ends in .png or .npy"),
     "no folder": (["{run}", "--out", "{tmp}/none/a.npy"], "No such file or directory"),
     "no folder for a picture": (["{run}", "--out", "{tmp}/none/a.png"], "No such file or directory"),
-    "truncation 0": (["{run}", "--truncation", "0"], "truncation is 0.0; wanted"),
-    "truncation below": (["{run}", "--truncation", "-1"], "truncation is -1.0; wanted"),
-    "truncation nan": (["{run}", "--truncation", "nan"], "truncation is nan; wanted"),
-    "truncation inf": (["{run}", "--truncation", "inf"], "truncation is inf; wanted"),
+    "truncation 0": (["{run}", "--truncation", "0"], "truncation is 0.0; expected"),
+    "truncation below": (["{run}", "--truncation", "-1"], "truncation is -1.0; expected"),
+    "truncation nan": (["{run}", "--truncation", "nan"], "truncation is nan; expected"),
+    "truncation inf": (["{run}", "--truncation", "inf"], "truncation is inf; expected"),
     "unknown flag": (["{run}", "--truncate", "1"], "did you mean --truncation?"),
 }  # fmt: skip
 

@@ -222,5 +222,5 @@ def test_float16_without_a_scaler_is_refused() -> None:
     optimizer = sgd(critic.parameters())
     with pytest.raises(ValueError, match=r"autocast is torch.float16 and there is no scaler.*torch.amp.GradScaler"):
         CriticStep(critic, optimizer, autocast=torch.float16)
-    with pytest.raises(TypeError, match=r"scaler is a float; wanted a torch.amp.GradScaler or None"):
+    with pytest.raises(TypeError, match=r"scaler is a float; expected a torch.amp.GradScaler or None"):
         CriticStep(critic, optimizer, autocast=torch.float16, scaler=1024.0)  # type: ignore[arg-type]

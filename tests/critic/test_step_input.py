@@ -145,7 +145,7 @@ def test_what_a_term_returns(function: bool, term: Any) -> None:
         torch.optim.SGD(net.parameters(), lr=0.1),
         objective=(lambda s: -s.mean(), term),
     )
-    with pytest.raises(ValueError, match=r"objective's fake term returned .*wanted a 0-d Tensor"):
+    with pytest.raises(ValueError, match=r"objective's fake term returned .*expected a 0-d Tensor"):
         step(X, -X)
 
 
@@ -156,7 +156,7 @@ def test_what_a_joint_objective_returns(function: bool, joint: Any) -> None:
     step = CriticStep(
         (lambda x: net(x)) if function else net, torch.optim.SGD(net.parameters(), lr=0.1), objective=joint
     )
-    with pytest.raises(ValueError, match=r"^objective returned .*wanted a 0-d Tensor"):
+    with pytest.raises(ValueError, match=r"^objective returned .*expected a 0-d Tensor"):
         step(X, -X)
 
 

@@ -163,7 +163,7 @@ def test_emoji_without_the_font(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="apt-get install fonts-noto-color-emoji"):
         load("emoji")
     (tmp_path / "none.ttf").write_bytes(b"no font")
-    with pytest.raises(ValueError, match="wanted the font of fonts-noto-color-emoji"):
+    with pytest.raises(ValueError, match="expected the font of fonts-noto-color-emoji"):
         load("emoji")
 
 

@@ -26,17 +26,17 @@ def test_samples_are_scaled_whatever_the_type():
 
 
 FAULTS = {
-    "a list": (TypeError, {"stored": [[1.0]]}, "stored is a list; wanted a Tensor"),
-    "one axis": (ValueError, {"stored": torch.zeros(4)}, r"shape \(4,\); wanted vectors"),
+    "a list": (TypeError, {"stored": [[1.0]]}, "stored is a list; expected a Tensor"),
+    "one axis": (ValueError, {"stored": torch.zeros(4)}, r"shape \(4,\); expected vectors"),
     "no scale": (ValueError, {"scale": 0.0}, "scale is 0.0"),
     "infinite offset": (ValueError, {"offset": float("inf")}, "offset inf"),
     "few labels": (
         ValueError,
         {"labels": torch.zeros(3, dtype=torch.int64)},
-        r"shape \(3,\); wanted torch.int64 and \(4,\)",
+        r"shape \(3,\); expected torch.int64 and \(4,\)",
     ),
     "float labels": (ValueError, {"labels": torch.zeros(4)}, "labels is a torch.float32"),
-    "labels beyond the classes": (ValueError, {"labels": torch.arange(4)}, "goes from 0 to 3; wanted 0 to 1"),
+    "labels beyond the classes": (ValueError, {"labels": torch.arange(4)}, "goes from 0 to 3; expected 0 to 1"),
     "held out of another shape": (ValueError, {"held_out": torch.zeros(2, 5)}, r"held_out has samples of shape \(5,\)"),
     "held-out labels": (
         ValueError,
@@ -130,11 +130,11 @@ def test_order_depends_on_count_seed_and_position_alone():
 
 @pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (5, -1)])
 def test_order_refuses(count, seed):
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match="expected"):
         Order(count, seed)
 
 
 def test_order_refuses_positions_before_the_start():
     for start, count in ((-1, 3), (0, -1)):
-        with pytest.raises(ValueError, match="wanted 0 or more"):
+        with pytest.raises(ValueError, match="expected 0 or more"):
             Order(5, 0).indices(start, count)

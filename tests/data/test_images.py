@@ -178,8 +178,8 @@ def test_what_cannot_be_brought_to_bytes_is_skipped(picture, photos):
     dataset = load(photos)
     assert len(dataset) == 2
     assert dataset.skipped == (
-        "float.tif: floating-point pixels; wanted 8 or 16 bits: save it in a .npy file",
-        "wide.tif: values from 70000 to 70000; wanted 8 or 16 bits: save it in a .npy file",
+        "float.tif: floating-point pixels; expected 8 or 16 bits: save it in a .npy file",
+        "wide.tif: values from 70000 to 70000; expected 8 or 16 bits: save it in a .npy file",
     )
 
 
@@ -235,7 +235,7 @@ def test_names_that_are_no_text(picture, photos):
 
 def test_folders_without_samples(picture, photos, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty holds 0 files and no image; wanted two or more that end in .png"):
+    with pytest.raises(ValueError, match=r"empty holds 0 files and no image; expected two or more that end in .png"):
         load(str(tmp_path / "empty"))
     picture("notes.png", grey()).rename(f"{photos}/notes.txt")
     with pytest.raises(ValueError, match="photos holds 1 files and no image"):
@@ -244,14 +244,14 @@ def test_folders_without_samples(picture, photos, tmp_path):
     with pytest.raises(ValueError, match=r"holds 1 images, and none can be read \(the first is a.png: cannot identify"):
         load(photos)
     picture("b.png", grey())
-    with pytest.raises(ValueError, match="photos holds one sample; wanted two or more"):
+    with pytest.raises(ValueError, match="photos holds one sample; expected two or more"):
         load(photos)
 
 
 def test_blank_images(picture, photos):
     for name in ("a.png", "b.png"):
         picture(name, np.full((32, 32), 9, np.uint8))
-    with pytest.raises(ValueError, match="photos holds only the value 9; wanted samples that differ"):
+    with pytest.raises(ValueError, match="photos holds only the value 9; expected samples that differ"):
         load(photos)
 
 

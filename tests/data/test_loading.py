@@ -14,7 +14,7 @@ from gpgan.data.idx import read_idx
 
 
 @pytest.mark.parametrize(
-    ("shape", "wanted"),
+    ("shape", "expected"),
     [
         ((6, 5), (5,)),
         ((6, 8, 9), (1, 8, 9)),
@@ -25,10 +25,10 @@ from gpgan.data.idx import read_idx
     ],
     ids=str,
 )
-def test_npy_shapes(save, shape, wanted):
+def test_npy_shapes(save, shape, expected):
     array = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     dataset = load(save(array, "mine.npy"))
-    assert dataset.shape == wanted
+    assert dataset.shape == expected
     assert dataset.name == "mine"
     assert (dataset.scale, dataset.offset, dataset.labels) == (1, 0, None)
     assert np.array_equal(dataset.samples().numpy().reshape(shape), array)
@@ -70,20 +70,20 @@ def test_names_fit_a_folder(save, tmp_path):
 
 
 BAD = {
-    "one sample": (np.zeros((1, 4)), "one sample; wanted two or more"),
-    "one axis": (np.zeros(4), r"shape \(4,\); wanted vectors"),
-    "six axes": (np.zeros((2, 1, 3, 3, 3, 3)), "wanted vectors"),
+    "one sample": (np.zeros((1, 4)), "one sample; expected two or more"),
+    "one axis": (np.zeros(4), r"shape \(4,\); expected vectors"),
+    "six axes": (np.zeros((2, 1, 3, 3, 3, 3)), "expected vectors"),
     "no values": (np.zeros((0, 4)), "has no values"),
     "channels last": (np.zeros((2, 32, 32, 3)), r"3 channels last.*transpose\(0, 3, 1, 2\)"),
     "volumes with channels last": (np.zeros((2, 20, 20, 20, 1)), r"transpose\(0, 4, 1, 2, 3\)"),
-    "many channels": (np.zeros((2, 17, 5, 5, 5)), "17 channels; wanted .* at most 16"),
+    "many channels": (np.zeros((2, 17, 5, 5, 5)), "17 channels; expected .* at most 16"),
     "NaN": (np.array([[1.0], [np.nan]]), "1 NaN or infinite"),
     "infinity": (np.array([[1.0], [np.inf]]), "1 NaN or infinite"),
     "constant": (np.full((3, 2), 7), "only the value 7"),
     "blank pixels": (np.zeros((3, 8, 8), np.uint8), "only the value 0"),
-    "text": (np.array([["a"], ["b"]]), "wanted floats or integers"),
-    "complex": (np.array([[1j], [2]]), "wanted floats or integers"),
-    "booleans": (np.array([[True], [False]]), "wanted floats or integers"),
+    "text": (np.array([["a"], ["b"]]), "expected floats or integers"),
+    "complex": (np.array([[1j], [2]]), "expected floats or integers"),
+    "booleans": (np.array([[True], [False]]), "expected floats or integers"),
     "range beyond floats": (np.array([["1e4000"], ["0"]]).astype(np.longdouble), "cannot be scaled"),
 }
 
@@ -121,7 +121,7 @@ def test_what_is_pickled_is_never_executed(tmp_path):
         (tmp_path / name).write_bytes(pickle.dumps(Trap()))
     (tmp_path / "gzipped.idx.gz").write_bytes(gzip.compress(pickle.dumps(Trap())))
     for path in [file for file in tmp_path.iterdir() if file.name != "sprung"]:
-        with pytest.raises(ValueError, match="wanted"):
+        with pytest.raises(ValueError, match="expected"):
             load(str(path))
     assert not (tmp_path / "sprung").exists()
     # The trap does spring where pickles are executed.
@@ -219,12 +219,12 @@ def test_npz_with_labels(tmp_path, name, answers, labels, classes):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"a": X, "b": X}, "the arrays a, b; wanted one array, or one of them named x, images"),
-        ({"x": X, "images": X}, "the arrays x, images; wanted one array"),
+        ({"a": X, "b": X}, "the arrays a, b; expected one array, or one of them named x, images"),
+        ({"x": X, "images": X}, "the arrays x, images; expected one array"),
         ({"x": X, "y": np.arange(6), "labels": np.arange(6)}, "at most one named labels or y"),
         ({}, "the arrays none"),
         ({"y": np.arange(6)}, "the arrays y"),
-        ({"x": X, "y": np.arange(5)}, r"labels of type int64 and shape \(5,\); wanted .* each of the 6 samples"),
+        ({"x": X, "y": np.arange(5)}, r"labels of type int64 and shape \(5,\); expected .* each of the 6 samples"),
         ({"x": X, "y": np.linspace(0, 1, 6)}, "labels of type float64"),
         ({"x": X, "y": np.zeros((6, 2), int)}, r"shape \(6, 2\)"),
         ({"x": X[:1]}, "one sample"),
@@ -274,13 +274,13 @@ def test_idx_finds_its_labels(tmp_path):
 GOOD = idx(8, "u1", X)
 IDX_FAULTS = {
     "empty": (b"", "is empty"),
-    "text": (b"hello, world", "begins with b'hell'; wanted an IDX file"),
+    "text": (b"hello, world", "begins with b'hell'; expected an IDX file"),
     "unknown type": (b"\0\0\x0a" + GOOD[3:], "two zero bytes, a type of 0x08"),
     "header cut": (GOOD[:10], "begins with"),
     "too few values": (GOOD[:-1], r"149 bytes of values; its header's shape \(6, 5, 5\) of uint8 wants 150"),
     "too many values": (GOOD + b"\0", "151 bytes of values"),
-    "no axes": (idx(8, "u1", 3), "wanted vectors"),
-    "one axis": (idx(8, "u1", [1, 2, 3]), "wanted vectors"),
+    "no axes": (idx(8, "u1", 3), "expected vectors"),
+    "one axis": (idx(8, "u1", [1, 2, 3]), "expected vectors"),
 }
 
 
@@ -305,17 +305,17 @@ def test_idx_refuses_damaged_gzip(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("digit", r"data is 'digit'; wanted digits, ring, grid, .* or module:attribute; did you mean digits\?$"),
+        ("digit", r"data is 'digit'; expected digits, ring, grid, .* or module:attribute; did you mean digits\?$"),
         ("swiss", r"did you mean swissroll\?$"),
         ("photographs", "or module:attribute$"),
         ("", "or module:attribute$"),
-        ("none.npy", "none.npy does not exist; wanted"),
+        ("none.npy", "none.npy does not exist; expected"),
         ("none.npz", "none.npz does not exist"),
         ("none.mrc", "none.mrc does not exist"),
         ("none-idx3-ubyte.gz", "none-idx3-ubyte.gz does not exist"),
-        ("none/photos", "none/photos does not exist; wanted"),
-        ("./photos", "photos does not exist; wanted"),
-        ("photos.zip", "photos.zip does not exist; wanted"),
+        ("none/photos", "none/photos does not exist; expected"),
+        ("./photos", "photos does not exist; expected"),
+        ("photos.zip", "photos.zip does not exist; expected"),
     ],
 )
 def test_what_there_is_not(data, message, tmp_path, monkeypatch):
@@ -326,7 +326,7 @@ def test_what_there_is_not(data, message, tmp_path, monkeypatch):
 
 def test_a_file_of_an_unknown_kind(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(ValueError, match=r"notes.txt', a file of a kind that is not known; wanted digits"):
+    with pytest.raises(ValueError, match=r"notes.txt', a file of a kind that is not known; expected digits"):
         load(str(tmp_path / "notes.txt"))
 
 
@@ -336,7 +336,7 @@ def test_size_where_there_is_none_to_choose(save, data, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"only folders of images and .mrc volumes"):
         load(data, size=16)
-    with pytest.raises(ValueError, match="size is 0; wanted 1 or more"):
+    with pytest.raises(ValueError, match="size is 0; expected 1 or more"):
         load(data, size=0)
 
 

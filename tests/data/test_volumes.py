@@ -52,7 +52,7 @@ def test_the_cubes_size(mrc):
     assert load(mrc("a.mrc", volume)).stored.shape == (4, 1, 20, 20, 20)
     assert load(mrc("a.mrc", volume), size=10).stored.shape == (32, 1, 10, 10, 10)
     with pytest.raises(
-        ValueError, match=r"size is 21, and .*a.mrc is a volume of shape \(20, 40, 41\); wanted at most 20"
+        ValueError, match=r"size is 21, and .*a.mrc is a volume of shape \(20, 40, 41\); expected at most 20"
     ):
         load(mrc("a.mrc", volume), size=21)
     with pytest.raises(ValueError, match="one sample"):
@@ -124,7 +124,7 @@ def test_refusals(mrc, tmp_path):
     mrc("mixed/a.mrc", noise(3, 8, 8, 8))
     mrc("mixed/b.mrc", noise(3, 8, 8, 9))
     with pytest.raises(
-        ValueError, match=r"b.mrc has samples of shape \(1, 8, 8, 9\), and .*a.mrc \(1, 8, 8, 8\); wanted one"
+        ValueError, match=r"b.mrc has samples of shape \(1, 8, 8, 9\), and .*a.mrc \(1, 8, 8, 8\); expected one"
     ):
         load(str(tmp_path / "mixed"))
     (tmp_path / "none").mkdir()

@@ -144,7 +144,7 @@ def test_shuffles(host: ModuleType, either_order: str, width: int, dtype: Any) -
 
 def test_a_width_that_is_no_power_of_two(host: ModuleType) -> None:
     for width in (0, 3, 33, 64):
-        refused(host, "shuffles_int", f"width {width}; wanted 1, 2", inputs=[*range(64), width, 0])
+        refused(host, "shuffles_int", f"width {width}; expected 1, 2", inputs=[*range(64), width, 0])
 
 
 def test_votes(host: ModuleType, either_order: str) -> None:

@@ -149,7 +149,7 @@ def test_the_page_runs_one_script_and_reaches_for_nothing(page):
 def test_a_slider_whose_parts_do_not_fit_is_named(tmp_path, results):
     found = results["bilinear"]
     short = Slider("gap", (0.0, 1.0), {"JS": (0.5,)}, {})
-    with pytest.raises(ValueError, match=r"bilinear has 1 values of 'JS'; wanted 2"):
+    with pytest.raises(ValueError, match=r"bilinear has 1 values of 'JS'; expected 2"):
         write_page(tmp_path, {"bilinear": Findings(found.numbers, found.figure, found.see, short)})
     infinite = Slider("gap", (0.0, 1.0), {"KL": (0.5, float("inf"))}, {})
     with pytest.raises(ValueError, match="bilinear holds NaN or infinite"):

@@ -95,15 +95,15 @@ def test_floor_takes_no_sample_twice():
 
 @pytest.mark.parametrize("n", [0, -1, 6])
 def test_too_few_samples_for_a_floor(n):
-    with pytest.raises(ValueError, match=rf"n is {n} and there are 11 samples; wanted n from 1 to 5"):
+    with pytest.raises(ValueError, match=rf"n is {n} and there are 11 samples; expected n from 1 to 5"):
         w1_floor(torch.zeros(11, 2), n, generator=torch.Generator())
 
 
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        (torch.zeros(3, 2), torch.zeros(3, 3), r"x has shape \(3, 2\) and y \(3, 3\); wanted"),
-        (torch.zeros(()), torch.zeros(3), r"x has shape \(\) and y \(3,\); wanted"),
+        (torch.zeros(3, 2), torch.zeros(3, 3), r"x has shape \(3, 2\) and y \(3, 3\); expected"),
+        (torch.zeros(()), torch.zeros(3), r"x has shape \(\) and y \(3,\); expected"),
         (torch.zeros(0, 2), torch.zeros(3, 2), r"x has shape \(0, 2\), which holds no values"),
         (torch.zeros(3, 2), torch.zeros(0, 2), r"y has shape \(0, 2\), which holds no values"),
         (torch.zeros(3, 0), torch.zeros(3, 0), r"x has shape \(3, 0\), which holds no values"),

@@ -176,5 +176,5 @@ def test_one_process_is_plain_batch_norm(name):
 
 
 def test_input_without_channels():
-    with pytest.raises(ValueError, match=r"input has shape \(3,\); wanted \[B, C, ...\]"):
+    with pytest.raises(ValueError, match=r"input has shape \(3,\); expected \[B, C, ...\]"):
         SyncedBatchNorm(3)(torch.ones(3))

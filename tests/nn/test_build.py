@@ -210,18 +210,18 @@ def test_a_score_depends_on_each_sample_of_its_pack_and_on_no_other(kind: str, s
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("mlp", {"norm": "batchh"}, "norm is 'batchh'; wanted none, batch, layer; did you mean batch?"),
-        ("conv", {"norm": "group"}, "norm is 'group'; wanted none, batch, layer"),
-        ("resnet", {"norm": "layers"}, "norm is 'layers'; wanted none, batch, layer; did you mean layer?"),
-        ("resent", {}, "network.kind is 'resent'; wanted one of 'mlp', 'conv', 'resnet'; did you mean resnet?"),
-        ("mlp", {"critic_depth": -1}, "critic_depth is -1; wanted how many hidden layers"),
-        ("conv", {"critic_depth": 12}, "critic_depth is 12 and network.kind is 'conv'.*; wanted 0, or kind 'mlp'"),
+        ("mlp", {"norm": "batchh"}, "norm is 'batchh'; expected none, batch, layer; did you mean batch?"),
+        ("conv", {"norm": "group"}, "norm is 'group'; expected none, batch, layer"),
+        ("resnet", {"norm": "layers"}, "norm is 'layers'; expected none, batch, layer; did you mean layer?"),
+        ("resent", {}, "network.kind is 'resent'; expected one of 'mlp', 'conv', 'resnet'; did you mean resnet?"),
+        ("mlp", {"critic_depth": -1}, "critic_depth is -1; expected how many hidden layers"),
+        ("conv", {"critic_depth": 12}, "critic_depth is 12 and network.kind is 'conv'.*; expected 0, or kind 'mlp'"),
         ("resnet", {"critic_depth": 12}, "critic_depth is 12 and network.kind is 'resnet'"),
-        ("mlp", {"pack": 0}, "pack is 0; wanted how many samples the critic sees at once, 1 or more"),
+        ("mlp", {"pack": 0}, "pack is 0; expected how many samples the critic sees at once, 1 or more"),
         (
             "conv",
             {"pack": 2, "classes": 10},
-            "pack is 2 and classes is 10: .*; wanted pack 1, or networks without classes",
+            "pack is 2 and classes is 10: .*; expected pack 1, or networks without classes",
         ),
     ],
 )

@@ -128,9 +128,9 @@ def test_generator_is_exported_for_any_batch(kind, shape):
 @pytest.mark.parametrize(
     ("labels", "error", "message"),
     [
-        (None, ValueError, "labels is None, and the network was built with classes; wanted .* each from 0 to 2"),
-        (LABELS.int(), TypeError, "labels is torch.int32; wanted labels, int64"),
-        ([0, 2, 1, 1, 0], TypeError, "labels is a list; wanted labels, int64"),
+        (None, ValueError, "labels is None, and the network was built with classes; expected .* each from 0 to 2"),
+        (LABELS.int(), TypeError, "labels is torch.int32; expected labels, int64"),
+        ([0, 2, 1, 1, 0], TypeError, "labels is a list; expected labels, int64"),
         (LABELS[:1], ValueError, r"labels has shape \(1,\) for 5 samples"),
         (LABELS[:, None], ValueError, r"labels has shape \(5, 1\) for 5 samples"),
     ],
@@ -154,5 +154,5 @@ def test_labels_for_networks_without_classes(kind, shape):
 
 def test_fewer_than_no_classes(kind, shape):
     rng = torch.Generator().manual_seed(0)
-    with pytest.raises(ValueError, match="classes is -1; wanted"):
+    with pytest.raises(ValueError, match="classes is -1; expected"):
         build(kind, shape, latent=6, width=4, depth=2, classes=-1, generator=rng)

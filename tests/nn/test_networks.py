@@ -138,13 +138,13 @@ def test_critics_run_by_the_schedule(kind, shape):
 def test_convolution_wants_images_or_volumes(shape):
     with pytest.raises(
         ValueError,
-        match=r"network.kind is 'conv' and samples have shape \(.*\); wanted \[C, H, W\] or \[C, D, H, W\], or kind 'mlp'",
+        match=r"network.kind is 'conv' and samples have shape \(.*\); expected \[C, H, W\] or \[C, D, H, W\], or kind 'mlp'",
     ):
         make("conv", shape)
 
 
 def test_unknown_kind():
-    with pytest.raises(ValueError, match=r"network.kind is 'transformer'; wanted one of 'mlp', 'conv', 'resnet'$"):
+    with pytest.raises(ValueError, match=r"network.kind is 'transformer'; expected one of 'mlp', 'conv', 'resnet'$"):
         make("transformer", (2,))
 
 

@@ -77,7 +77,7 @@ def test_sides_that_do_not(side: int, near: str) -> None:
 @pytest.mark.parametrize("shape", [(2,), (8, 8), (1, 8, 16), (1, 8, 8, 8)], ids=str)
 def test_other_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(
-        ValueError, match=rf"samples have shape {re.escape(str(shape))}; wanted square images"
+        ValueError, match=rf"samples have shape {re.escape(str(shape))}; expected square images"
     ) as raised:
         make(shape)
     assert ("'conv'" in str(raised.value)) == (len(shape) >= 3)

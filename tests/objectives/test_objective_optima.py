@@ -94,18 +94,18 @@ def test_where_the_distributions_are_the_same_the_best_loss_is_chance(name: str)
     assert objective.critic_loss(*other) >= objective.chance - 1e-15
 
 
-@pytest.mark.parametrize(("name", "score", "wanted"), [
+@pytest.mark.parametrize(("name", "score", "expected"), [
     ("minimax", 50.0, math.log(2)),
     ("non-saturating", 50.0, math.log(2)),
     ("least-squares", None, 1.0),
     ("hinge", 1.0, 1.0),
     ("relativistic", 50.0, math.log(2)),
 ])  # fmt: skip
-def test_disjoint_distributions_are_as_far_apart_as_can_be(name: str, score: float | None, wanted: float) -> None:
+def test_disjoint_distributions_are_as_far_apart_as_can_be(name: str, score: float | None, expected: float) -> None:
     """However near they lie: no objective but the Wasserstein one has a word for it."""
     real, fake = (1.0, 0.0) if score is None else (score, -score)
     estimate = OBJECTIVES[name].estimate(torch.full((3,), real).double(), torch.full((3,), fake).double())
-    assert estimate.item() == pytest.approx(wanted, rel=1e-15)
+    assert estimate.item() == pytest.approx(expected, rel=1e-15)
 
 
 # --- two Gaussians

@@ -214,7 +214,7 @@ def test_pairs_are_of_scores_of_one_shape() -> None:
     objective = get("relativistic")
     for real, fake in (((4, 1), (4,)), ((4,), (1,))):
         for loss in (objective.critic_loss, objective.generator_loss):
-            with pytest.raises(ValueError, match=r"real_scores has shape .* and fake_scores .*; wanted the same"):
+            with pytest.raises(ValueError, match=r"real_scores has shape .* and fake_scores .*; expected the same"):
                 loss(torch.zeros(real), torch.zeros(fake))
 
 

@@ -374,7 +374,7 @@ def test_coupled_samples_have_the_exact_gradient(reduction: str) -> None:
 
 def test_coupled_samples_have_no_penalty_of_their_own() -> None:
     x = torch.randn(4, 3)
-    with pytest.raises(ValueError, match=r'reduction is "none".*wanted "mean" or "sum"'):
+    with pytest.raises(ValueError, match=r'reduction is "none".*expected "mean" or "sum"'):
         finite(with_batch_norm(), x, x, allow_batch_coupling=True, reduction="none")
 
 

@@ -329,7 +329,7 @@ def share_of_gradients(rows: slice, options: dict[str, Any], hidden: bool) -> li
     net = build(wrap=parametrizations.spectral_norm)
     critic = DistributedDataParallel(net, **options)
     if options.get("static_graph"):
-        with pytest.raises(ValueError, match="wanted static_graph=False"):
+        with pytest.raises(ValueError, match="expected static_graph=False"):
             finite(critic, REAL, FAKE)
         return []
     syncs: list[bool] = []

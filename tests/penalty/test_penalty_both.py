@@ -123,8 +123,8 @@ def test_nothing_flows_into_the_generator() -> None:
     ({"fake": None}, TypeError, ["fake is None", "'both'"]),
     ({"real": None}, TypeError, ["real is None", "'both'"]),
     ({"fake": torch.zeros(3, 2)}, ValueError, ["fake", "(3, 2)", "(4, 2)"]),
-    ({"critic_args": (torch.zeros(8),)}, ValueError, ["critic_args[0]", "(8,)", "wanted 4 rows"]),
-    ({"critic_kwargs": {"y": torch.zeros(1, 2)}}, ValueError, ["critic_kwargs['y']", "(1, 2)", "wanted 4 rows"]),
+    ({"critic_args": (torch.zeros(8),)}, ValueError, ["critic_args[0]", "(8,)", "expected 4 rows"]),
+    ({"critic_kwargs": {"y": torch.zeros(1, 2)}}, ValueError, ["critic_kwargs['y']", "(1, 2)", "expected 4 rows"]),
 ])  # fmt: skip
 def test_what_is_refused(given: dict[str, Any], error: type[Exception], words: list[str]) -> None:
     arguments = {"real": torch.ones(4, 2), "fake": torch.zeros(4, 2)} | given

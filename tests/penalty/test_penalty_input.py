@@ -39,13 +39,13 @@ def failure(
 @pytest.mark.parametrize("name", ["real", "fake"])
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.int64, torch.uint8, torch.bool])
 def test_dtype_that_has_no_gradient(name: str, dtype: torch.dtype) -> None:
-    failure(TypeError, rf"{name} has dtype {dtype}.*wanted one of float32", **{name: X.to(dtype)})
+    failure(TypeError, rf"{name} has dtype {dtype}.*expected one of float32", **{name: X.to(dtype)})
 
 
 @pytest.mark.parametrize("name", ["real", "fake"])
 @pytest.mark.parametrize("value", [[1.0, 2.0], X.numpy(), 3.0])
 def test_samples_that_are_no_tensor(name: str, value: object) -> None:
-    failure(TypeError, f"{name} is a {type(value).__name__}; wanted a torch.Tensor", **{name: value})
+    failure(TypeError, f"{name} is a {type(value).__name__}; expected a torch.Tensor", **{name: value})
 
 
 @pytest.mark.parametrize("name", ["real", "fake"])
@@ -79,7 +79,7 @@ def test_samples_that_points_needs(points: str, missing: str) -> None:
 def test_unknown_points(points: object) -> None:
     failure(
         ValueError,
-        r"points is .*wanted a Tensor \[B, ...\] or one of 'between', 'real', 'fake', 'both', 'noisy'",
+        r"points is .*expected a Tensor \[B, ...\] or one of 'between', 'real', 'fake', 'both', 'noisy'",
         points=points,
     )
 
@@ -98,13 +98,13 @@ def test_bad_points(points: Tensor, error: type[Exception]) -> None:
     torch.rand(3), torch.rand(1), torch.rand(()), torch.rand(4, 1), torch.rand(4, 3), torch.rand(4, 1, 1, 1),
 ])  # fmt: skip
 def test_alpha_of_the_wrong_shape(alpha: Tensor) -> None:
-    failure(ValueError, r"alpha has shape .*wanted \(4,\)", alpha=alpha)
+    failure(ValueError, r"alpha has shape .*expected \(4,\)", alpha=alpha)
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan, math.inf, -math.inf])
 def test_alpha_out_of_range(bad: float) -> None:
     alpha = torch.tensor([0.0, 1.0, 0.5, bad])
-    failure(ValueError, r"alpha runs from .*wanted numbers in \[0, 1\]", alpha=alpha)
+    failure(ValueError, r"alpha runs from .*expected numbers in \[0, 1\]", alpha=alpha)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_bad_weight_and_target(name: str, value: object, error: type[Exception])
     ("reduction", "avg"), ("reduction", None), ("method", "approximate"), ("second_order", "full"), ("impl", "cuda"),
 ])  # fmt: skip
 def test_unknown_name(name: str, value: object) -> None:
-    failure(ValueError, f"{name} is {value!r}; wanted one of ", **{name: value})
+    failure(ValueError, f"{name} is {value!r}; expected one of ", **{name: value})
 
 
 # --- which implementation

@@ -204,7 +204,7 @@ def test_nothing_to_go_on_from(tmp_path, there, capsys):
         run.touch()
     elif there == "an empty folder":
         (run / "checkpoints").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match=r"run holds no checkpoint; wanted the folder of a run"):
+    with pytest.raises(CheckpointError, match=r"run holds no checkpoint; expected the folder of a run"):
         checkpoint.newest(run)
     assert main(["resume", str(run)]) == 2
     assert capsys.readouterr().err.startswith(f"gpgan: {run} holds no checkpoint")
@@ -230,7 +230,7 @@ def test_a_checkpoint_of_another_format_is_refused(run):
         state = checkpoint.read(run / "checkpoints" / f"{name}.pt")
         checkpoint.save(run, {**state, "format": 999}, best=False, keep=False)
     with pytest.raises(
-        CheckpointError, match=r"has format 999 and this gpgan reads 2; wanted the version it came from"
+        CheckpointError, match=r"has format 999 and this gpgan reads 2; expected the version it came from"
     ):
         Trainer.resume(run, steps=30)
 

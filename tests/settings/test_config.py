@@ -32,7 +32,7 @@ def made(name, value):
 
 def refused(name, value):
     shown = name.replace("_", "-").replace(".", r"\.")
-    with pytest.raises((ValueError, TypeError), match=rf"^{shown} is .*; wanted "):
+    with pytest.raises((ValueError, TypeError), match=rf"^{shown} is .*; expected "):
         made(name, value)
 
 
@@ -84,7 +84,7 @@ def test_booleans(name):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "x" * 256, "é" * 128, "a\nb", "a\x00b"])
 def test_names_that_are_no_folder(name):
-    with pytest.raises(ValueError, match=r"^name is .*; wanted the name of one folder; its parent is given by --out"):
+    with pytest.raises(ValueError, match=r"^name is .*; expected the name of one folder; its parent is given by --out"):
         Config("digits", name=name)
 
 
@@ -97,7 +97,7 @@ def test_settings_that_do_not_fit_each_other():
     with pytest.raises(ValueError, match=r"penalty.lazy is 76 and a line of statistics covers 75 critic steps"):
         Config("digits", penalty=PenaltyConfig(lazy=76))
     assert Config("digits", penalty=PenaltyConfig(lazy=75)).penalty.lazy == 75
-    with pytest.raises(ValueError, match="keep is 700 and checkpoint is 500; wanted a multiple of it"):
+    with pytest.raises(ValueError, match="keep is 700 and checkpoint is 500; expected a multiple of it"):
         Config("digits", keep=700)
     assert Config("digits", keep=1500).keep == 1500
 
@@ -120,18 +120,21 @@ def resolved(dataset=POINTS, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch": 101}, "batch is 101 and made has 100 samples to train on; wanted a batch from 2 to 100"),
+        ({"batch": 101}, "batch is 101 and made has 100 samples to train on; expected a batch from 2 to 100"),
         ({"device": "nonsense"}, "device is 'nonsense', which this torch cannot use"),
         ({"device": "meta"}, "device is 'meta', which this torch cannot use"),
         ({"device": "cpu:1"}, "device is 'cpu:1', which this torch cannot use"),
         ({"device": "cuda:99"}, "device is 'cuda:99', which this torch cannot use"),
         ({"device": ""}, "device is '', which this torch cannot use"),
-        ({"conditional": True}, "conditional is True and made has no labels; wanted data with labels, or leave it out"),
+        (
+            {"conditional": True},
+            "conditional is True and made has no labels; expected data with labels, or leave it out",
+        ),
         (
             {"pack": 8, "network": NetworkConfig(norm="batch")},
             "network.norm is 'batch' and the batch of 8 is one pack of 8 for each of 1 processes",
         ),
-        ({"threads": 100_000}, f"threads is 100000; wanted a whole number from 0 to {os.cpu_count()}"),
+        ({"threads": 100_000}, f"threads is 100000; expected a whole number from 0 to {os.cpu_count()}"),
     ],
 )
 def test_what_the_data_or_the_machine_refuses(changes, message):

@@ -139,25 +139,25 @@ BAD_FILES = {
     "unknown table": ("[penatly]\nweight = 3", "there is no setting 'penatly.weight'; did you mean penalty.weight?"),
     "unknown empty table": ("[penatly]", "there is no setting 'penatly'"),
     "nothing near": ("zzz = 3", "there is no setting 'zzz'"),
-    "a truth value for a number": ("steps = true", "steps is True; wanted a whole number"),
-    "a truth value for a float": ("minutes = false", "minutes is False; wanted a number"),
-    "a fraction for steps": ("steps = 1.5", "steps is 1.5; wanted a whole number"),
-    "a whole float for steps": ("steps = 2.0", "steps is 2.0; wanted a whole number"),
-    "text for steps": ('steps = "many"', "steps is 'many'; wanted a whole number"),
+    "a truth value for a number": ("steps = true", "steps is True; expected a whole number"),
+    "a truth value for a float": ("minutes = false", "minutes is False; expected a number"),
+    "a fraction for steps": ("steps = 1.5", "steps is 1.5; expected a whole number"),
+    "a whole float for steps": ("steps = 2.0", "steps is 2.0; expected a whole number"),
+    "text for steps": ('steps = "many"', "steps is 'many'; expected a whole number"),
     "a table for a value": ("[steps]\nn = 3", "there is no setting 'steps.n'; did you mean steps?"),
     "a value for a table": ("penalty = 3", "there is no setting 'penalty'"),
-    "an array": ("batch = [8, 16]", "batch is [8, 16]; wanted a whole number"),
-    "an array for a choice": ('precision = ["fp32"]', "precision is ['fp32']; wanted fp32 or bf16 or fp16"),
-    "a number for text": ("name = 3", "name is 3; wanted text"),
-    "a number for a path": ("out = 3", "out is 3; wanted a path"),
-    "a number for a truth value": ("conditional = 1", "conditional is 1; wanted true or false"),
-    "text for a truth value": ('conditional = "true"', "conditional is 'true'; wanted true or false"),
-    "a date": ("steps = 2020-01-01", "steps is datetime.date(2020, 1, 1); wanted a whole number"),
-    "out of range": ("n_critic = 0", "n-critic is 0; wanted a whole number from 1 to"),
-    "not a number": ("minutes = nan", "minutes is nan; wanted a finite number"),
-    "infinite": ("[optimizer]\nlr = inf", "optimizer.lr is inf; wanted a finite number"),
-    "unknown choice": ('precision = "fp8"', "precision is 'fp8'; wanted fp32 or bf16 or fp16"),
-    "unknown preset": ('preset = "wgan-gpp"', f"preset is 'wgan-gpp'; wanted {', '.join(PRESETS)}; did you mean wgan-gp?"),
+    "an array": ("batch = [8, 16]", "batch is [8, 16]; expected a whole number"),
+    "an array for a choice": ('precision = ["fp32"]', "precision is ['fp32']; expected fp32 or bf16 or fp16"),
+    "a number for text": ("name = 3", "name is 3; expected text"),
+    "a number for a path": ("out = 3", "out is 3; expected a path"),
+    "a number for a truth value": ("conditional = 1", "conditional is 1; expected true or false"),
+    "text for a truth value": ('conditional = "true"', "conditional is 'true'; expected true or false"),
+    "a date": ("steps = 2020-01-01", "steps is datetime.date(2020, 1, 1); expected a whole number"),
+    "out of range": ("n_critic = 0", "n-critic is 0; expected a whole number from 1 to"),
+    "not a number": ("minutes = nan", "minutes is nan; expected a finite number"),
+    "infinite": ("[optimizer]\nlr = inf", "optimizer.lr is inf; expected a finite number"),
+    "unknown choice": ('precision = "fp8"', "precision is 'fp8'; expected fp32 or bf16 or fp16"),
+    "unknown preset": ('preset = "wgan-gpp"', f"preset is 'wgan-gpp'; expected {', '.join(PRESETS)}; did you mean wgan-gp?"),
     "broken": ("steps = = 3", "which is no TOML"),
     "twice": ("steps = 3\nsteps = 4", "which is no TOML"),
     "not UTF-8": (b"name = '\xff'", "which is no TOML"),
@@ -177,7 +177,7 @@ def test_bad_files_are_named(toml, case):
 
 def test_files_that_cannot_be_read(tmp_path):
     for path in (tmp_path / "none.toml", tmp_path):
-        with pytest.raises(ValueError, match=r"config is .*, which cannot be read \(.*\); wanted a TOML file"):
+        with pytest.raises(ValueError, match=r"config is .*, which cannot be read \(.*\); expected a TOML file"):
             configure("digits", DIGITS, file=path)
 
 
@@ -186,10 +186,10 @@ def test_files_that_cannot_be_read(tmp_path):
     [
         ({"stesp": 3}, "there is no setting 'stesp'; did you mean steps?"),
         ({"penalty": {"wieght": 3}}, "there is no setting 'penalty.wieght'; did you mean penalty.weight?"),
-        ({"steps": 1.5}, "steps is 1.5; wanted a whole number"),
-        ({"penalty": {"weight": -1}}, "penalty.weight is -1.0; wanted a finite number, 0 or above"),
-        ({"preset": "paper"}, f"preset is 'paper'; wanted {', '.join(PRESETS)}"),
-        ({"name": 3}, "name is 3; wanted text"),
+        ({"steps": 1.5}, "steps is 1.5; expected a whole number"),
+        ({"penalty": {"weight": -1}}, "penalty.weight is -1.0; expected a finite number, 0 or above"),
+        ({"preset": "paper"}, f"preset is 'paper'; expected {', '.join(PRESETS)}"),
+        ({"name": 3}, "name is 3; expected text"),
     ],
 )
 def test_bad_settings_are_named(settings, message):

@@ -343,7 +343,7 @@ def work(rank, out):
         for name, settings in SHARED.items():
             trainer_of(out, name=f"two {name}", **settings).fit()
         with pytest.raises(
-            ValueError, match="pack is 4 and each of 2 processes has 6 samples of the batch; wanted a batch of 8"
+            ValueError, match="pack is 4 and each of 2 processes has 6 samples of the batch; expected a batch of 8"
         ):
             trainer_of(out, pack=4)
     (out / f"refused {rank}").touch()
@@ -385,7 +385,7 @@ def test_layers_that_are_not_to_be_trained_stay_as_they_are(tmp_path):
 def test_settings_of_gpgan_s_own_critics_are_refused_beside_one_that_is_given(tmp_path):
     for settings in ({"network.norm": "layer"}, {"network.critic_depth": 4}):
         config = small(tmp_path, "points", POINTS, **settings)
-        with pytest.raises(ValueError, match=r"network\.norm is .* and a critic is given; wanted one of them"):
+        with pytest.raises(ValueError, match=r"network\.norm is .* and a critic is given; expected one of them"):
             Trainer(config, dataset=POINTS, critic=smooth_critic((3,)))
 
 

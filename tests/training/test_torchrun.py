@@ -220,7 +220,7 @@ def test_bad_input_is_told_once(tmp_path):
     cases: list[tuple[dict[str, str], str]] = [
         ({"--name": "taken"}, "exists already; to go on with it: gpgan resume"),
         ({"--out": str(tmp_path / "file")}, "is no folder, so that no run can be made in it"),
-        ({"--batch": "9"}, "batch is 9 and there are 2 processes; wanted a multiple of 2"),
+        ({"--batch": "9"}, "batch is 9 and there are 2 processes; expected a multiple of 2"),
     ]
     for options, message in cases:
         with train(tmp_path, **options) as pair:

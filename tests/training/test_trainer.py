@@ -261,12 +261,12 @@ def test_objects_of_the_wrong_kind_are_named(tmp_path):
         "dataset is a Tensor": ({"dataset": torch.zeros(9, 2)}, TypeError),
         "generator is a function": ({"generator": lambda z: z}, TypeError),
         "critic is a type": ({"critic": Critic}, TypeError),
-        "callbacks holds a str; wanted gpgan.Callback objects": ({"callbacks": ["on_step"]}, TypeError),
-        r"generator gave \(2, 2\) for two samples; wanted a Tensor \(2, 3\)": (
+        "callbacks holds a str; expected gpgan.Callback objects": ({"callbacks": ["on_step"]}, TypeError),
+        r"generator gave \(2, 2\) for two samples; expected a Tensor \(2, 3\)": (
             {"generator": nn.Linear(4, 2)},
             ValueError,
         ),
-        r"critic gave \(2, 5\) for two samples; wanted a Tensor \(2,\)": ({"critic": nn.Linear(3, 5)}, ValueError),
+        r"critic gave \(2, 5\) for two samples; expected a Tensor \(2,\)": ({"critic": nn.Linear(3, 5)}, ValueError),
     }
     for message, (changes, error) in cases.items():
         given = {"config": config, "dataset": POINTS, **changes}
@@ -283,7 +283,7 @@ def test_outputs_of_the_wrong_kind_are_named(tmp_path, what):
 
     for name, size in (("generator", (4, 3)), ("critic", (3, 1))):
         kind = "tuple" if what == "tuple" else "NoneType"
-        with pytest.raises(ValueError, match=f"{name} gave a {kind} for two samples; wanted a Tensor"):
+        with pytest.raises(ValueError, match=f"{name} gave a {kind} for two samples; expected a Tensor"):
             Trainer(points(tmp_path), dataset=POINTS, **{name: Odd(*size)})
 
 

@@ -178,7 +178,7 @@ def work(rank: int, out: Path) -> None:
     trainer = gpgan.Trainer(gpgan.configure("ring", **SMALL, out=out, name="two points"))
     with pytest.raises(ValueError, match="exists already"):
         trainer.fit()
-    with pytest.raises(ValueError, match=r"batch is 9 and there are 2 processes; wanted a multiple of 2"):
+    with pytest.raises(ValueError, match=r"batch is 9 and there are 2 processes; expected a multiple of 2"):
         gpgan.Trainer(gpgan.configure("ring", **{**SMALL, "batch": 9}, out=out))
     dist.barrier()
     (out / f"whole {rank}").touch()
