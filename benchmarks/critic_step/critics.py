@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SLOPE = 0.2
+# A script's hyperparameters: the penalty's weight, and Adam's.
+WEIGHT, LR, BETAS = 10.0, 1e-4, (0.0, 0.9)
 
 
 def mlp(width: int) -> nn.Sequential:

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.critic_step import critics
-from benchmarks.critic_step.critics import SLOPE, Problem
-from benchmarks.critic_step.providers import BETAS, LR, WEIGHT
+from benchmarks.critic_step.critics import BETAS, LR, SLOPE, WEIGHT, Problem
 
 Parameters = dict[str, Any]  # by torch's names; linear weights [in, out], kernels [H, W, in, out]
 Function = Callable[[Parameters, Any], Any]  # samples [B, ...] to scores [B]

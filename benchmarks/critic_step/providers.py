@@ -14,9 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import gpgan
-from benchmarks.critic_step.critics import Problem
-
-WEIGHT, LR, BETAS = 10.0, 1e-4, (0.0, 0.9)
+from benchmarks.critic_step.critics import BETAS, LR, WEIGHT, Problem
 
 
 class Step(Protocol):

@@ -1,6 +1,7 @@
 """Files: whole or not there."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
