@@ -147,7 +147,11 @@ def summary(result: dict[str, Any]) -> str:
         ours = [row["forwards"] for name, row in rows.items() if name.startswith("gpgan") and row.get("forwards")]
         lines.append([case["case"], *times, f"{rows[STOCK]['forwards']:.2f}F", f"{max(ours):.2f}F"])
     table = markdown(["critic", *names, f"{STOCK}'s operations", "gpgan's"], lines)
-    return "\n".join([f"Time of a penalised critic step, stock eager PyTorch = 1. {_source(result)}", "", *table, ""])
+    head = (
+        "Time of one critic step with penalty as a multiple of stock eager PyTorch's, and its operations in F, one critic "
+        "forward."
+    )
+    return "\n".join([f"{head} {_source(result)}", "", *table, ""])
 
 
 def _colour(name: str) -> str:

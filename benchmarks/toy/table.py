@@ -95,11 +95,13 @@ def summary(result: Mapping[str, Any], page: str) -> str:
         means = [[rows[name, data][number]["mean"] for number in NUMBERS] for data in DATA]
         good = all("seconds" in rows[name, data] and reached(rows[name, data]) for data in DATA)
         cells.append([f"**{name}**" if good else name, *(_in_one(*each) for each in means)])
-    bold = ", ".join(f"{percent:g} % and {most:g} or better on {data}" for data, (_, percent, most) in TARGETS.items())
+    bold = ", ".join(
+        f"at least {percent:g} % and at most {most:g} on {data}" for data, (_, percent, most) in TARGETS.items()
+    )
     return "\n".join(
         [
-            f"Modes / high quality % / reverse KL of 2500 samples; {settings.SEEDS['wgan-gp']} seeds of nsgan and wgan-gp, "
-            f"{settings.SEEDS['gan']} of the others, {result['date']}. Bold: all modes, {bold}.",
+            f"Modes / high quality % / reverse KL of {SAMPLES} samples, means over {settings.SEEDS['wgan-gp']} seeds of nsgan and "
+            f"wgan-gp and {settings.SEEDS['gan']} of each other preset, {result['date']}. Bold: all modes, {bold}.",
             f"[Standard errors, settings](benchmarks/results/{page}); [what was tried](docs/toy.md); `make results-toy`",
             "",
             *markdown(["", *DATA], cells),
