@@ -237,7 +237,7 @@ def test_an_interrupted_table_says_so_and_keeps_what_is_done(tmp_path):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
-    assert "the same command goes on" in errors
+    assert "the same command continues" in errors
     assert not list(runs.glob("*.part"))
     finished = [json.loads(path.read_text()) for path in runs.glob("*.json")]
     assert 1 <= len(finished) < 20
