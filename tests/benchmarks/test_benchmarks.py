@@ -36,11 +36,11 @@ def _capture_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_providers_agree(operation: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     calls = providers.OPERATIONS[operation].make(providers.make_inputs(shape, dtype, "cpu"))
     assert list(calls) == ["gpgan", "plain", "best", "compiled"]
-    wanted = calls["gpgan"]()
+    expected = calls["gpgan"]()
     for name in ("plain", "best", "compiled"):
         got = calls[name]()
-        assert len(got) == len(wanted)
-        for value, reference in zip(got, wanted, strict=True):
+        assert len(got) == len(expected)
+        for value, reference in zip(got, expected, strict=True):
             assert value.shape == reference.shape
             torch.testing.assert_close(value.float(), reference.float(), **TOLERANCES[dtype])
 

@@ -120,13 +120,13 @@ def test_every_provider_of_pytorch_has_the_same_gradients(case: critics.Case, pr
     alpha = torch.rand(case.batch)
     exact = Stock(critics.make_problem(case, "cpu", "float64"))
     exact(alpha.double())
-    wanted, limit = run.gradients_of(exact), None
+    expected, limit = run.gradients_of(exact), None
     for name, (provider, _) in run.rows_of(case, "cpu", quick=False).items():
         if provider.optional or not provider.penalised:
             continue
         step = provider.make(critics.make_problem(case, "cpu", precision))
         step(alpha)
-        error = run.gradient_error(run.gradients_of(step), wanted)
+        error = run.gradient_error(run.gradients_of(step), expected)
         limit = 2 * error + ROUNDING if limit is None else limit
         assert error <= limit, name
         before = [gradient.copy() for gradient in run.gradients_of(step)]
@@ -139,11 +139,11 @@ def test_every_provider_of_pytorch_has_the_same_gradients(case: critics.Case, pr
 def test_jax_has_the_same_gradients_and_moves_the_same_way(case: critics.Case) -> None:
     alpha = torch.rand(case.batch)
     stock, other = (critics.make_problem(case, "cpu", "float32") for _ in range(2))
-    wanted, jax_step = Stock(stock), providers.jax_step(other)
+    expected, jax_step = Stock(stock), providers.jax_step(other)
     for _ in range(2):  # the second step starts from what the first made of the parameters
-        wanted(alpha)
+        expected(alpha)
         jax_step(alpha)
-        assert run.gradient_error(run.gradients_of(jax_step), run.gradients_of(wanted)) < ROUNDING
+        assert run.gradient_error(run.gradients_of(jax_step), run.gradients_of(expected)) < ROUNDING
     counts = jax_step.own_counts()
     assert counts["peak_bytes"] > 0
     assert 9 < counts["forwards"] < 12
@@ -212,7 +212,7 @@ def test_past_the_deadline_providers_are_left_out_and_compiling_ends_earlier(mon
         (run.Deadline(compiling=0.0, all=0.0), {"compiled", "other"}),
     ):
         rows = run.measure(CASES[0], "cpu", False, deadline)["rows"]
-        assert {name for name, row in rows.items() if row == {"left_out": "the time was over"}} == left_out
+        assert {name for name, row in rows.items() if row == {"left_out": "the deadline had passed"}} == left_out
         assert {name for name, row in rows.items() if "seconds" in row} == set(rows) - left_out
     halved = run.Deadline.after(100.0)
     assert halved.all - halved.compiling == pytest.approx(50, abs=1)
