@@ -25,7 +25,7 @@ TOLERANCES = {torch.float32: {"rtol": 1e-4, "atol": 1e-5}, torch.bfloat16: {"rto
 
 @pytest.fixture(autouse=True)
 def _capture_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch.compile's capture and its autograd, run by eager kernels: what is compared here is the values."""
+    """torch.compile's capture and autograd, run with eager kernels: only values are compared here."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     providers._compiled_for.cache_clear()
 
@@ -55,7 +55,7 @@ def test_a_zero_gradient_gives_every_one_pass_form_a_zero_row() -> None:
 
 
 class CountingClock:
-    """Each call takes as long as the number it returns."""
+    """A clock on which each call takes the number of seconds that it returns."""
 
     def __init__(self) -> None:
         self.order: list[float] = []

@@ -1,4 +1,4 @@
-"""The page of all presets: what stands in it, and that finished runs are not made again."""
+"""The page of all presets: its content, and that finished runs are not repeated."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ def options(tmp_path):
 
 @pytest.fixture
 def commands(monkeypatch, options):
-    """The gpgan commands that were run, which leave what real ones leave."""
+    """Records the gpgan commands that are run, and leaves the files that real ones leave."""
     ran = []
     data = Dataset("made", zeros(600, 1, 28, 28))
 
@@ -88,6 +88,6 @@ def test_a_run_of_other_settings_is_made_again(options, commands):
     options.minutes = 3.5
     assert presets.run("wgan", options)["config"]["minutes"] == 3.5
     assert [command for command, *_ in commands] == ["train", "eval"] * 2
-    options.data = "other"  # the stand-in makes "made" whatever it is asked for
+    options.data = "other"  # the stand-in always writes the data set "made"
     with pytest.raises(RuntimeError, match="has no finished run of other for 3"):
         presets.run("wgan", options)
