@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpgan.penalty import graph
 from gpgan.penalty.modules import reachable
+from gpgan.util.warn import warn_once
 
 
 def check_rows(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any], batch: int) -> None:
@@ -68,6 +69,15 @@ def is_compiled(critic: Any) -> bool:
                 return True
             waiting.extend(module._modules.values())
     return False
+
+
+def warn_if_compiled(critic: Any) -> None:
+    """Says, once, that double backward passes the compiled form of a critic by."""
+    if is_compiled(critic):
+        warn_once(
+            "gradient_penalty runs the module underneath a torch.compile'd critic: a compiled graph has no double "
+            "backward (pytorch#91469)"
+        )
 
 
 # Autograd's nodes of a batch_norm. All but the last save whether they took the statistics of the batch; it always does.
