@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gpgan.critic.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, PenaltyTerm, Settings
 from gpgan.penalty.checks import check_scores, twice
 from gpgan.penalty.value import penalty_at
+from gpgan.torch_private import has_gradient_hooks
 
 # A count outside of these, in F, has missed operators without a formula in some of the sweeps. Each further batch of points
 # adds no more than MORE.
@@ -35,9 +36,12 @@ class General:
         return self._run(inputs, term, None)
 
     def _counted(self, inputs: Inputs, term: PenaltyTerm) -> CriticStats:
-        from gpgan.critic.counting import Operations  # slow to import, needed once
+        from gpgan.critic.counting import counter  # slow to import, needed once
 
-        with Operations() as operations:
+        operations = counter()
+        if operations is None:
+            return self._run(inputs, term, None)
+        with operations:
             forward: list[int] = []
             stats = self._run(inputs, term, lambda: forward.append(operations.count))
         share = operations.count / forward[0] if forward[0] else 0.0
@@ -81,7 +85,7 @@ class General:
         if isinstance(self.settings.critic, DistributedDataParallel):
             return True
         parameters = (p for group in self.settings.optimizer.param_groups for p in group["params"])
-        return any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)
+        return any(map(has_gradient_hooks, parameters))
 
 
 class Backward:

@@ -13,6 +13,7 @@ from gpgan.critic.scheduled import Scheduled
 from gpgan.schedule import products
 from gpgan.schedule.maps import Gradients
 from gpgan.schedule.tape import Unsupported
+from gpgan.torch_private import compile_by_inductor
 
 
 class NotCompiled(Exception):
@@ -46,10 +47,6 @@ class Compiled:
         return stats, dict(zip(parameters, gradients, strict=True))
 
     def _compile(self, batch: Tensor, term: PenaltyTerm | None) -> Any:
-        # Slow to import, and rarely needed.
-        import torch._inductor as inductor
-        from torch.fx.experimental.proxy_tensor import make_fx
-
         parameters: list[nn.Parameter] = []
 
         def sweep(batch: Tensor) -> tuple[Any, ...]:
@@ -57,12 +54,10 @@ class Compiled:
             parameters[:] = gradients
             return stats.real_scores, stats.fake_scores, stats.penalty, stats.norms, *gradients.values()
 
-        # A clone: the sweeps write into their batch.
-        with products.traced():
-            graph = make_fx(sweep, tracing_mode="real")(batch.clone())
         # Without a Python call for each operation, which on small critics takes longer than the operation.
         options = {} if batch.is_cuda else {"cpp_wrapper": True}
         # Not torch.compile: its guards take 40 us a step, and what they watch is fixed here.
-        program = inductor.compile(graph, [batch.clone()], options=options)
-        program(batch.clone())
+        with products.traced():
+            program = compile_by_inductor(sweep, batch, options)
+        program(batch.clone())  # the sweeps write into their batch
         return program, parameters

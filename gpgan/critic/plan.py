@@ -19,6 +19,7 @@ from gpgan.penalty.checks import is_compiled, warn_if_compiled
 from gpgan.schedule.maps import Convolution
 from gpgan.schedule.sweeps import Schedule
 from gpgan.schedule.tape import Unsupported
+from gpgan.torch_private import grad_mode_functions
 
 NO_DOUBLE_BACKWARD = "torch.compile has no double backward, which this path needs"
 
@@ -197,6 +198,8 @@ def _static_reason(settings: Settings, inputs: Inputs, penalty: Penalty | None) 
         return "critic is wrapped in DistributedDataParallel"
     if is_compiled(critic):
         return "critic is compiled"
+    if not grad_mode_functions():
+        return "this torch does not show where a critic switches grad mode"
     if inputs.args or inputs.kwargs:
         return "critic takes more than samples"
     if penalty is not None and (penalty.method != "exact" or penalty.second_order != "pruned"):

@@ -15,6 +15,7 @@ from gpgan.penalty import Critic
 from gpgan.schedule.maps import Gradients
 from gpgan.schedule.sweeps import Schedule
 from gpgan.schedule.tape import Tape, Unsupported
+from gpgan.torch_private import has_backward_hooks, submodules
 
 Sweep = Callable[[Tensor, PenaltyTerm | None], tuple[CriticStats, Gradients]]
 
@@ -136,7 +137,7 @@ def backward_hooks(critic: Critic) -> bool:
     while waiting:
         module = waiting.pop()
         if isinstance(module, nn.Module):
-            if module._backward_hooks or module._backward_pre_hooks:
+            if has_backward_hooks(module):
                 return True
-            waiting.extend(module._modules.values())
+            waiting.extend(submodules(module))
     return False

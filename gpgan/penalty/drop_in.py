@@ -8,16 +8,13 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-# As torch.compiler.disable, which would import all of torch.compile with this package: what is compiled has no double
-# backward, so a compiled training step leaves its graph here and comes back to it after.
-from torch._compile import _disable_dynamo
-
 from gpgan.ops._checks import check_reduction
 from gpgan.ops.backend import backend_for
 from gpgan.penalty.checks import check_rows, twice, warn_if_compiled
 from gpgan.penalty.penalty import Critic, Penalty
 from gpgan.penalty.points import check_points, draw_points
 from gpgan.penalty.value import penalty_at
+from gpgan.torch_private import outside_of_compiled_graphs
 
 
 @overload
@@ -68,7 +65,7 @@ def gradient_penalty(
 ) -> tuple[Tensor, Tensor]: ...
 
 
-@_disable_dynamo
+@outside_of_compiled_graphs
 def gradient_penalty(
     critic: Critic,
     real: Tensor | None,

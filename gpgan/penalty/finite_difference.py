@@ -26,6 +26,7 @@ from gpgan.penalty.checks import is_compiled
 from gpgan.penalty.kinks import Kinks
 from gpgan.penalty.modules import reachable
 from gpgan.penalty.request import Request
+from gpgan.torch_private import OPAQUE_NODES, REENTRANT_NODE, watch
 from gpgan.util.warn import warn_once
 
 # e_i = STEP * eps^(1/3) * |x_i|: rounding errs by eps / e and the difference by e^2. Measured over the critics of
@@ -66,7 +67,7 @@ class FiniteDifference:
             )
         behind = self.request.graph_behind(scores)
         kinds = graph.kinds(behind)
-        reentrant = graph.REENTRANT in kinds
+        reentrant = REENTRANT_NODE in kinds
 
         def differentiate(seed: Tensor) -> Tensor | None:
             if reentrant:
@@ -181,9 +182,9 @@ class _State:
     def unchanged(self) -> Iterator[None]:
         """Raises where a backward changes a buffer: one that changes weights would make the two scores differ by more
         than their points, divided by a small step."""
-        versions = [buffer._version for buffer, _ in self.buffers]
+        changed = watch([buffer for buffer, _ in self.buffers])
         yield
-        if versions != [buffer._version for buffer, _ in self.buffers]:
+        if changed():
             raise RuntimeError(
                 "critic changes its buffers when a checkpoint runs a part of it again (spectral_norm in training mode "
                 'does): method="finite_difference" would be wrong by far. Take the changing layers out of '
@@ -238,9 +239,9 @@ def _epsilon(x: Tensor, scores: Tensor, kinds: set[str]) -> float:
     eps = max(torch.finfo(dtype).eps for dtype in dtypes)
     if x.is_cuda and x.dtype != torch.float64:
         used: list[Any] = [torch.backends.cuda.matmul]
-        if kinds & {"ConvolutionBackward0", *graph.OPAQUE}:
+        if kinds & {"ConvolutionBackward0", *OPAQUE_NODES}:
             used.append(torch.backends.cudnn.conv)  # type: ignore[attr-defined]
-        if kinds & {"CudnnRnnBackward0", *graph.OPAQUE}:
+        if kinds & {"CudnnRnnBackward0", *OPAQUE_NODES}:
             used.append(torch.backends.cudnn.rnn)
         if any(library.fp32_precision == "tf32" for library in used):
             eps = max(eps, TF32_EPS)

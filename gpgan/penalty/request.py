@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gpgan.ops._checks import accumulate_dtype
 from gpgan.penalty import graph
-from gpgan.penalty.checks import refuse_batch_statistics
+from gpgan.penalty.checks import BatchNormCalls, refuse_batch_statistics
 
 # The largest power of two that float16 holds with room for one doubling.
 FLOAT16_SEED_MAX = 2.0**14
@@ -33,12 +33,14 @@ class Request:
     """Whether the samples of a batch may depend on each other."""
     scale: Tensor | None
     """0-d float32: the critic's gradient is computed times this and divided by it in float32. None for 1."""
+    calls: BatchNormCalls | None = None
+    """What ``run`` saw of batch_norm, where the graph does not show it."""
 
     def graph_behind(self, scores: Tensor) -> list[Any]:
         """The graph's nodes behind scores at x. Raises where they couple the samples and may not."""
         behind = [] if scores.grad_fn is None else graph.nodes(scores.grad_fn)
         if not self.coupled:
-            refuse_batch_statistics(self.critic, behind, self.x)
+            refuse_batch_statistics(self.critic, behind, self.x, self.calls)
         return behind
 
     def input_gradient(self, scores: Tensor, differentiate: Callable[[Tensor], Tensor | None]) -> Tensor:

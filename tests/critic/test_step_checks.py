@@ -19,7 +19,7 @@ from gpgan import CriticStep, Penalty
 # What counts as a check: every function of gpgan that looks at an argument, at the scores or at the critic, to refuse it
 # or to choose another path. Before the checks were gathered there were 14 calls in a scheduled step and 23 in a general
 # one, of which 13 and 20 had names that begin with check_.
-CHECK = re.compile(r"_?(check|refuse)_\w+|is_compiled|backward_hooks|has_backward_hooks")
+CHECK = re.compile(r"_?(check|refuse)_\w+|is_compiled|backward_hooks")
 
 
 def checks(call: Callable[[], Any]) -> Counter[str]:
