@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpgan import objectives
 from gpgan.critic.common import CriticStats
@@ -21,6 +20,7 @@ from gpgan.nn.packing import pack
 from gpgan.penalty import Penalty
 from gpgan.settings.config import Config, OptimizerConfig
 from gpgan.tasks.average import Average
+from gpgan.torch_private import batch_norms
 from gpgan.util import random_states
 from gpgan.util.processes import Processes
 
@@ -246,7 +246,7 @@ def penalty_of(config: Config, critic: nn.Module) -> Penalty | None:
         points=own.points,
         impl=config.impl,
         # The trainer warns of it before it starts.
-        allow_batch_coupling=any(isinstance(module, _BatchNorm) for module in critic.modules()),
+        allow_batch_coupling=any(isinstance(module, batch_norms()) for module in critic.modules()),
     )
 
 
