@@ -94,7 +94,7 @@ def tables(result: dict[str, Any]) -> str:
     ]
     lines = [
         *_targets(result),
-        "What the machine gives by itself:",
+        "The machine's own speed:",
         "",
         *markdown(["", "median"], ceilings),
         "",
