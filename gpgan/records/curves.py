@@ -70,7 +70,7 @@ class Curves:
         objective = objectives.OBJECTIVES.get(str(config.get("objective")), objectives.OBJECTIVES["wasserstein"])
         distance.curve(data["estimate"], BLUE, "training data")
         distance.curve(data["held_out"], ORANGE, "held-out data")
-        distance.finish(f"The critic's estimate of the {objective.divergence}", objective.symbol)
+        distance.finish(f"The critic's {objective.estimated}", objective.symbol)
 
         norm.largest(data["norm_max"], GREY, "largest")
         norm.band(data["norm_mean"] - data["norm_std"], data["norm_mean"] + data["norm_std"], BLUE)
