@@ -27,11 +27,11 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """
     for layer in module.modules():
         slope: float = getattr(layer, "input_slope", SLOPE)
-        if isinstance(layer, (nn.ConvTranspose2d, nn.ConvTranspose3d)):
-            # Each output pixel sees only every stride-th tap of the kernel in each direction.
+        if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+            # Each output element sees only every stride-th tap of the kernel in each direction.
             taps = math.prod(layer.kernel_size) / math.prod(layer.stride)
             _draw(layer.weight, layer.bias, layer.in_channels * taps, slope, generator)
-        elif isinstance(layer, (nn.Conv2d, nn.Conv3d)):
+        elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
             _draw(layer.weight, layer.bias, layer.in_channels * math.prod(layer.kernel_size), slope, generator)
         elif isinstance(layer, nn.Linear):
             _draw(layer.weight, layer.bias, layer.in_features, slope, generator)

@@ -10,6 +10,7 @@ from gpgan.nn import build
 KINDS = [
     ("mlp", (2,)),
     ("mlp", (1, 8, 8)),
+    ("conv", (2, 8)),
     ("conv", (1, 8, 8)),
     ("conv", (1, 8, 8, 8)),
     ("resnet", (1, 8, 8)),
