@@ -51,9 +51,9 @@ def build(
     norm: str = "none",
     spectral_norm: bool = False,
     pack: int = 1,
-    generator: torch.Generator,
+    rng: torch.Generator,
 ) -> tuple[nn.Module, nn.Module]:
-    """The pair (generator, critic) for samples of a shape, on the CPU, with weights drawn from ``generator``.
+    """The pair (generator, critic) for samples of a shape, on the CPU, with weights drawn from ``rng``.
 
     Args:
         kind: ``"mlp"`` for samples of any shape, ``"conv"`` for signals ``[C, T]``, images ``[C, H, W]`` and volumes
@@ -71,7 +71,7 @@ def build(
             (``gpgan.nn.spectral_norm``).
         pack: The critic takes so many samples at once, ``[B / pack, pack * C, ...]`` or ``[B / pack, pack * D]`` as
             ``gpgan.nn.pack`` lays them out, to scores ``[B / pack]``.
-        generator: The random state for the weights, on the CPU.
+        rng: The random state for the weights, on the CPU.
 
     Raises:
         ValueError: There is no such kind or norm, a number is below its range, two arguments contradict each other, there
@@ -98,12 +98,12 @@ def build(
             "last; expected a critic of more layers (an MLP's critic_depth 2 or more), or norm 'none'"
         )
     for module in pair:
-        initialise(module, generator)
+        initialise(module, rng)
     if spectral_norm:
         # The first vectors of its power iterations come from the global random state. Seeded after all weights are drawn,
         # so that these are the same with it and without.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
             spectral.spectral_norm(pair[1])
     return pair
 

@@ -25,7 +25,7 @@ kinds = pytest.mark.parametrize(("kind", "shape"), SHAPES, ids=str)
 
 def make(kind: str, shape: tuple[int, ...], **options: object) -> tuple[nn.Module, nn.Module]:
     rng = torch.Generator().manual_seed(0)
-    return build(kind, shape, **{"latent": 6, "width": 4, "depth": 3, "generator": rng, **options})
+    return build(kind, shape, **{"latent": 6, "width": 4, "depth": 3, "rng": rng, **options})
 
 
 def others_share(critic: nn.Module, x: Tensor) -> float:

@@ -18,7 +18,7 @@ VOLUMES = [(1, 8, 8, 8), (2, 5, 9, 16), (1, 2, 2, 2)]
 
 def make(kind, shape, seed=0, latent=6, width=4, depth=2):
     rng = torch.Generator().manual_seed(seed)
-    return build(kind, shape, latent=latent, width=width, depth=depth, generator=rng)
+    return build(kind, shape, latent=latent, width=width, depth=depth, rng=rng)
 
 
 @pytest.mark.parametrize("shape", SIGNALS + IMAGES + VOLUMES, ids=str)
@@ -177,7 +177,7 @@ def taps(layer):
 def test_first_weights_keep_the_size_of_what_goes_through(kind, shape, classes):
     """He et al., equation 15: a standard deviation of sqrt(2 / ((1 + slope^2) fan_in)), fan_in what an output adds up."""
     rng = torch.Generator().manual_seed(0)
-    for net in build(kind, shape, latent=32, width=32, depth=3, classes=classes, generator=rng):
+    for net in build(kind, shape, latent=32, width=32, depth=3, classes=classes, rng=rng):
         for layer in net.modules():
             if isinstance(layer, Projection):
                 linear = [m for m in net.modules() if isinstance(m, nn.Linear)][-1]
