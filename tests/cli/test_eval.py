@@ -20,9 +20,7 @@ COUNT = 60
 def networks(run, kind, shape, latent, width, classes=0):
     """The saved generator (the average) and critic."""
     state = checkpoint.newest(run)[0]
-    generator, critic = build(
-        kind, shape, latent=latent, width=width, depth=3, classes=classes, generator=torch.Generator()
-    )
+    generator, critic = build(kind, shape, latent=latent, width=width, depth=3, classes=classes, rng=torch.Generator())
     generator.load_state_dict(state["average"])
     critic.load_state_dict(state["critic"])
     return generator.eval(), critic.eval()

@@ -141,7 +141,7 @@ def test_pictures_are_of_the_averaged_generator_at_fixed_latents(digits_run, tmp
     assert len({(digits_run / name).read_bytes() for name in names}) == len(names)
     for step in (10, 20):
         state = checkpoint.read(digits_run / "checkpoints" / f"step-{step:07d}.pt")
-        generator, _ = build("conv", (1, 8, 8), latent=4, width=4, depth=2, generator=torch.Generator())
+        generator, _ = build("conv", (1, 8, 8), latent=4, width=4, depth=2, rng=torch.Generator())
         generator.load_state_dict(state["average"])
         latents = torch.randn(100, 4, generator=torch.Generator().manual_seed(3))
         with torch.no_grad():
@@ -161,7 +161,7 @@ def test_animation_has_every_picture_and_pages_are_whole(ring_run, digits_run):
 
 
 def test_weights_load_without_pickled_code_and_are_the_averaged_ones(digits_run):
-    generator, _ = build("conv", (1, 8, 8), latent=4, width=4, depth=2, generator=torch.Generator())
+    generator, _ = build("conv", (1, 8, 8), latent=4, width=4, depth=2, rng=torch.Generator())
     state = torch.load(digits_run / "checkpoints" / "latest.pt", weights_only=True)
     with safe_open(digits_run / "generator.safetensors", "pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dictionary)

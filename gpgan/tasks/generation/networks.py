@@ -70,7 +70,7 @@ def build_networks(
                 spectral_norm=net.spectral_norm,
                 pack=config.pack,
                 classes=classes,
-                generator=rng,
+                rng=rng,
             )
             pair = [ours if own is None else own for own, ours in zip(pair, built, strict=True)]
     made, judge = (module.to(config.device) for module in pair if module is not None)
