@@ -21,6 +21,7 @@ from worker import Together, wait_for
 from gpgan.cli import main
 from gpgan.records import checkpoint
 from gpgan.tasks.adversarial import Adversarial
+from gpgan.training import trainer
 from gpgan.util import processes
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
