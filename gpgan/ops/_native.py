@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from gpgan.torch_private import constant_in_compiled_graphs
+
 LIBRARY = Path(__file__).parent.parent / "_C.abi3.so"
 
 # Schemas are defined beside each operator's Python; the library only implements them.
@@ -37,6 +39,7 @@ def cuda_architectures() -> tuple[str, ...]:
     return _architectures
 
 
+@constant_in_compiled_graphs
 def _has_code_for(device: torch.device | str) -> bool:
     """Whether a CUDA device runs one of the architectures: the same major, or by way of older PTX."""
     capability = torch.cuda.get_device_capability(device)
@@ -46,11 +49,6 @@ def _has_code_for(device: torch.device | str) -> bool:
         if built <= capability and (ptx or built[0] == capability[0]):
             return True
     return False
-
-
-# As torch.compiler.assume_constant_result, which would import all of torch.compile with this package: a compiled region
-# asks once, while it is traced.
-_has_code_for._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def why_not_native(device: torch.device | str) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpgan import objectives
 from gpgan.critic.common import CriticStats
@@ -28,6 +27,7 @@ from gpgan.penalty import Penalty
 from gpgan.settings.config import AdversarialConfig, OptimizerConfig
 from gpgan.tasks.average import Average
 from gpgan.tasks.task import Curve, Number, Panel
+from gpgan.torch_private import batch_norms
 from gpgan.util.processes import Processes
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -340,7 +340,7 @@ def penalty_of(config: AdversarialConfig, critic: nn.Module) -> Penalty | None:
         points=own.points,
         impl=config.impl,
         # The trainer warns of it before it starts.
-        allow_batch_coupling=any(isinstance(module, _BatchNorm) for module in critic.modules()),
+        allow_batch_coupling=any(isinstance(module, batch_norms()) for module in critic.modules()),
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpgan import nn as networks
 from gpgan.nn.packing import pack
@@ -14,6 +13,7 @@ from gpgan.nn.spectral import is_normalised, spectral_norm
 from gpgan.settings.config import PenaltyConfig
 from gpgan.tasks.generation.config import Config
 from gpgan.tasks.own_modules import check_output, own_module
+from gpgan.torch_private import batch_norms
 from gpgan.util import random_states
 
 
@@ -108,7 +108,7 @@ def known_problems(config: Config, critic: nn.Module) -> list[str]:
     kinds = [type(module) for module in critic.modules()]
     penalised = config.penalty.weight > 0
     problems = []
-    if penalised and any(issubclass(kind, _BatchNorm) for kind in kinds):
+    if penalised and any(issubclass(kind, batch_norms()) for kind in kinds):
         problems.append(
             "the critic has BatchNorm and a gradient penalty: its samples depend on one another, so that no sample's "
             "gradient is its own (arXiv 1704.00028, section 4); take --network.norm layer or none"
