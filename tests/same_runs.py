@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 import gpgan
+from gpgan.data.kinds import Kind
 from gpgan.records import recorder
 
 # Sizes, and when something is written: nothing that changes how the numbers of a step are made.
@@ -89,10 +90,10 @@ def bits(tensor):
 def draw_bits(monkeypatch):
     """Lets pictures be one row, of the very bits of their samples, and leaves out all else that is drawn."""
 
-    def draw(path, samples, *_):
+    def draw(kind, path, samples, *_):
         row = bits(samples)
         Image.frombytes("L", (len(row), 1), row).save(path)
 
-    monkeypatch.setattr(recorder, "draw", draw)
+    monkeypatch.setattr(Kind, "draw", draw)
     for name in ("Curves", "Board", "write_report", "write_animation"):
         monkeypatch.setattr(recorder, name, unittest.mock.Mock())

@@ -153,7 +153,7 @@ template <typename T, int kSize>
 void launch_backward(const Geometry& geometry, const Backward<T, kSize>& backward, cudaStream_t stream) {
   if (geometry.length > 0) {
     launch("gradient_norm_penalty_backward", elementwise_kernel<acc_type<T>, Backward<T, kSize>>,
-           blocks_for(geometry.items(), geometry.lanes), kThreads, 0, stream, geometry, backward);
+           blocks_for(geometry.items(), geometry.lanes), kThreads, stream, geometry, backward);
   }
 }
 
@@ -178,8 +178,8 @@ void launch_penalty(const GradientNormPenaltyArgs& args, void* workspace, cudaSt
                                              : block_values};
   if (is_long) {
     launch("gradient_norm_penalty (squares)", item_sums_kernel<acc_t, SumSquares<T, kSize>>,
-           blocks_for(geometry.items(), geometry.lanes), kThreads, 0, stream, geometry, squares, chunk_sums);
-    launch("gradient_norm_penalty (rows)", finish_rows_kernel<acc_t>, blocks, kThreads, 0, stream, chunk_sums,
+           blocks_for(geometry.items(), geometry.lanes), kThreads, stream, geometry, squares, chunk_sums);
+    launch("gradient_norm_penalty (rows)", finish_rows_kernel<acc_t>, blocks, kThreads, stream, chunk_sums,
            geometry.rows, geometry.chunks, results);
     if (direction) {
       geometry.from_last = true;
@@ -189,11 +189,11 @@ void launch_penalty(const GradientNormPenaltyArgs& args, void* workspace, cudaSt
           stream);
     }
   } else {
-    launch("gradient_norm_penalty", penalty_kernel<T, kSize>, blocks, kThreads, 0, stream, geometry, squares, results,
+    launch("gradient_norm_penalty", penalty_kernel<T, kSize>, blocks, kThreads, stream, geometry, squares, results,
            direction);
   }
   if (!each && blocks > 1) {
-    launch("gradient_norm_penalty (value)", add_values_kernel<acc_t>, 1, kThreads, 0, stream, block_values,
+    launch("gradient_norm_penalty (value)", add_values_kernel<acc_t>, 1, kThreads, stream, block_values,
            static_cast<int64_t>(blocks), value);
   }
 }

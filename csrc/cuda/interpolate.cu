@@ -141,7 +141,7 @@ void interpolate(const InterpolateArgs& args, Stream stream) {
         const OpOf op_of{static_cast<const T*>(args.real), static_cast<const T*>(args.fake),
                          static_cast<const acc_t*>(args.alpha), static_cast<T*>(args.x), geometry.length};
         launch("interpolate", elementwise_kernel<acc_t, OpOf>, blocks_for(geometry.items(), geometry.lanes), kThreads,
-               0, static_cast<cudaStream_t>(stream), geometry, op_of);
+               static_cast<cudaStream_t>(stream), geometry, op_of);
       },
       args.real, args.fake, args.x);
 }
@@ -164,15 +164,14 @@ void interpolate_backward(const InterpolateBackwardArgs& args, void* workspace, 
                          args.grad_alpha != nullptr,       geometry.length};
         const unsigned blocks = blocks_for(geometry.items(), geometry.lanes);
         if (!args.grad_alpha) {
-          launch("interpolate_backward", elementwise_kernel<acc_t, OpOf>, blocks, kThreads, 0, stream, geometry, op_of);
+          launch("interpolate_backward", elementwise_kernel<acc_t, OpOf>, blocks, kThreads, stream, geometry, op_of);
           return;
         }
         auto* out = static_cast<acc_t*>(args.grad_alpha);
         auto* sums = geometry.chunks == 1 ? out : static_cast<acc_t*>(workspace);
-        launch("interpolate_backward", item_sums_kernel<acc_t, OpOf>, blocks, kThreads, 0, stream, geometry, op_of,
-               sums);
+        launch("interpolate_backward", item_sums_kernel<acc_t, OpOf>, blocks, kThreads, stream, geometry, op_of, sums);
         if (geometry.chunks > 1) {
-          launch("interpolate_backward (sums)", add_chunks_kernel<acc_t>, blocks_for(geometry.rows, kWarp), kThreads, 0,
+          launch("interpolate_backward (sums)", add_chunks_kernel<acc_t>, blocks_for(geometry.rows, kWarp), kThreads,
                  stream, sums, geometry.rows, geometry.chunks, out);
         }
       },

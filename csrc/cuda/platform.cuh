@@ -11,7 +11,6 @@
 #include <cuda_runtime.h>
 
 #include <array>
-#include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -26,13 +25,12 @@ struct SharedArray {
   __device__ T& operator[](int i) { return values[i]; }
 };
 
-// kernel<<<grid, block, shared_bytes, stream>>>(args...), checked.
+// kernel<<<grid, block, 0, stream>>>(args...), checked.
 template <typename... P, typename... A>
-void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-            A&&... args) {
+void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t stream, A&&... args) {
   std::tuple<P...> values(std::forward<A>(args)...);
   auto pointers = std::apply([](auto&... value) { return std::array<void*, sizeof...(P)>{&value...}; }, values);
-  const cudaError_t error = cudaLaunchKernel(kernel, grid, block, pointers.data(), shared_bytes, stream);
+  const cudaError_t error = cudaLaunchKernel(kernel, grid, block, pointers.data(), 0, stream);
   if (error != cudaSuccess) {
     throw std::runtime_error(std::string("gpgan: launch of ") + name + " failed: " + cudaGetErrorString(error));
   }

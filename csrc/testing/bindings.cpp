@@ -216,9 +216,9 @@ int64_t workspace_bytes(const std::string& dtype, int64_t count, int64_t length)
   return gpgan::cuda::workspace_bytes(Call("cuda", dtype, count, length).rows);
 }
 
-void shim_case(const std::string& name, gpgan::testing::Dim grid, gpgan::testing::Dim block, size_t shared_bytes,
-               const py::array& in, py::array& out) {
-  gpgan::testing::run_shim_case(name, grid, block, shared_bytes, in.data(), out.mutable_data());
+void shim_case(const std::string& name, gpgan::testing::Dim grid, gpgan::testing::Dim block, const py::array& in,
+               py::array& out) {
+  gpgan::testing::run_shim_case(name, grid, block, in.data(), out.mutable_data());
 }
 #endif
 
@@ -242,8 +242,7 @@ PYBIND11_MODULE(gpgan_host, module) {
 #ifdef GPGAN_HOST_CUDA
   module.attr("has_cuda") = true;
   module.def("workspace_bytes", &workspace_bytes, arg("dtype"), arg("count"), arg("length"));
-  module.def("shim_case", &shim_case, arg("name"), arg("grid"), arg("block"), arg("shared_bytes"), arg("input"),
-             arg("output"));
+  module.def("shim_case", &shim_case, arg("name"), arg("grid"), arg("block"), arg("input"), arg("output"));
 #else
   module.attr("has_cuda") = false;
 #endif

@@ -2,14 +2,13 @@
 #pragma once
 
 #include <array>
-#include <cstddef>
 #include <string>
 
 namespace gpgan::testing {
 
 using Dim = std::array<unsigned, 3>;
 
-// Runs the kernel of this name. What in and out hold is the kernel's affair.
-void run_shim_case(const std::string& name, Dim grid, Dim block, size_t shared_bytes, const void* in, void* out);
+// Runs the kernel of this name. Each kernel says what in and out hold.
+void run_shim_case(const std::string& name, Dim grid, Dim block, const void* in, void* out);
 
 }  // namespace gpgan::testing

@@ -1,7 +1,7 @@
-// A CUDA block on the CPU: its threads are fibers that run one at a time and change over at barriers and warp
-// collectives. Finds the mistakes that a GPU answers with a hang, a fault or a wrong number, and stops at the first.
+// A CUDA block on the CPU: its threads are fibers that run one at a time and switch at barriers and shuffles. It finds
+// the mistakes that on a GPU end in a hang, a fault or a wrong number, and stops at the first.
 //
-// Threads only change over where they wait, so a kernel that waits in a loop for another thread's store never ends.
+// Threads switch only where they wait, so a kernel that loops until another thread stores something never ends.
 #pragma once
 
 #include <array>
@@ -25,37 +25,31 @@ constexpr int kWarp = 32;
 constexpr unsigned kMaxThreads = 1024, kMaxBlockZ = 64, kMaxGridX = 0x7fffffff, kMaxGridYZ = 65535;
 constexpr size_t kMaxShared = size_t{48} << 10;
 
-// One access to an element of shared memory. clock is the thread's own at that time, see Simulator::ordered.
-struct Access {
-  uint32_t clock;
-  uint16_t thread;
-  bool atomic;
-};
-
-// What happened to one element of shared memory since the block's last barrier, and whether the block wrote it at all.
+// What happened to one element of shared memory since the block's last barrier, and which block last wrote it. -1: no
+// thread. Only a barrier orders two threads, so two different readers are all that a later write has to be checked
+// against.
 struct Mark {
   uint64_t written_in = 0, interval = 0;
-  std::vector<Access> writes, reads;
+  int writer = -1;
+  std::array<int, 2> readers{-1, -1};
 };
 
-enum class Use { kRead, kWrite, kAtomic };
+enum class Use { kRead, kWrite };
 
 // Where a thread waits, and for whom.
-enum class State { kReady, kAtBarrier, kAtCollective, kReturned };
-enum class Collective { kShuffle, kVote, kSync };
+enum class State { kReady, kAtBarrier, kAtShuffle, kReturned };
 
 struct Wait {
   const char* name = "";
   std::source_location site;
   uint32_t mask = 0;
-  Collective kind = Collective::kSync;
-  uint64_t payload = 0;  // what the thread gives
-  int source = 0;        // the lane that a shuffle takes from
+  uint64_t payload = 0;  // what the thread gives to a shuffle
+  int source = 0;        // the lane it takes from
 };
 
 class Simulator {
  public:
-  // The names a kernel knows; set before a thread goes on.
+  // The names a kernel knows; set before a thread runs.
   uint3 thread_index{}, block_index{};
   dim3 block_dim, grid_dim;
 
@@ -63,19 +57,18 @@ class Simulator {
   bool reversed = false;
 
   // kernel(state) once for every thread of every block. Throws what the kernel threw, or std::runtime_error.
-  void launch(const char* name, dim3 grid, dim3 block, size_t shared_bytes, void (*kernel)(void*), void* state) {
+  void launch(const char* name, dim3 grid, dim3 block, void (*kernel)(void*), void* state) {
     ++launch_;
     name_ = name;
     grid_dim = grid;
     block_dim = block;
-    shared_bytes_ = shared_bytes;
     kernel_ = kernel;
     state_ = state;
-    static_bytes_ = 0;
+    shared_bytes_ = 0;
     check_limits();
     threads_used_ = static_cast<int>(block.x * block.y * block.z);
     while (static_cast<int>(threads_.size()) < threads_used_) {
-      threads_.push_back(std::make_unique<Thread>(&thread_main, threads_.size() % kWarp));
+      threads_.push_back(std::make_unique<Thread>(&thread_main));
     }
     const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
     for (uint64_t i = 0; i < blocks; ++i) {
@@ -86,42 +79,37 @@ class Simulator {
     }
   }
 
-  // Waits until all threads of the block are here; how many came with a predicate that holds.
-  int barrier(const char* name, bool predicate, std::source_location site) {
+  // Waits until all threads of the block are here.
+  void barrier(const std::source_location& site) {
     Thread& self = *current_;
-    self.wait = {.name = name, .site = site};
+    self.wait = {.name = "__syncthreads", .site = site};
     if (waiting_ == 0) {
       first_waiting_ = current_;
     } else if (!same(site, first_waiting_->wait.site)) {
       fail("waits in " + text(self.wait) + " while thread " + text(first_waiting_->index) + " waits in " +
            text(first_waiting_->wait) + ": a barrier has to be the same one for all threads of a block");
     }
-    votes_ += predicate;
     self.state = State::kAtBarrier;
     if (++waiting_ < threads_used_) {
       self.fiber.suspend();
     } else {
       for (int i = 0; i < threads_used_; ++i) threads_[i]->state = State::kReady;
-      barrier_result_ = votes_;
-      waiting_ = votes_ = 0;
+      waiting_ = 0;
       ++interval_;
     }
-    return barrier_result_;
   }
 
-  // Waits until the lanes of the mask are here. A shuffle gives the payload of its source lane, a vote the lanes whose
-  // payload is not zero.
-  uint64_t collective(const Wait& wait) {
+  // Waits until the lanes of the mask are here; the payload of the source lane.
+  uint64_t shuffle(const Wait& wait) {
     Thread& self = *current_;
-    const int lane = self.number % kWarp;
     self.wait = wait;
-    if (!(wait.mask >> lane & 1)) fail("calls " + text(wait) + ", which does not name its own lane");
-    if (wait.kind == Collective::kShuffle && !(wait.mask >> wait.source & 1)) {
+    if (!(wait.mask >> lane() & 1)) fail("calls " + text(wait) + ", which does not name its own lane");
+    if (!(wait.mask >> wait.source & 1)) {
       fail("reads lane " + std::to_string(wait.source) + " in " + text(wait) + ", which does not name that lane");
     }
-    self.state = State::kAtCollective;
+    self.state = State::kAtShuffle;
     uint32_t& arrived = arrived_[self.number / kWarp];
-    arrived |= uint32_t{1} << lane;
+    arrived |= uint32_t{1} << lane();
     if ((arrived & wait.mask) == wait.mask && all_wait_for_the_same()) {
       arrived &= ~wait.mask;
       complete();
@@ -133,57 +121,41 @@ class Simulator {
 
   int lane() const { return current_->number % kWarp; }
 
-  // Checks count marks that stand for one element; place says which element it is.
-  template <class Place>
-  void access(Mark* marks, size_t count, Use use, const Place& place) {
+  // Checks the use of element i of a shared array, whose mark this is.
+  void access(Mark& mark, Use use, int64_t i) {
     if (current_ == nullptr) throw std::runtime_error("shared memory was used outside of a kernel");
-    const auto thread = static_cast<uint16_t>(current_->number);
-    const Access now{current_->seen[thread % kWarp], thread, use == Use::kAtomic};
-    for (Mark* mark = marks; mark != marks + count; ++mark) {
-      if (use != Use::kWrite && mark->written_in != block_)
-        fail("reads " + place() + ", which no thread of the block wrote");
-      if (mark->interval != interval_) {
-        mark->interval = interval_;
-        mark->writes.clear();
-        mark->reads.clear();
-      }
-      for (const Access& write : mark->writes) {
-        if (!(write.atomic && now.atomic) && !ordered(write)) race(use, place(), "wrote", write);
-      }
-      if (use == Use::kRead) {
-        // A thread runs undisturbed between two waits, so its repeated reads stand side by side.
-        if (mark->reads.empty() || mark->reads.back().thread != thread || mark->reads.back().clock != now.clock) {
-          mark->reads.push_back(now);
-        }
-        continue;
-      }
-      for (const Access& read : mark->reads) {
-        if (!ordered(read)) race(use, place(), "read", read);
-      }
-      // A write comes after all that was before it, and what is ordered after the write is ordered after that too.
-      if (use == Use::kWrite) {
-        mark->writes.clear();
-        mark->reads.clear();
-      }
-      mark->writes.push_back(now);
-      mark->written_in = block_;
+    const int thread = current_->number;
+    if (use == Use::kRead && mark.written_in != block_) {
+      fail("reads element " + std::to_string(i) + " of shared memory, which no thread of the block wrote");
     }
+    if (mark.interval != interval_) {
+      mark.interval = interval_;
+      mark.writer = -1;
+      mark.readers = {-1, -1};
+    }
+    if (mark.writer >= 0 && mark.writer != thread) race(use, i, "wrote", mark.writer);
+    if (use == Use::kRead) {
+      int& reader = mark.readers[mark.readers[0] >= 0 && mark.readers[0] != thread];
+      reader = thread;
+      return;
+    }
+    for (int reader : mark.readers) {
+      if (reader >= 0 && reader != thread) race(use, i, "read", reader);
+    }
+    mark.writer = thread;
+    mark.written_in = block_;
   }
 
-  // Counts an array towards the launch's limit at its first use.
-  void use_static(uint64_t& launch, size_t bytes) {
+  // Counts a shared array towards the launch's limit at its first use.
+  void use_array(uint64_t& launch, size_t bytes) {
     if (launch == launch_) return;
     launch = launch_;
-    static_bytes_ += bytes;
-    if (static_bytes_ + shared_bytes_ > kMaxShared) {
-      fail("uses " + std::to_string(static_bytes_) + " bytes of static and " + std::to_string(shared_bytes_) +
-           " of dynamic shared memory; expected at most " + std::to_string(kMaxShared) + " together");
+    shared_bytes_ += bytes;
+    if (shared_bytes_ > kMaxShared) {
+      fail("uses " + std::to_string(shared_bytes_) + " bytes of shared memory; expected at most " +
+           std::to_string(kMaxShared));
     }
   }
-
-  std::byte* dynamic() { return dynamic_.data(); }
-  Mark* dynamic_marks() { return dynamic_marks_.data(); }
-  size_t dynamic_bytes() const { return shared_bytes_; }
 
   // Stops the launch: from a kernel's thread control never comes back.
   [[noreturn]] void fail(const std::string& what) {
@@ -196,16 +168,13 @@ class Simulator {
 
  private:
   struct Thread {
-    Thread(Fiber::Entry entry, size_t lane) : fiber(entry) { seen[lane] = 1; }
+    explicit Thread(Fiber::Entry entry) : fiber(entry) {}
     Fiber fiber;
     State state = State::kReturned;
     int number = 0;
     uint3 index{};
     Wait wait;
     uint64_t result = 0;
-    // A vector clock over the warp: this thread comes after what each lane did up to its clock here. A lane's own
-    // clock ticks at each __syncwarp; barriers need no clock, they open a new interval.
-    std::array<uint32_t, kWarp> seen{};
   };
 
   static void thread_main();
@@ -213,7 +182,7 @@ class Simulator {
   void run_block() {
     ++block_;
     ++interval_;
-    waiting_ = votes_ = 0;
+    waiting_ = 0;
     arrived_.fill(0);
     for (int i = 0; i < threads_used_; ++i) {
       Thread& thread = *threads_[i];
@@ -244,11 +213,11 @@ class Simulator {
     std::rethrow_exception(std::move(error));
   }
 
-  // Every thread that has not returned waits. A collective without its lanes is reported first: it keeps its own
-  // thread from the barrier.
+  // Every thread that has not returned waits. A shuffle without its lanes is reported first: it keeps its own thread
+  // from the barrier.
   [[noreturn]] void report_stall() {
     std::string what;
-    for (State stuck : {State::kAtCollective, State::kAtBarrier}) {
+    for (State stuck : {State::kAtShuffle, State::kAtBarrier}) {
       for (int i = 0; i < threads_used_ && what.empty(); ++i) {
         if (threads_[i]->state != stuck) continue;
         current_ = threads_[i].get();
@@ -295,37 +264,18 @@ class Simulator {
     return all;
   }
 
-  // The last lane works out the results of all, before any of them can go on and give another payload.
+  // The last lane to arrive fetches the results of all, before any of them continues and gives another payload.
   void complete() {
-    const Collective kind = current_->wait.kind;
     const int first = current_->number / kWarp * kWarp;
-    uint64_t ballot = 0;
-    std::array<uint32_t, kWarp> joined{};
-    for_lanes([&](const Thread& thread, int lane) {
-      if (thread.wait.payload != 0) ballot |= uint64_t{1} << lane;
-      if (kind == Collective::kSync) {
-        for (int i = 0; i < kWarp; ++i) joined[i] = joined[i] < thread.seen[i] ? thread.seen[i] : joined[i];
-      }
-    });
-    for_lanes([&](Thread& thread, int lane) {
-      thread.result = kind == Collective::kShuffle ? threads_[first + thread.wait.source]->wait.payload : ballot;
-      if (kind == Collective::kSync) {
-        thread.seen = joined;
-        ++thread.seen[lane];
-      }
+    for_lanes([&](Thread& thread, int) {
+      thread.result = threads_[first + thread.wait.source]->wait.payload;
       thread.state = State::kReady;
     });
   }
 
-  // Whether the current thread comes after an access of this interval.
-  bool ordered(const Access& before) const {
-    if (before.thread == current_->number) return true;
-    return before.thread / kWarp == current_->number / kWarp && current_->seen[before.thread % kWarp] >= before.clock;
-  }
-
-  [[noreturn]] void race(Use use, const std::string& place, const char* did, const Access& other) {
-    const char* does = use == Use::kRead ? "reads " : use == Use::kWrite ? "writes " : "updates ";
-    fail(does + place + ", which thread " + text(threads_[other.thread]->index) + " " + did +
+  [[noreturn]] void race(Use use, int64_t i, const char* did, int other) {
+    fail((use == Use::kRead ? "reads element " : "writes element ") + std::to_string(i) +
+         " of shared memory, which thread " + text(threads_[other]->index) + " " + did +
          " with no barrier between them");
   }
 
@@ -338,14 +288,6 @@ class Simulator {
     }
     if (grid.x > kMaxGridX || grid.y > kMaxGridYZ || grid.z > kMaxGridYZ) {
       fail("the grid " + text(grid) + " is too large; expected at most 2147483647 in x and 65535 in y and z");
-    }
-    if (shared_bytes_ > kMaxShared) {
-      fail(std::to_string(shared_bytes_) + " bytes of dynamic shared memory; expected at most " +
-           std::to_string(kMaxShared));
-    }
-    if (dynamic_.size() < shared_bytes_) {
-      dynamic_.resize(kMaxShared);
-      dynamic_marks_.resize(kMaxShared);
     }
   }
 
@@ -369,19 +311,17 @@ class Simulator {
   const char* name_ = "";
   void (*kernel_)(void*) = nullptr;
   void* state_ = nullptr;
-  size_t shared_bytes_ = 0, static_bytes_ = 0;
+  size_t shared_bytes_ = 0;
   // Serial numbers of launches, blocks and the intervals between barriers; never the same twice, so marks need no
   // reset.
   uint64_t launch_ = 0, block_ = 0, interval_ = 0;
   std::vector<std::unique_ptr<Thread>> threads_;  // made once, reused by every block
   int threads_used_ = 0, returned_ = 0;
   Thread* current_ = nullptr;
-  int waiting_ = 0, votes_ = 0, barrier_result_ = 0;
+  int waiting_ = 0;
   const Thread* first_waiting_ = nullptr;
-  std::array<uint32_t, kMaxThreads / kWarp> arrived_{};  // lanes of each warp that wait in a collective
+  std::array<uint32_t, kMaxThreads / kWarp> arrived_{};  // lanes of each warp that wait in a shuffle
   std::exception_ptr failure_;
-  std::vector<std::byte> dynamic_;
-  std::vector<Mark> dynamic_marks_;
 };
 
 inline Simulator simulator;

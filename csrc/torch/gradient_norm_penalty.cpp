@@ -1,12 +1,19 @@
-#include <limits>
+// The operators gradient_norm_penalty, gradient_norm_penalty_with_direction and gradient_norm_penalty_backward; their
+// schemas are in gpgan/ops/gradient_norm_penalty.py.
+#include <torch/csrc/stable/library.h>
 
-#include "torch/operators.h"
+#include <limits>
+#include <optional>
+#include <string>
+#include <tuple>
+
+#include "torch/tensors.h"
 
 namespace gpgan::bindings {
 
 namespace {
 
-// value, norms and, where wanted, direction.
+// value, norms and, if asked for, direction.
 std::tuple<Tensor, Tensor, Tensor> run(Tensor grads, const Penalty& penalty, bool with_direction) {
   const Rows rows = rows_of(grads, "grads");
   grads = dense(grads);
@@ -33,8 +40,6 @@ std::tuple<Tensor, Tensor, Tensor> run(Tensor grads, const Penalty& penalty, boo
       });
   return {value, norms, direction};
 }
-
-}  // namespace
 
 std::tuple<Tensor, Tensor> gradient_norm_penalty(Tensor grads, double weight, double target, bool one_sided,
                                                  std::string reduction) {
@@ -80,5 +85,19 @@ Tensor gradient_norm_penalty_backward(std::optional<Tensor> grad_penalty, std::o
       [&](void* stream) { cuda::gradient_norm_penalty_backward(args, stream); });
   return grad_grads;
 }
+
+void implement(torch::stable::detail::StableLibrary& m) {
+  m.impl("gradient_norm_penalty", TORCH_BOX(&gradient_norm_penalty));
+  m.impl("gradient_norm_penalty_with_direction", TORCH_BOX(&gradient_norm_penalty_with_direction));
+  m.impl("gradient_norm_penalty_backward", TORCH_BOX(&gradient_norm_penalty_backward));
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(gpgan, CPU, m) { implement(m); }
+
+#ifdef GPGAN_WITH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(gpgan, CUDA, m) { implement(m); }
+#endif
 
 }  // namespace gpgan::bindings

@@ -1,6 +1,14 @@
-#include "torch/operators.h"
+// The operators interpolate and interpolate_backward; their schemas are in gpgan/ops/interpolate.py.
+#include <torch/csrc/stable/library.h>
+
+#include <tuple>
+#include <vector>
+
+#include "torch/tensors.h"
 
 namespace gpgan::bindings {
+
+namespace {
 
 Tensor interpolate(Tensor real, Tensor fake, Tensor alpha) {
   const Rows rows = rows_of(real, "real");
@@ -49,5 +57,18 @@ std::tuple<Tensor, Tensor, Tensor> interpolate_backward(Tensor grad, Tensor real
       });
   return {grad_real, grad_fake, grad_alpha};
 }
+
+void implement(torch::stable::detail::StableLibrary& m) {
+  m.impl("interpolate", TORCH_BOX(&interpolate));
+  m.impl("interpolate_backward", TORCH_BOX(&interpolate_backward));
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(gpgan, CPU, m) { implement(m); }
+
+#ifdef GPGAN_WITH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(gpgan, CUDA, m) { implement(m); }
+#endif
 
 }  // namespace gpgan::bindings

@@ -81,16 +81,16 @@ def _introduce(trainer: Trainer, console: Console, asked_impl: str) -> None:
     shape = " x ".join(map(str, data.shape))
     held_out = "" if data.held_out is None else f" and {len(data.held_out)} held out"
     several = f", {trainer.processes.size} processes" if trainer.processes.size > 1 else ""
-    kind = "conditional " * config.conditional + config.network.kind
     console.print(
-        f"{config.data}: {len(data)} samples of {shape}{held_out}; {kind} networks on {config.device}{several}"
+        f"{config.data}: {len(data)} {data.kind.name} of {shape}{held_out}; {trainer.task.title()} on {config.device}{several}"
     )
     for line in data.skipped[:10]:
         console.print(f"left out: {line}")
     if len(data.skipped) > 10:
         console.print(f"left out: {len(data.skipped) - 10} more, see log.txt")
     why = f", because {ops.why_not_native(config.device)}" if (asked_impl, config.impl) == ("auto", "reference") else ""
-    console.print(f"penalty: {config.impl} operators{why}" if config.penalty.weight else "penalty: none")
+    penalised = trainer.task.penalised
+    console.print(f"penalty: {config.impl} operators{why}" if penalised else "penalty: none")
     for problem in trainer.problems:
         console.print(f"{problem}; an older checkpoint is used")
     if trainer.run is not None:

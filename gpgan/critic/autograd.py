@@ -74,7 +74,7 @@ class General:
             if term.penalty.points == "both":
                 args, kwargs = twice(args, kwargs)
             with settings.casting_penalty(inputs.real.device):
-                value, norms = penalty_at(settings.critic, term.points, args, kwargs, term.penalty, term.backend)
+                value, norms = penalty_at(settings.critic, term.x, args, kwargs, term.penalty, term.backend)
             backward.add(settings.scaled(value))
             value, norms = value.detach(), norms.detach()
         backward.finish()

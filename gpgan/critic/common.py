@@ -71,8 +71,8 @@ class PenaltyTerm:
 
     penalty: Penalty
     backend: Backend
-    points: Tensor
-    """``[B, ...]`` (``[2B, ...]`` with ``points="both"``), a leaf that requires grad"""
+    x: Tensor
+    """The points ``[B, ...]`` (``[2B, ...]`` with ``points="both"``), a leaf that requires grad"""
 
 
 @dataclass(frozen=True)

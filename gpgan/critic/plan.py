@@ -142,10 +142,10 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Sched
     try:
         with torch.random.fork_rng(devices), torch.no_grad(), settings.casting(inputs.real.device):
             # The points where the penalty is taken are as many as these; where they lie is of no account.
-            points = [inputs.real, inputs.fake][: 1 if penalty is None else penalty.batches]
-            batch = torch.cat([inputs.real, inputs.fake, *points])
+            batches = 1 if penalty is None else penalty.batches
+            batch = torch.cat([inputs.real, inputs.fake, *[inputs.real, inputs.fake][:batches]])
             rows = len(inputs.real)
-            schedule = _trial(critic, batch, rows * len(points))
+            schedule = _trial(critic, batch, rows * batches)
             memory_format = torch.contiguous_format
             # One batch is one call for each operation, and fuller matrix products. A CPU's convolutions gain nothing
             # from that, and their activations are what fills the memory.
@@ -153,7 +153,7 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Sched
             # oneDNN's convolutions are quicker on channels that lie together; a view across them is not possible then.
             if convolutions_on_cpu and batch.dim() == 4:
                 with contextlib.suppress(Exception):
-                    _trial(critic, batch.contiguous(memory_format=torch.channels_last), schedule.points)
+                    _trial(critic, batch.contiguous(memory_format=torch.channels_last), schedule.point_rows)
                     memory_format = torch.channels_last
     except Exception as error:  # whatever it is, autograd's path will show it as it is
         return General(settings, str(error) if isinstance(error, Unsupported) else "its trial run failed")

@@ -34,7 +34,7 @@ class Scheduled:
         """
         self.settings, self.form, self.apart, self.memory_format = settings, trial.form, apart, memory_format
         done, forward_of_points = trial.operations()
-        self.cost: float | None = done / (forward_of_points * rows / trial.points)
+        self.cost: float | None = done / (forward_of_points * rows / trial.point_rows)
         self.serial = done < SERIAL
 
     def __call__(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
@@ -44,7 +44,7 @@ class Scheduled:
         self, sweep: Sweep, memory_format: torch.memory_format, inputs: Inputs, term: PenaltyTerm | None
     ) -> CriticStats:
         """Gives the parameters the gradients that sweep computes of one batch."""
-        parts = [inputs.real, inputs.fake, *([] if term is None else [term.points])]
+        parts = [inputs.real, inputs.fake, *([] if term is None else [term.x])]
         with torch.no_grad(), self.settings.casting(inputs.real.device):
             stats, gradients = sweep(torch.cat(parts).contiguous(memory_format=memory_format), term)
         if not gradients:
@@ -65,7 +65,7 @@ class Scheduled:
         """
         batches = 0 if term is None else term.penalty.batches
         rows = batch.shape[0] // (2 + batches)
-        points = batches * rows
+        point_rows = batches * rows
         value = norms = None
 
         def direction(g: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class Scheduled:
             return v.to(g.dtype)
 
         gradients: Gradients = {}
-        sizes = [(2 * rows, 0), (0, points)] if self.apart and points else [(2 * rows, points)]
+        sizes = [(2 * rows, 0), (0, point_rows)] if self.apart and point_rows else [(2 * rows, point_rows)]
         scores: list[Tensor] = []
         for part, (plain, ends) in zip(torch.split(batch, [sum(size) for size in sizes]), sizes, strict=True):
             tape, out = run(self.settings.critic, part)

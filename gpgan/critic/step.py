@@ -15,6 +15,7 @@ from gpgan.critic.common import CriticLoss, CriticStats, Inputs, PenaltyTerm, Se
 from gpgan.critic.optimizer import average_gradients, check_limit, choose_fused, update
 from gpgan.critic.plan import Plan
 from gpgan.nn.spectral import is_normalised
+from gpgan.objectives.objective import Objective
 from gpgan.objectives.wasserstein import WASSERSTEIN
 from gpgan.ops._checks import check_same, check_samples
 from gpgan.ops.backend import backend_for
@@ -41,9 +42,10 @@ class CriticStep:
         optimizer: Of the critic's parameters. An Adam or AdamW that was left to choose its implementation
             (``fused=None, foreach=None``) is switched to the fused one where it has not stepped yet.
         penalty: None for a step without.
-        objective: ``(real_term, fake_term)``, each from scores ``[B, ...]`` to a 0-d loss, or one function of (real
-            scores, fake scores) where they are compared in pairs: ``gpgan.objectives.get(name).critic``. Wasserstein by
-            default. One function keeps the graphs of both runs of a critic on the general path until it is known.
+        objective: An ``Objective``, as ``gpgan.objectives.get(name)`` gives it; or its ``critic``: ``(real_term,
+            fake_term)``, each from scores ``[B, ...]`` to a 0-d loss, or one function of (real scores, fake scores) that
+            compares them in pairs. Wasserstein by default. A paired objective keeps both forward graphs alive on the
+            general path.
         lazy: The penalty at every k-th step only, the first included, with weight * k (lazy regularisation, Karras et
             al., arXiv 1912.04958, appendix B).
         max_grad_norm: Clips the norm of all gradients together.
@@ -69,7 +71,7 @@ class CriticStep:
         optimizer: torch.optim.Optimizer,
         *,
         penalty: Penalty | None = Penalty(),  # noqa: B008 (frozen)
-        objective: CriticLoss = WASSERSTEIN.critic,
+        objective: Objective | CriticLoss = WASSERSTEIN,
         lazy: int = 1,
         max_grad_norm: float | None = None,
         max_weight: float | None = None,
@@ -79,6 +81,8 @@ class CriticStep:
         cuda_graph: bool = False,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
+        if isinstance(objective, Objective):
+            objective = objective.critic
         _check(critic, optimizer, penalty, objective, lazy, autocast, scaler, process_group)
         for name, limit in (("max_grad_norm", max_grad_norm), ("max_weight", max_weight)):
             if limit is not None:
@@ -143,8 +147,8 @@ class CriticStep:
             term = None
             if penalty is not None:
                 backend = backend_for(penalty.impl, real)
-                points = draw_points(backend, penalty.points, real, inputs.fake, inputs.alpha, inputs.rng)
-                term = PenaltyTerm(penalty, backend, points)
+                x = draw_points(backend, penalty.points, real, inputs.fake, inputs.alpha, inputs.rng)
+                term = PenaltyTerm(penalty, backend, x)
             self.optimizer.zero_grad()
             stats = self._plan.gradients(inputs, term)
             if self.process_group is not None:
@@ -183,9 +187,8 @@ def _check(
     pair = isinstance(objective, tuple) and len(objective) == 2 and all(callable(term) for term in objective)
     if not (pair or callable(objective)):
         raise TypeError(
-            f"objective is a {type(objective).__name__}, neither a pair of functions nor one; expected (real_term, "
-            "fake_term), each from scores to a 0-d loss, or one function of (real scores, fake scores), e.g. "
-            'gpgan.objectives.get("hinge").critic'
+            f'objective is a {type(objective).__name__}; expected an Objective, e.g. gpgan.objectives.get("hinge"), a pair '
+            "of functions (real_term, fake_term), each from scores to a 0-d loss, or one function of (real scores, fake scores)"
         )
     if isinstance(lazy, bool) or not isinstance(lazy, int) or lazy < 1:
         raise ValueError(f"lazy is {lazy!r}; expected a whole number, 1 or above: the penalty at every k-th step")

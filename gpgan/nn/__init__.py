@@ -1,4 +1,5 @@
-"""Generators and critics: perceptrons for vectors, DCGAN for images and volumes, residual networks for square images."""
+"""Generators and critics: perceptrons for vectors, DCGAN for signals, images and volumes, and residual networks
+for square images."""
 
 from __future__ import annotations
 
@@ -50,13 +51,13 @@ def build(
     norm: str = "none",
     spectral_norm: bool = False,
     pack: int = 1,
-    generator: torch.Generator,
+    rng: torch.Generator,
 ) -> tuple[nn.Module, nn.Module]:
-    """The pair (generator, critic) for samples of a shape, on the CPU, with weights drawn from ``generator``.
+    """The pair (generator, critic) for samples of a shape, on the CPU, with weights drawn from ``rng``.
 
     Args:
-        kind: ``"mlp"`` for samples of any shape, ``"conv"`` for images ``[C, H, W]`` and volumes ``[C, D, H, W]``,
-            ``"resnet"`` for square images ``[C, S, S]`` whose side is 4, 5, 6 or 7 times 2, 4, 8, ...
+        kind: ``"mlp"`` for samples of any shape, ``"conv"`` for signals ``[C, T]``, images ``[C, H, W]`` and volumes
+            ``[C, D, H, W]``, ``"resnet"`` for square images ``[C, S, S]`` whose side is 4, 5, 6 or 7 times 2, 4, 8, ...
         shape: The shape of one sample.
         latent: How many numbers the generator makes a sample from.
         width: Hidden units of an MLP; channels of a convolutional or residual network at the full resolution.
@@ -65,12 +66,12 @@ def build(
             labels)``, ``critic(samples, labels)``.
         critic_depth: Hidden layers of an MLP's critic; 0: ``depth``.
         norm: Between the layers of the critic, neither after the first nor after the last: ``"none"``, ``"batch"`` or
-            ``"layer"``. The generators of images and volumes always have BatchNorm.
+            ``"layer"``. The generators of signals, images and volumes always have BatchNorm.
         spectral_norm: Each weight of the critic is divided by its largest singular value
             (``gpgan.nn.spectral_norm``).
         pack: The critic takes so many samples at once, ``[B / pack, pack * C, ...]`` or ``[B / pack, pack * D]`` as
             ``gpgan.nn.pack`` lays them out, to scores ``[B / pack]``.
-        generator: The random state for the weights, on the CPU.
+        rng: The random state for the weights, on the CPU.
 
     Raises:
         ValueError: There is no such kind or norm, a number is below its range, two arguments contradict each other, there
@@ -83,10 +84,10 @@ def build(
         critic = MLPCritic(seen, width, critic_depth or depth, classes, norm)
         pair = MLPGenerator(latent, shape, width, depth, classes), critic
     elif kind == "conv":
-        if len(shape) not in (3, 4):
+        if len(shape) not in (2, 3, 4):
             raise ValueError(
-                f"network.kind is 'conv' and samples have shape {tuple(shape)}; expected [C, H, W] or [C, D, H, W], or kind "
-                "'mlp'"
+                f"network.kind is 'conv' and samples have shape {tuple(shape)}; expected [C, T], [C, H, W] or [C, D, H, W], "
+                "or kind 'mlp'"
             )
         pair = ConvGenerator(latent, shape, width, classes), ConvCritic(seen, width, classes, norm)
     else:
@@ -97,12 +98,12 @@ def build(
             "last; expected a critic of more layers (an MLP's critic_depth 2 or more), or norm 'none'"
         )
     for module in pair:
-        initialise(module, generator)
+        initialise(module, rng)
     if spectral_norm:
         # The first vectors of its power iterations come from the global random state. Seeded after all weights are drawn,
         # so that these are the same with it and without.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
             spectral.spectral_norm(pair[1])
     return pair
 

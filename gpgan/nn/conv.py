@@ -1,10 +1,10 @@
-"""DCGAN for images and volumes of any size.
+"""DCGAN for signals, images and volumes of any size.
 
 DCGAN (Radford et al., arXiv 1511.06434) has no pooling and no hidden dense layer: strided convolutions halve the size in
 the critic, transposed ones double it in the generator, with BatchNorm between the layers. What differs here:
 
-- Kernels of 4, not 5, with which each pixel that a transposed convolution makes is a sum of as many products as any
-  other; kernels of 3 where a side is odd.
+- Kernels of 4, not 5, so that every pixel a transposed convolution makes is a sum of equally many products; kernels of
+  3 where a side is odd.
 - A convolution of stride 1 at the full size comes first in the critic and last in the generator.
 - LeakyReLU in the generator too, where the paper has ReLU.
 - No BatchNorm in the critic, unless norm is "batch", which is the paper's.
@@ -33,8 +33,8 @@ from gpgan.nn.norms import biased, norms
 SMALLEST = 4
 WIDEST = 8
 # By the number of a sample's sides.
-CONVOLUTION: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+CONVOLUTION: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 Size = tuple[int, ...]
 
@@ -57,7 +57,7 @@ def channels_of(width: int, rungs: int) -> list[int]:
 
 
 class ConvGenerator(nn.Module):
-    """Latents [B, latent] to samples [B, C, H, W] or [B, C, D, H, W] in [-1, 1]; with classes, of labels [B] too.
+    """Latents [B, latent], and with classes labels [B], to samples [B, C, T], [B, C, H, W] or [B, C, D, H, W] in [-1, 1].
 
     It has BatchNorm, over the joint batch of all processes; the critic has none.
     """
@@ -89,7 +89,7 @@ class ConvGenerator(nn.Module):
 
 
 class ConvCritic(nn.Module):
-    """Samples [B, C, H, W] or [B, C, D, H, W], and with classes their labels [B], to scores [B].
+    """Samples [B, C, T], [B, C, H, W] or [B, C, D, H, W], and with classes their labels [B], to scores [B].
 
     Without the norm "batch" each sample's gradient is its own. The norm comes before the activation, after every
     convolution but the first.

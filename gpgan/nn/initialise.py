@@ -14,7 +14,7 @@ SLOPE = 0.2
 
 
 @torch.no_grad()
-def initialise(module: nn.Module, generator: torch.Generator) -> None:
+def initialise(module: nn.Module, rng: torch.Generator) -> None:
     """Draws the weights of every layer anew; biases become zero, and a norm stays as it is.
 
     torch's own constructors draw from the global random state, so that a seed would also depend on what ran before.
@@ -27,22 +27,22 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """
     for layer in module.modules():
         slope: float = getattr(layer, "input_slope", SLOPE)
-        if isinstance(layer, (nn.ConvTranspose2d, nn.ConvTranspose3d)):
-            # Each output pixel sees only every stride-th tap of the kernel in each direction.
+        if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+            # Each output element sees only every stride-th tap of the kernel in each direction.
             taps = math.prod(layer.kernel_size) / math.prod(layer.stride)
-            _draw(layer.weight, layer.bias, layer.in_channels * taps, slope, generator)
-        elif isinstance(layer, (nn.Conv2d, nn.Conv3d)):
-            _draw(layer.weight, layer.bias, layer.in_channels * math.prod(layer.kernel_size), slope, generator)
+            _draw(layer.weight, layer.bias, layer.in_channels * taps, slope, rng)
+        elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            _draw(layer.weight, layer.bias, layer.in_channels * math.prod(layer.kernel_size), slope, rng)
         elif isinstance(layer, nn.Linear):
-            _draw(layer.weight, layer.bias, layer.in_features, slope, generator)
+            _draw(layer.weight, layer.bias, layer.in_features, slope, rng)
         elif isinstance(layer, Projection):
-            _draw(layer.weight, None, layer.weight.shape[1], slope, generator)
+            _draw(layer.weight, None, layer.weight.shape[1], slope, rng)
         elif isinstance(layer, nn.Embedding):
             # As the latents that it is joined to.
-            layer.weight.normal_(generator=generator)
+            layer.weight.normal_(generator=rng)
 
 
-def _draw(weight: Tensor, bias: Tensor | None, fan_in: float, slope: float, generator: torch.Generator) -> None:
-    weight.normal_(0, math.sqrt(2 / (1 + slope**2) / fan_in), generator=generator)
+def _draw(weight: Tensor, bias: Tensor | None, fan_in: float, slope: float, rng: torch.Generator) -> None:
+    weight.normal_(0, math.sqrt(2 / (1 + slope**2) / fan_in), generator=rng)
     if bias is not None:
         bias.zero_()

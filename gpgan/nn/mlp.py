@@ -31,7 +31,7 @@ def _layers(sizes: Sequence[int], norm: str = "none") -> nn.Sequential:
 class MLPGenerator(nn.Module):
     """Latents [B, latent], and with classes labels [B], to samples [B, *shape].
 
-    Images and volumes end in tanh, vectors are unbounded.
+    Signals, images and volumes end in tanh; vectors are unbounded.
     """
 
     def __init__(self, latent: int, shape: Sequence[int], width: int, depth: int, classes: int = 0) -> None:
@@ -39,7 +39,7 @@ class MLPGenerator(nn.Module):
         self.shape = tuple(shape)
         self.embedding = nn.Embedding(classes, latent) if classes else None
         self.layers = _layers([latent * (2 if classes else 1), *[width] * depth, math.prod(shape)])
-        self.last = nn.Tanh() if len(self.shape) >= 3 else nn.Identity()
+        self.last = nn.Tanh() if len(self.shape) >= 2 else nn.Identity()
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         samples: Tensor = self.last(self.layers(join(latents, self.embedding, labels)))

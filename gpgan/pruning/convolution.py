@@ -46,7 +46,7 @@ def _gradients(
     return aten.convolution_backward(grad, x, weight, bias_sizes, *geometry, needs)  # type: ignore[no-any-return]
 
 
-def _wanted(ctx: Any, index: int) -> bool:
+def _needed(ctx: Any, index: int) -> bool:
     """Whether the engine, as it runs now, has a use for the gradient of an argument: autograd.grad by the samples has none
     for those of the weights, which a Function's ``needs_input_grad`` does not say."""
     return bool(ctx.needs_input_grad[index]) and engine_needs(ctx.next_functions[index][0])
@@ -71,7 +71,7 @@ class _Convolution(torch.autograd.Function):
         if grad is None:
             return None, None, None, None
         x, weight = ctx.saved_tensors
-        by_x, by_weight, by_bias = (_wanted(ctx, index) for index in range(3))
+        by_x, by_weight, by_bias = (_needed(ctx, index) for index in range(3))
         if not torch.is_grad_enabled():
             return *_gradients(grad, x, weight, ctx.geometry, (by_x, by_weight, by_bias)), None
         return (
@@ -96,8 +96,8 @@ class _InputGradient(torch.autograd.Function):
             return None, None, None, None
         grad, weight = ctx.saved_tensors
         return (
-            _apply(_Convolution, tangent, weight, None, ctx.geometry) if _wanted(ctx, 0) else None,
-            _apply(_WeightGradient, grad, tangent, weight.detach(), ctx.geometry) if _wanted(ctx, 1) else None,
+            _apply(_Convolution, tangent, weight, None, ctx.geometry) if _needed(ctx, 0) else None,
+            _apply(_WeightGradient, grad, tangent, weight.detach(), ctx.geometry) if _needed(ctx, 1) else None,
             None,
             None,
         )
@@ -117,8 +117,8 @@ class _WeightGradient(torch.autograd.Function):
             return None, None, None, None
         grad, x = ctx.saved_tensors
         return (
-            _apply(_Convolution, x, tangent, None, ctx.geometry) if _wanted(ctx, 0) else None,
-            _apply(_InputGradient, grad, tangent, x.detach(), ctx.geometry) if _wanted(ctx, 1) else None,
+            _apply(_Convolution, x, tangent, None, ctx.geometry) if _needed(ctx, 0) else None,
+            _apply(_InputGradient, grad, tangent, x.detach(), ctx.geometry) if _needed(ctx, 1) else None,
             None,
             None,
         )

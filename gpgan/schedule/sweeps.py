@@ -30,18 +30,18 @@ INDEPENDENT = "critic's scores do not depend on its input; expected a critic tha
 
 
 class Schedule:
-    """The sweeps over a critic's run whose batch ends with ``points`` rows of the penalty's: none, all or some."""
+    """The sweeps over a critic's run whose batch ends with ``point_rows`` rows of the penalty's: none, all or some."""
 
-    def __init__(self, tape: Tape, scores: Tensor, points: int) -> None:
-        self.maps, self.learned, self.points = tape.maps, tape.learned, points
+    def __init__(self, tape: Tape, scores: Tensor, point_rows: int) -> None:
+        self.maps, self.learned, self.point_rows = tape.maps, tape.learned, point_rows
         self.form = tape.form()
         self.last = tape.number(scores)
-        self.plain = scores.shape[0] - points
+        self.plain = scores.shape[0] - point_rows
 
     def gradients(self, seed: Tensor, direction: Direction, into: Gradients) -> None:
         """Adds those of every parameter. seed: d loss / d score of the rows before the points and 1 for these."""
         g, needed = self._deltas(seed, into)
-        if not self.points:
+        if not self.point_rows:
             return
         if g is None:
             raise ValueError(INDEPENDENT)
@@ -72,15 +72,15 @@ class Schedule:
             learns = isinstance(map, Weighted) and map.learned
             if isinstance(map, Weighted) and learns:
                 map.delta = delta
-                if not self.points:
+                if not self.point_rows:
                     map.gradients(into, self.plain)
-            if self.points and (learns or map.output in needed):
+            if self.point_rows and (learns or map.output in needed):
                 needed.update(map.inputs)
             # Before the first parameters only the points' rows have a use.
             if not any(self.learned[i] for i in map.inputs):
-                if not self.points:
+                if not self.point_rows:
                     continue
-                delta = delta[-self.points :]
+                delta = delta[-self.point_rows :]
             own = map.output in owned
             if own and isinstance(map, Activation):
                 values = map.transpose_in_place(delta)
@@ -89,7 +89,7 @@ class Schedule:
                 own = map.renews or (own and isinstance(map, Reshape))
             for i, value in zip(map.inputs, values, strict=True):
                 if not self.learned[i]:
-                    value = value[value.shape[0] - self.points :]
+                    value = value[value.shape[0] - self.point_rows :]
                 if own or i in deltas:
                     owned.add(i)
                 deltas[i] = deltas[i] + value if i in deltas else value
@@ -97,14 +97,14 @@ class Schedule:
 
     def operations(self) -> tuple[int, int]:
         """Multiply-adds of the run and the sweeps, and of one run over as many rows as there are points."""
-        rows = self.points + self.plain
+        rows = self.point_rows + self.plain
         done = forward = 0
         for map in self.maps:
             if isinstance(map, Weighted):
                 one = map.operations_of_a_row()
-                forward += one * self.points
-                done += one * (rows + (rows if self.learned[map.inputs[0]] else self.points))
-                done += one * (rows * map.parameter.requires_grad + self.points * _leads_on(map, self.maps))
+                forward += one * self.point_rows
+                done += one * (rows + (rows if self.learned[map.inputs[0]] else self.point_rows))
+                done += one * (rows * map.parameter.requires_grad + self.point_rows * _leads_on(map, self.maps))
         return done, forward
 
 

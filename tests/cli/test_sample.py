@@ -47,7 +47,7 @@ def test_arrays_are_the_averaged_generators_in_the_values_of_the_data(cli, train
     samples = array(cli, run, "-n", 300, "--seed", 5)
     assert (samples.shape, samples.dtype) == ((300, 1, 8, 8), np.float32)
     state = checkpoint.newest(run)[0]
-    generator, _ = build("mlp", (1, 8, 8), latent=4, width=4, depth=3, generator=torch.Generator())
+    generator, _ = build("mlp", (1, 8, 8), latent=4, width=4, depth=3, rng=torch.Generator())
     generator.load_state_dict(state["average"])
     with torch.no_grad():
         wanted = generator(torch.randn(300, 4, generator=torch.Generator().manual_seed(5)))
@@ -119,7 +119,7 @@ def test_conditional_runs_cycle_through_the_classes(cli, trained):
     assert (status, err) == (0, "")
     assert "classes in turn: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" in out
     state = checkpoint.newest(run)[0]
-    generator, _ = build("conv", (1, 8, 8), latent=4, width=4, depth=3, classes=10, generator=torch.Generator())
+    generator, _ = build("conv", (1, 8, 8), latent=4, width=4, depth=3, classes=10, rng=torch.Generator())
     generator.load_state_dict(state["average"])
     latents = torch.randn(25, 4, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():

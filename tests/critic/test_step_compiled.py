@@ -101,3 +101,27 @@ def test_without_a_gpu_there_is_no_graph_and_the_plan_says_so() -> None:
     step(*case.samples()[:2])
     assert "no CUDA graph" in step.plan
     assert not torch.equal(before, critic[0].weight)
+
+
+def test_a_graph_and_a_compilation_that_fail_are_both_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoGraphs:
+        def __init__(self, *_: Any) -> None: ...
+
+        def __call__(self, *_: Any) -> None:
+            raise RuntimeError("the capture failed\nand here is more of it")
+
+    def no_compiler(*_: Any, **__: Any) -> None:
+        raise RuntimeError("there is no compiler")
+
+    monkeypatch.setattr("gpgan.critic.plan.CudaGraphs", NoGraphs)
+    monkeypatch.setattr("gpgan.critic.cuda_graph.why_not", lambda *_: None)
+    monkeypatch.setattr("torch._inductor.compile", no_compiler)
+    case = CRITICS["MLP"]
+    critic = case.build()
+    step = CriticStep(critic, torch.optim.SGD(critic.parameters(), lr=0.1), compile=True, cuda_graph=True)
+    before = critic[0].weight.detach().clone()
+    step(*case.samples()[:2])
+    assert not torch.equal(before, critic[0].weight)
+    assert step.plan.startswith("scheduled path")
+    assert "not compiled: there is no compiler" in step.plan
+    assert step.plan.endswith("no CUDA graph: the capture failed")

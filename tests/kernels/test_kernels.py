@@ -3,50 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import zlib
-from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from cases import DTYPES, EACH_LENGTH, EACH_REGIME, Array, batches, close, lengths, normal
 from placed import STORAGE, Placed, accumulate, decode, encode, tensor
 from tolerances import assert_as_good, tolerance
 
-Array = NDArray[np.float64]
-
-DTYPES = tuple(STORAGE)
 PENALTY = {"weight": 10.0, "target": 1.0, "one_sided": False, "reduction": "mean"}
-# One row for each of the three regimes of CUDA, and one that the CPU's threads share: bytes.
-REGIMES = (100, 8 << 10, 72 << 10, 264 << 10)
-
-
-def lengths(dtype: str) -> list[int]:
-    """Row lengths in elements: tiny, odd, and at both sides of where a kernel goes over to another scheme."""
-    size = np.dtype(STORAGE[dtype]).itemsize
-    pack = 16 // size
-    # Bytes at which CUDA gives a row 2 ... 32 lanes, a block, several blocks; then two chunks of 32 KiB, exactly.
-    borders = [64 << i for i in range(7)] + [48 << 10, 64 << 10]
-    found = {1, 2, 3, 5, 31, 33, 127, 1000, 8191, 8192, 8193}  # the CPU sums in spans of 8192 elements
-    for border in borders:
-        found |= {border // size + d for d in ((-1, 0, 1, pack) if border >= 4 << 10 else (0, 1))}
-    long_row = (256 << 10) // size  # where the CPU's threads begin to share a row
-    return sorted(found | {long_row, long_row + 1, long_row + pack})
-
-
-EACH_LENGTH = [(dtype, length) for dtype in DTYPES for length in lengths(dtype)]
-EACH_REGIME = [(dtype, bytes_ // np.dtype(STORAGE[dtype]).itemsize) for dtype in DTYPES for bytes_ in REGIMES]
-
-
-def batches(length: int) -> Iterable[int]:
-    return (1, 3, 70) if length <= 1100 else (1, 3)
-
-
-def normal(*shape: int, of: str, scale: float = 1.0, dtype: str) -> Array:
-    """Reproducible normal numbers as dtype holds them; another name, another draw."""
-    values = np.random.default_rng(zlib.crc32(of.encode())).standard_normal(shape, np.float32) * scale
-    return decode(encode(np.asarray(values, np.float64), dtype), dtype)
 
 
 def gradients(count: int, length: int, dtype: str) -> Array:
@@ -54,15 +20,6 @@ def gradients(count: int, length: int, dtype: str) -> Array:
     rows = normal(count, length, of="grads", scale=length**-0.5, dtype="float64")
     rows *= np.linspace(0.5, 2, count)[:, None] if count > 1 else 1.5
     return decode(encode(rows, dtype), dtype)
-
-
-def close(actual: Placed, exact: Array, dtype: str | None = None, scale: float = 0.0) -> None:
-    """Within the tolerance of dtype, by default the result's own; scale: of what a result is the difference."""
-    limits = tolerance(dtype or actual.dtype)
-    np.testing.assert_allclose(
-        actual.values, exact, rtol=limits["rtol"], atol=limits["atol"] + limits["rtol"] * scale, equal_nan=True
-    )
-    actual.check_border()
 
 
 class Interpolate:

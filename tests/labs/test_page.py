@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from setuptools import Distribution
 
 from gpgan import data
 from gpgan.labs import LABS, load, mode_collapse
 from gpgan.labs.lab import Findings, Slider
 from gpgan.labs.page import SCRIPT, STYLE, WIDE, write_page
 
-COMMITTED = Path(__file__).parents[2] / "docs" / "labs.html"
+ROOT = Path(__file__).parents[2]
+COMMITTED = ROOT / "docs" / "labs.html"
 CHROMIUM = shutil.which("chromium")
 # Nothing that would reach for a network of its own accord; the console goes to stderr.
 QUIET = (
@@ -100,6 +102,19 @@ class Reader(HTMLParser):
             self.scripts.append(data)
         elif "style" not in self._open:
             self.text.append(data)
+
+
+def test_an_installed_package_holds_what_the_page_is_made_of(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    package = Distribution({"script_name": "setup.py"})
+    package.parse_config_files()
+    package.include_package_data = False  # would write a list of files into the folder
+    build = package.get_command_obj("build_py")
+    build.ensure_finalized()
+    shipped = {Path(folder, name).resolve() for _, folder, _, names in build.data_files for name in names}
+    others = {path for path in (ROOT / "gpgan" / "labs").iterdir() if path.is_file() and path.suffix != ".py"}
+    assert {path.name for path in others} == {"page.js"}
+    assert others <= shipped
 
 
 def test_the_page_tells_what_every_lab_found(page, results):

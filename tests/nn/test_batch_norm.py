@@ -59,7 +59,7 @@ def run(norm: nn.Module, x: Tensor, grad: Tensor) -> dict[str, Any]:
 
 def run_generator(samples: slice) -> list[Tensor]:
     """The gradients of a generator's mean score over some of 8 latents, and its running statistics."""
-    generator, critic = build("conv", (1, 8, 8), latent=4, width=2, depth=1, generator=torch.Generator().manual_seed(2))
+    generator, critic = build("conv", (1, 8, 8), latent=4, width=2, depth=1, rng=torch.Generator().manual_seed(2))
     generator, critic = generator.double(), critic.double()
     latents = torch.randn(ROWS, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     critic(generator(latents[samples])).mean().backward()

@@ -13,18 +13,19 @@ from gpgan.nn.packing import pack
 SHAPES = [
     ("mlp", (6,)),
     ("mlp", (1, 8, 8)),
+    ("conv", (2, 16)),
     ("conv", (1, 16, 16)),
     ("conv", (1, 8, 8, 8)),
     ("resnet", (1, 8, 8)),
     ("resnet", (2, 40, 40)),
 ]
-WEIGHTED = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 kinds = pytest.mark.parametrize(("kind", "shape"), SHAPES, ids=str)
 
 
 def make(kind: str, shape: tuple[int, ...], **options: object) -> tuple[nn.Module, nn.Module]:
     rng = torch.Generator().manual_seed(0)
-    return build(kind, shape, **{"latent": 6, "width": 4, "depth": 3, "generator": rng, **options})
+    return build(kind, shape, **{"latent": 6, "width": 4, "depth": 3, "rng": rng, **options})
 
 
 def others_share(critic: nn.Module, x: Tensor) -> float:
@@ -59,6 +60,7 @@ def test_only_batch_norm_couples_samples(kind: str, shape: tuple[int, ...]) -> N
     ("kind", "shape", "channels"),
     [
         ("mlp", (6,), [4, 4]),
+        ("conv", (2, 16), [8, 16]),
         ("conv", (1, 16, 16), [8, 16]),
         ("resnet", (1, 8, 8), [4] * 6),
         ("resnet", (2, 40, 40), [4, 4, 8, 8, 16, 16]),

@@ -10,6 +10,7 @@ from gpgan.nn import build
 KINDS = [
     ("mlp", (2,)),
     ("mlp", (1, 8, 8)),
+    ("conv", (2, 8)),
     ("conv", (1, 8, 8)),
     ("conv", (1, 8, 8, 8)),
     ("resnet", (1, 8, 8)),
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.parametrize(("kind", "shape"), KINDS, ids=str)
 
 def make(kind, shape, seed=0, dtype=torch.float64):
     rng = torch.Generator().manual_seed(seed)
-    pair = build(kind, shape, latent=6, width=4, depth=2, classes=CLASSES, generator=rng)
+    pair = build(kind, shape, latent=6, width=4, depth=2, classes=CLASSES, rng=rng)
     return [net.to(dtype) for net in pair]
 
 
@@ -145,7 +146,7 @@ def test_labels_that_do_not_fit(kind, shape, labels, error, message):
 
 def test_labels_for_networks_without_classes(kind, shape):
     rng = torch.Generator().manual_seed(0)
-    generator, critic = build(kind, shape, latent=6, width=4, depth=2, generator=rng)
+    generator, critic = build(kind, shape, latent=6, width=4, depth=2, rng=rng)
     with pytest.raises(ValueError, match="labels came to a network without classes"):
         generator(torch.randn(5, 6), LABELS)
     with pytest.raises(ValueError, match="labels came to a network without classes"):
@@ -155,4 +156,4 @@ def test_labels_for_networks_without_classes(kind, shape):
 def test_fewer_than_no_classes(kind, shape):
     rng = torch.Generator().manual_seed(0)
     with pytest.raises(ValueError, match="classes is -1; expected"):
-        build(kind, shape, latent=6, width=4, depth=2, classes=-1, generator=rng)
+        build(kind, shape, latent=6, width=4, depth=2, classes=-1, rng=rng)

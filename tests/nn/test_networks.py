@@ -12,17 +12,18 @@ from gpgan.nn.conv import ladder
 from gpgan.nn.labels import Projection
 
 IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 9, 9), (2, 13, 30), (3, 5, 64), (1, 3, 3), (1, 1, 1)]
+SIGNALS = [(1, 8), (3, 200), (2, 33), (1, 1)]
 VOLUMES = [(1, 8, 8, 8), (2, 5, 9, 16), (1, 2, 2, 2)]
 
 
 def make(kind, shape, seed=0, latent=6, width=4, depth=2):
     rng = torch.Generator().manual_seed(seed)
-    return build(kind, shape, latent=latent, width=width, depth=depth, generator=rng)
+    return build(kind, shape, latent=latent, width=width, depth=depth, rng=rng)
 
 
-@pytest.mark.parametrize("shape", IMAGES + VOLUMES, ids=str)
+@pytest.mark.parametrize("shape", SIGNALS + IMAGES + VOLUMES, ids=str)
 @pytest.mark.parametrize("kind", ["conv", "mlp"])
-def test_images_and_volumes(kind, shape):
+def test_signals_images_and_volumes(kind, shape):
     generator, critic = make(kind, shape)
     images = generator(torch.randn(5, 6))
     assert images.shape == (5, *shape)
@@ -50,6 +51,7 @@ def test_depth_counts_hidden_layers():
 
 
 def test_ladder_halves_down_to_four():
+    assert ladder(200) == [(200,), (100,), (50,), (25,), (13,), (7,), (4,)]
     assert ladder(28, 28) == [(28, 28), (14, 14), (7, 7), (4, 4)]
     assert ladder(9, 64) == [(9, 64), (5, 32), (3, 16)]
     assert ladder(3, 3) == [(3, 3)]
@@ -60,6 +62,7 @@ def test_ladder_halves_down_to_four():
     ("kind", "shape"),
     [
         *[("mlp", (2,)), ("mlp", (1, 8, 8)), ("conv", (1, 8, 8)), ("conv", (3, 32, 32)), ("conv", (1, 8, 8, 8))],
+        *[("conv", (1, 8)), ("conv", (3, 33))],
         *[("resnet", (1, 8, 8)), ("resnet", (3, 40, 40))],
     ],
 )
@@ -73,6 +76,7 @@ def test_critic_scores_each_sample_by_itself(kind, shape):
 
 DRAWN = [
     ("mlp", (1, 8, 8)),
+    ("conv", (2, 16)),
     ("conv", (1, 8, 8)),
     ("conv", (1, 8, 8, 8)),
     ("resnet", (1, 8, 8)),
@@ -91,7 +95,7 @@ def test_weights_depend_on_the_given_random_state_alone(kind, shape):
         assert any(not torch.equal(x, y) for x, y in zip(a.parameters(), c.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("shape", [(1, 32, 32), (1, 16, 16, 16)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1024), (1, 32, 32), (1, 16, 16, 16)], ids=str)
 def test_scores_begin_neither_vanishing_nor_huge(shape):
     generator, critic = make("conv", shape, width=8, latent=64)
     assert 0.05 < critic(torch.randn(64, *shape)).std() < 20
@@ -125,7 +129,9 @@ def test_weights_are_drawn_in_the_order_of_the_layers(kind, shape):
 
 
 @pytest.mark.parametrize(
-    ("kind", "shape"), [("mlp", (2,)), ("mlp", (1, 8, 8)), ("conv", (1, 8, 8)), ("conv", (1, 8, 8, 8))], ids=str
+    ("kind", "shape"),
+    [("mlp", (2,)), ("mlp", (1, 8, 8)), ("conv", (2, 16)), ("conv", (1, 8, 8)), ("conv", (1, 8, 8, 8))],
+    ids=str,
 )
 def test_critics_run_by_the_schedule(kind, shape):
     _, critic = make(kind, shape)
@@ -135,10 +141,11 @@ def test_critics_run_by_the_schedule(kind, shape):
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 2, 2, 2, 2)], ids=str)
-def test_convolution_wants_images_or_volumes(shape):
+def test_convolution_needs_signals_images_or_volumes(shape):
     with pytest.raises(
         ValueError,
-        match=r"network.kind is 'conv' and samples have shape \(.*\); expected \[C, H, W\] or \[C, D, H, W\], or kind 'mlp'",
+        match=r"network.kind is 'conv' and samples have shape \(.*\); expected \[C, T\], \[C, H, W\] or "
+        r"\[C, D, H, W\], or kind 'mlp'",
     ):
         make("conv", shape)
 
@@ -146,6 +153,9 @@ def test_convolution_wants_images_or_volumes(shape):
 def test_unknown_kind():
     with pytest.raises(ValueError, match=r"network.kind is 'transformer'; expected one of 'mlp', 'conv', 'resnet'$"):
         make("transformer", (2,))
+
+
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def taps(layer):
@@ -158,19 +168,22 @@ def taps(layer):
 @pytest.mark.parametrize("classes", [0, 5])
 @pytest.mark.parametrize(
     ("kind", "shape"),
-    [("mlp", (20,)), ("conv", (1, 16, 16)), ("conv", (1, 8, 8, 8)), ("resnet", (3, 32, 32)), ("resnet", (3, 64, 64))],
+    [
+        *[("mlp", (20,)), ("conv", (1, 64)), ("conv", (1, 16, 16)), ("conv", (1, 8, 8, 8))],
+        *[("resnet", (3, 32, 32)), ("resnet", (3, 64, 64))],
+    ],
     ids=str,
 )
 def test_first_weights_keep_the_size_of_what_goes_through(kind, shape, classes):
     """He et al., equation 15: a standard deviation of sqrt(2 / ((1 + slope^2) fan_in)), fan_in what an output adds up."""
     rng = torch.Generator().manual_seed(0)
-    for net in build(kind, shape, latent=32, width=32, depth=3, classes=classes, generator=rng):
+    for net in build(kind, shape, latent=32, width=32, depth=3, classes=classes, rng=rng):
         for layer in net.modules():
             if isinstance(layer, Projection):
                 linear = [m for m in net.modules() if isinstance(m, nn.Linear)][-1]
                 fan_in, slope = layer.weight.shape[1], getattr(linear, "input_slope", 0.2)
                 assert slope == {("resnet", 32): 0, ("resnet", 64): 1}.get((kind, shape[-1]), 0.2)
-            elif isinstance(layer, (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+            elif isinstance(layer, WEIGHTED):
                 fan_in, slope = taps(layer), getattr(layer, "input_slope", 0.2)
             else:
                 continue

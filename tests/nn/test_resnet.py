@@ -31,7 +31,7 @@ REFUSED = {
 
 def make(shape: tuple[int, ...], width: int = 2, seed: int = 0, **options: object) -> tuple[nn.Module, nn.Module]:
     rng = torch.Generator().manual_seed(seed)
-    return build("resnet", shape, latent=6, width=width, depth=1, generator=rng, **options)
+    return build("resnet", shape, latent=6, width=width, depth=1, rng=rng, **options)
 
 
 def weights_of(net: nn.Module) -> int:

@@ -10,7 +10,7 @@ import torch
 from tolerances import assert_near
 from torch import Tensor
 
-from gpgan.objectives import OBJECTIVES, get
+from gpgan.objectives import OBJECTIVES, Objective, get
 
 Array = np.ndarray
 
@@ -117,6 +117,14 @@ def test_worked_by_hand() -> None:
         assert loss == pytest.approx(0.5 if name == "least-squares" else get(name).chance)
     half = torch.full((4,), 0.5)
     assert get("least-squares").critic_loss(half, half).item() == get("least-squares").chance
+
+
+def test_without_a_closed_form_of_its_divergence_an_objective_reports_its_negated_loss() -> None:
+    objective = Objective("margin", (lambda r: (1 - r).relu().mean(), lambda f: f.exp().mean()), lambda f: -f.mean())
+    real, fake = scores((6,))
+    assert objective.estimate(real, fake) == -objective.critic_loss(real, fake)
+    assert (objective.estimated, objective.symbol) == ("loss, negated", "-loss")
+    assert get("hinge").estimated == "estimate of the total variation"
 
 
 # --- far out

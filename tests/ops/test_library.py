@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from gpgan.ops import _native, cuda_architectures
 
@@ -22,7 +24,7 @@ def test_runs_on_every_torch_from_2_11_on() -> None:
     assert library["torch"]["min_torch_version"] == "2.11.0"
 
 
-def test_needs_nothing_of_python_and_of_a_cuda_runtime() -> None:
+def test_needs_neither_python_nor_a_cuda_runtime() -> None:
     symbols = subprocess.run(
         ["nm", "-D", "--undefined-only", _native.LIBRARY], capture_output=True, text=True, check=True
     )
@@ -32,11 +34,25 @@ def test_needs_nothing_of_python_and_of_a_cuda_runtime() -> None:
     assert not [name for name in undefined if name.startswith(("Py", "_Py", "cuda", "cuLaunch"))]
 
 
-def test_names_its_cuda_architectures() -> None:
+def test_names_the_architectures_of_the_cuda_code_it_holds() -> None:
+    names = ctypes.CDLL(str(_native.LIBRARY)).gpgan_cuda_architectures
+    names.restype = ctypes.c_char_p
+    assert names().decode() == " ".join(cuda_architectures())
+    sections = subprocess.run(["readelf", "-SW", _native.LIBRARY], capture_output=True, text=True, check=True).stdout
+    assert " .text " in sections
+    assert (" .nv_fatbin " in sections) == bool(cuda_architectures())
     for name in cuda_architectures():
         number, _, ptx = name.partition("+")
         assert float(number) >= 7.5
         assert ptx in ("", "PTX")
+
+
+def test_implements_every_operator_on_the_cpu_and_where_it_holds_cuda_code_on_cuda() -> None:
+    operators = [name for name in torch._C._dispatch_get_all_op_names() if name.startswith("gpgan::")]
+    assert {"gpgan::interpolate", "gpgan::gradient_norm_penalty_backward"} < set(operators)
+    for name in operators:
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CPU"), name
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CUDA") == bool(cuda_architectures()), name
 
 
 @pytest.mark.parametrize(

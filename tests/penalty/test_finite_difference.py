@@ -190,6 +190,19 @@ def test_kinks_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
         assert errors(critic, *samples) > 0.1
 
 
+def test_max_pooling_with_all_arguments_by_position() -> None:
+    """The last of them is ceil_mode, not inplace."""
+    net, last = nn.Conv2d(3, 4, 3).double(), nn.Linear(36, 1).double()
+
+    def critic(x: Tensor) -> Tensor:
+        return last(torch.max_pool2d(F.tanh(net(x)), 2, 2, 0, 1, True).flatten(1))
+
+    real, fake, alpha = CRITICS["DCGAN"].samples()
+    got = parameter_grads(net, finite(critic, real, fake, alpha=alpha))
+    wanted = parameter_grads(net, gradient_penalty(critic, real, fake, alpha=alpha))
+    assert relative_error(got, wanted) < 1e-6
+
+
 @pytest.mark.parametrize("other", ["another operator", "another shape"])
 def test_a_critic_that_takes_another_way_runs_as_it_is(other: str) -> None:
     case = CRITICS["MLP"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from activation_forms import ALL
 from against_stock import Around, assert_same
-from critics import CRITICS, assert_exact, smooth
+from critics import CRITICS, assert_exact, script_penalty, smooth
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
@@ -18,11 +18,14 @@ from gpgan import gradient_penalty
 
 
 def higher(make: Callable[[], nn.Module], x: Tensor, args: tuple[Tensor, ...], second_order: str) -> list[Tensor]:
-    """The gradient of |d penalty / d parameters|^2 by the parameters."""
+    """The gradient of |d penalty / d parameters|^2 by the parameters; "plain" is a penalty without gpgan."""
     torch.manual_seed(5)
     critic = make()
     parameters = list(critic.parameters())
-    penalty = gradient_penalty(critic, None, None, points=x, critic_args=args, second_order=second_order)
+    if second_order == "plain":
+        penalty = script_penalty(critic, x, x, torch.ones(len(x), dtype=x.dtype), args)
+    else:
+        penalty = gradient_penalty(critic, None, None, points=x, critic_args=args, second_order=second_order)
     first = torch.autograd.grad(penalty, parameters, create_graph=True, allow_unused=True)
     size = sum(g.square().sum() for g in first if g is not None)
     grads = torch.autograd.grad(size, parameters, allow_unused=True)
@@ -33,9 +36,15 @@ def higher(make: Callable[[], nn.Module], x: Tensor, args: tuple[Tensor, ...], s
 def test_third_derivatives_are_stocks(name: str) -> None:
     case = CRITICS[name]
     x, args = case.samples()[0], case.args()
-    wanted = higher(case.build, x, args, "stock")
-    assert sum(float(g.norm()) for g in wanted) > 0
-    assert_exact(higher(case.build, x, args, "pruned"), wanted, relative=1e-11)
+    try:
+        higher(case.build, x, args, "plain")
+    except RuntimeError:  # torch 2.14 has no third derivative of a batch_norm, which InstanceNorm is
+        with pytest.raises(RuntimeError):
+            higher(case.build, x, args, "pruned")
+        return
+    expected = higher(case.build, x, args, "stock")
+    assert sum(float(g.norm()) for g in expected) > 0
+    assert_exact(higher(case.build, x, args, "pruned"), expected, relative=1e-11)
 
 
 # Without the forms that have a weight for each of three channels: here there are two.

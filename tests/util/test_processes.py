@@ -17,9 +17,10 @@ from worker import Together
 
 import gpgan
 from gpgan.critic import step as critic_step
+from gpgan.data.kinds import Kind
 from gpgan.nn import SyncedBatchNorm
 from gpgan.records import checkpoint, recorder
-from gpgan.tasks import adversarial as round
+from gpgan.tasks import adversarial
 from gpgan.util.processes import Processes
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
@@ -55,7 +56,7 @@ def fit(out: Path, case: str, name: str, **changes: Any) -> None:
     data, settings = CASES[case]
     trainer = gpgan.Trainer(gpgan.configure(data, **{**SMALL, **settings, **changes}, out=out, name=name))
     if trainer.processes.first:
-        torch.save(trainer.round.state_dict(), out / f"start of {name}")
+        torch.save(trainer.task.state_dict(), out / f"start of {name}")
     trainer.fit()
 
 
@@ -63,8 +64,9 @@ def fit(out: Path, case: str, name: str, **changes: Any) -> None:
 def undrawn() -> Iterator[None]:
     """Without pictures, which take most of the time of so short runs; the samples for them are still made."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("draw", "write_report", "write_animation"):
+        for name in ("write_report", "write_animation"):
             patch.setattr(recorder, name, lambda *_: None)
+        patch.setattr(Kind, "draw", lambda *_: None)
         patch.setattr(recorder.Curves, "draw", lambda *_: None)
         patch.setattr(recorder.Board, "add_image", lambda *_: None)
         yield
@@ -117,19 +119,19 @@ def spoil(fault: str, patch: pytest.MonkeyPatch, rank: int) -> None:
     elif fault == "unaveraged critic":
         patch.setattr(critic_step, "average_gradients", lambda *_: None)
     elif fault == "unaveraged generator":
-        patch.setattr(round, "average_gradients", lambda *_: None)
+        patch.setattr(adversarial, "average_gradients", lambda *_: None)
     elif fault == "own statistics":
         patch.setattr(Processes, "mean", lambda _, values: values)
     elif fault == "unsynced batch norm":
         patch.setattr(SyncedBatchNorm, "forward", nn.modules.batchnorm._BatchNorm.forward)
     else:
-        right = round.Round.__init__
+        right = adversarial.Adversarial.prepare_round
 
-        def wrong(self: round.Round, *arguments: Any) -> None:
+        def wrong(self: adversarial.Adversarial, *arguments: Any) -> None:
             right(self, *arguments)
             self.rng.manual_seed(rank)
 
-        patch.setattr(round.Round, "__init__", wrong)
+        patch.setattr(adversarial.Adversarial, "prepare_round", wrong)
 
 
 def try_functions(rank: int) -> dict[str, Any]:
