@@ -20,8 +20,8 @@ from gpgan import objectives
 from gpgan.settings.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
-# The papers' presets. The other two are the defaults and a variant for points.
-PAPERS = [name for name in PRESETS if name not in ("auto", "wgan-gp-toy")]
+# The papers' presets. The others are the defaults, a variant for points and another task.
+PAPERS = [name for name in PRESETS if name not in ("auto", "wgan-gp-toy", "superresolve")]
 HEAD = """\
 # Each preset once on fashion
 
