@@ -35,7 +35,7 @@ def ssim(images: Tensor, truths: Tensor) -> Tensor:
     """Structural similarity ``[N]`` of images in [-1, 1]: 1 for equal images.
 
     Over a Gaussian window of 11 pixels (the largest odd one that fits into smaller images), at the places where it lies
-    inside the image, per channel.
+    inside the image, per channel. As SSIM depends on where black is, values go from -1..1 to 0..1 first.
 
     Args:
         images: ``[N, C, H, W]``.
@@ -45,6 +45,7 @@ def ssim(images: Tensor, truths: Tensor) -> Tensor:
         Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE
         Transactions on Image Processing 13(4), 2004.
     """
+    images, truths = (images + 1) / 2, (truths + 1) / 2
     channels, *sides = images.shape[1:]
     side = min(WINDOW, *sides)
     side -= 1 - side % 2
@@ -61,7 +62,7 @@ def ssim(images: Tensor, truths: Tensor) -> Tensor:
     var_a = (local_mean(images.square()) - a.square()).clamp(min=0)
     var_b = (local_mean(truths.square()) - b.square()).clamp(min=0)
     covariance = local_mean(images * truths) - a * b
-    c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
+    c1, c2 = K1**2, K2**2
     similarity = (2 * a * b + c1) * (2 * covariance + c2) / ((a.square() + b.square() + c1) * (var_a + var_b + c2))
     return similarity.flatten(1).mean(1)
 

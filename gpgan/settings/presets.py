@@ -144,3 +144,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "penalty.weight": 10.0,
     },
 }
+
+
+def presets_of(task: str) -> list[str]:
+    """The presets that a task can take."""
+    return [name for name, values in PRESETS.items() if name == "auto" or values.get("task.name", "generation") == task]
