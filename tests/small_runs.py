@@ -9,6 +9,7 @@ import gpgan
 from gpgan.data import Dataset
 from gpgan.data.kinds import Kind
 from gpgan.records import recorder
+from gpgan.tasks import superresolve
 
 SMALL = {
     "steps": 20,
@@ -74,3 +75,4 @@ def without_pictures(monkeypatch):
     for name in ("Curves", "Board", "write_animation", "write_report"):
         monkeypatch.setattr(recorder, name, MagicMock())
     monkeypatch.setattr(Kind, "draw", MagicMock())
+    monkeypatch.setattr(superresolve, "image_groups", MagicMock())

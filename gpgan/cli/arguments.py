@@ -15,9 +15,9 @@ from gpgan.cli.progress import loading
 from gpgan.data import BUILT_IN, Dataset, split
 from gpgan.settings.config import RunConfig, options
 from gpgan.settings.merging import read_file
-from gpgan.settings.presets import PRESETS
+from gpgan.settings.presets import PRESETS, presets_of
 from gpgan.tasks.configure import configure, gather, load_data, task_of
-from gpgan.tasks.registry import TASKS
+from gpgan.tasks.registry import DEFAULT, TASKS
 from gpgan.util.nearest import nearest
 
 TASK = "task.name"
@@ -85,6 +85,9 @@ def train_parser(task: Any, defaults: RunConfig | None = None, of: str = "images
     parser.usage = "gpgan train DATA [options]"
     parser.add_argument("data", nargs="?", default="", help=argparse.SUPPRESS)
     groups: dict[str, Any] = {}
+    name_of_task = task.config_class().task.name
+    # The general help lists all presets, that of another task its own.
+    presets = list(PRESETS) if name_of_task == DEFAULT else presets_of(name_of_task)
     titles = {
         "": "run",
         "network": "networks",
@@ -99,12 +102,12 @@ def train_parser(task: Any, defaults: RunConfig | None = None, of: str = "images
         if name == TASK:
             tree = ""  # beside --preset, which also chooses it
         if tree not in groups:
-            groups[tree] = parser.add_argument_group(titles.get(tree, f"{tree} {task.config_class().task.name}"))
+            groups[tree] = parser.add_argument_group(titles.get(tree, f"{tree} {name_of_task}"))
         shown = (
             "" if default in (None, "", False) else f" ({default:g})" if isinstance(default, float) else f" ({default})"
         )
         settings: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": field.metadata["help"] + shown}
-        names = {"preset": list(PRESETS), "objective": list(objectives.OBJECTIVES), TASK: list(TASKS)}
+        names = {"preset": presets, "objective": list(objectives.OBJECTIVES), TASK: list(TASKS)}
         if name in names:
             settings["help"] = f"{', '.join(names[name])}: {settings['help']}"
         settings["help"] = settings["help"].replace("%", "%%")

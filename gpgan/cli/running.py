@@ -21,9 +21,9 @@ from gpgan.util.processes import ProcessLostError
 
 LOOK = """\
   report.html        the whole run on one page
-  samples.png        new samples of the generator; reals.png has real ones beside
-  curves.png         the critic's estimate, gradient norm, losses; the numbers are in stats.jsonl
-  fakes_*.png        the same latents from the first step to the last
+  samples.png        what the run makes; reals.png has real samples
+  curves.png         the numbers of stats.jsonl over the steps
+  fakes_*.png        the same inputs from the first step to the last
   config.json        what this run was made of
   generator.safetensors, checkpoints/   gpgan sample {run}, gpgan resume {run} --steps N"""
 

@@ -4,6 +4,7 @@ volumes. matplotlib is imported where it is used: reading data does not need it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,30 +48,51 @@ def volume_grid(path: Path, volumes: Tensor, *_: object) -> None:
     z is the axis D, y is H and x is W. Slices, not projections: they show the inside, and the projection of a filled
     volume is an even grey. Three channels are RGB; of any other number only the first is shown, in grey.
     """
-    from matplotlib.figure import Figure
-
     z, y, x = (length // 2 for length in volumes.shape[2:])
     slices = [_pixels(s) for s in (volumes[:, :, z], volumes[:, :, :, y], volumes[:, :, :, :, x])]
-    side = max(volumes.shape[2:])
-    squares = np.full((3, len(volumes), side, side, 3), GREY, dtype=np.uint8)
-    for square, pixels in zip(squares, slices, strict=True):
+    _grouped(path, slices, [f"z = {z}", f"y = {y}", f"x = {x}"])
+
+
+def image_groups(path: Path, groups: Mapping[str, Tensor]) -> None:
+    """Writes for each sample its images side by side, such as input, output and truth, with their names above.
+
+    Args:
+        path: The file.
+        groups: By name, images ``[n, C, H, W]`` in [-1, 1]; smaller ones are enlarged without interpolation.
+    """
+    pixels = [_pixels(images) for images in groups.values()]
+    largest = max(each.shape[1] for each in pixels)
+    enlarged = [
+        each.repeat(largest // each.shape[1], axis=1).repeat(largest // each.shape[1], axis=2) for each in pixels
+    ]
+    _grouped(path, enlarged, list(groups))
+
+
+def _grouped(path: Path, tiles: Sequence[Pixels], names: Sequence[str]) -> None:
+    """Writes a grid of groups: the n-th of each of the tiles [n, h, w, 3] side by side, named above the first row."""
+    from matplotlib.figure import Figure
+
+    count = len(tiles)
+    side = max(length for each in tiles for length in each.shape[1:3])
+    squares = np.full((count, len(tiles[0]), side, side, 3), GREY, dtype=np.uint8)
+    for square, pixels in zip(squares, tiles, strict=True):
         height, width = pixels.shape[1:3]
         top, left = (side - height) // 2, (side - width) // 2
         square[:, top : top + height, left : left + width] = pixels
     squares = squares.repeat(_zoom(squares[0]), axis=2).repeat(_zoom(squares[0]), axis=3)
-    # Narrower gaps inside a volume than between volumes.
+    # Narrower gaps inside a group than between groups.
     squares = np.pad(squares, ((0, 0), (0, 0), (0, 0), (0, GAP // 4), (0, 0)), constant_values=GREY)
-    tiles = np.concatenate(list(squares), axis=2)
-    columns = math.ceil(math.sqrt(len(tiles) / 3))
-    grid = _mosaic(tiles, columns)
+    groups = np.concatenate(list(squares), axis=2)
+    columns = math.ceil(math.sqrt(len(groups) / count))
+    grid = _mosaic(groups, columns)
 
     height, width = grid.shape[:2]
     figure = Figure(figsize=(width / INCH, (height + LABELS) / INCH), dpi=INCH)
     axes = figure.add_axes((0, 0, 1, height / (height + LABELS)))
     axes.imshow(grid, interpolation="none", aspect="auto")
-    pitch, third = tiles.shape[2] + GAP, tiles.shape[2] / 3
-    centres = [GAP + column * pitch + (i + 0.5) * third for column in range(columns) for i in range(3)]
-    axes.set_xticks(centres, [f"z = {z}", f"y = {y}", f"x = {x}"] * columns, fontsize=8)
+    pitch, part = groups.shape[2] + GAP, groups.shape[2] / count
+    centres = [GAP + column * pitch + (i + 0.5) * part for column in range(columns) for i in range(count)]
+    axes.set_xticks(centres, [*names] * columns, fontsize=8)
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, left=False, length=2, pad=2)
     axes.spines[:].set_visible(False)
     with replacing(path) as file:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpgan.metrics import modes, norms, transport
+from gpgan.metrics import modes, norms, restoration, transport
 from gpgan.metrics.evaluation import Evaluation, Values
 
-METRICS = {metric.name: metric for metric in (transport.METRIC, norms.METRIC, modes.METRIC)}
+METRICS = {
+    metric.name: metric
+    for metric in (
+        *(transport.METRIC, norms.METRIC, modes.METRIC),
+        *(restoration.PSNR, restoration.SSIM, restoration.DETAIL_ENERGY),
+    )
+}
 
 
 def measure(names: Sequence[str], evaluation: Evaluation) -> Values:

@@ -82,7 +82,7 @@ class PenaltyConfig:
     """The gradient penalty: weight * mean((|gradient| - target)^2) at some points."""
 
     weight: float = number(10.0, "lambda of the paper; half of R1's gamma; 0: no penalty", 0)
-    target: float = number(1.0, "expected gradient norm", 0)
+    target: float = number(1.0, "target gradient norm", 0)
     points: Literal["between", "real", "fake", "both", "noisy"] = text(
         "between", "between, real (R1), fake (R2), both, or noisy (DRAGAN)", "P"
     )

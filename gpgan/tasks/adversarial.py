@@ -30,6 +30,8 @@ from gpgan.tasks.task import Curve, Number, Panel
 from gpgan.torch_private import batch_norms
 from gpgan.util.processes import Processes
 
+# The critic's part of the generator's loss, among its terms.
+VERDICT = "adversarial_loss"
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Bytes of samples that are kept ready as float32.
 READY = {"cpu": 2**26, "cuda": 2**31}
@@ -165,9 +167,7 @@ class Adversarial:
                 fake_scores = self.critic(pack(made, self.pack), *own)
                 real_scores = self.critic(pack(real, self.pack), *own) if self.objective.paired else None
                 verdict = self.objective.generator_loss(real_scores, fake_scores)
-                terms["adversarial_loss"] = (
-                    verdict if self.adversarial_weight == 1 else self.adversarial_weight * verdict
-                )
+                terms[VERDICT] = verdict if self.adversarial_weight == 1 else self.adversarial_weight * verdict
             loss = functools.reduce(torch.add, terms.values())
         self.generator_optimizer.zero_grad()
         torch.autograd.backward(loss if self.generator_scaler is None else self.generator_scaler.scale(loss))
@@ -175,8 +175,9 @@ class Adversarial:
             average_gradients(self.generator_optimizer, self.processes.group)
         update(self.generator_optimizer, self.clip, self.generator_scaler)
         _require_gradients(self.trained, True)
-        named = {name: term.detach() for name, term in terms.items()} if len(terms) > 1 else {}
-        return {"generator_loss": loss.detach(), **named}
+        # The verdict alone is the loss itself.
+        parts = {} if list(terms) == [VERDICT] else {name: term.detach() for name, term in terms.items()}
+        return {"generator_loss": loss.detach(), **parts}
 
     def _critic_numbers(self, stats: Sequence[CriticStats]) -> dict[str, Tensor]:
         if not stats:

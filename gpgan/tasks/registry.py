@@ -10,6 +10,7 @@ from gpgan.util.nearest import nearest
 # Each is imported when it is asked for.
 TASKS = {
     "generation": "gpgan.tasks.generation.task:Generation",
+    "superresolve": "gpgan.tasks.superresolve:SuperResolution",
 }
 DEFAULT = "generation"
 

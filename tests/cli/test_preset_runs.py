@@ -14,7 +14,7 @@ from small_runs import last_json, numbers_of, without_pictures
 
 from gpgan.cli import main
 from gpgan.records import curves
-from gpgan.settings.presets import PRESETS
+from gpgan.settings.presets import presets_of
 from gpgan.tasks.adversarial import adversarial_panels
 from gpgan.tasks.configure import from_settings
 
@@ -30,6 +30,7 @@ DATA = {
     "digits": ["digits", "--network.kind", "conv"],
     "resnet": ["digits", "--network.kind", "resnet"],
 }
+PRESETS = presets_of("generation")
 RUNS = [*itertools.product(PRESETS, ("ring", "digits")), ("sngan", "resnet"), ("r3gan", "resnet")]
 JS, W1 = ("Jensen-Shannon divergence", "JS"), ("Wasserstein-1 distance", "W1")
 # Divergence and its symbol; where the gradient's norm is taken, if anywhere, and its target.

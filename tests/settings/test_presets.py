@@ -12,7 +12,7 @@ import torch
 from gpgan.data import Dataset
 from gpgan.settings.config import options
 from gpgan.settings.merging import settings_of
-from gpgan.settings.presets import PRESETS
+from gpgan.settings.presets import PRESETS, presets_of
 from gpgan.tasks.configure import configure, from_settings
 from gpgan.tasks.generation.config import Config
 from gpgan.tasks.generation.task import Generation
@@ -51,7 +51,7 @@ def test_defaults_follow_the_data():
 def test_a_batch_is_no_larger_than_the_data(count):
     for shape in ((3,), (1, 8, 8)):
         dataset = Dataset("few", torch.zeros(count, *shape))
-        for preset in PRESETS:
+        for preset in presets_of("generation"):
             assert configure("few", dataset, preset=preset).batch <= count
 
 
