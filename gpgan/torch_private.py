@@ -10,6 +10,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -46,6 +47,9 @@ def constant_in_compiled_graphs(function: Function) -> Function:
     return function
 
 
+_DYNAMO = str(Path(torch.__file__).parent / "_dynamo")
+
+
 def is_compiled_itself(callable: Any) -> bool:
     """Whether a callable is the result of torch.compile. Modules inside a module are not searched.
 
@@ -53,8 +57,8 @@ def is_compiled_itself(callable: Any) -> bool:
     differences warn of kinks.
     """
     if not isinstance(callable, nn.Module):
-        code = getattr(callable, "__code__", None)
-        return hasattr(callable, "_torchdynamo_orig_callable") or "_dynamo" in getattr(code, "co_filename", "")
+        file = getattr(getattr(callable, "__code__", None), "co_filename", "")
+        return hasattr(callable, "_torchdynamo_orig_callable") or file.startswith(_DYNAMO)
     # Before torch.compile's package is imported, nothing is compiled.
     if "torch._dynamo" not in sys.modules:
         return False
