@@ -1,4 +1,4 @@
-"""The adversarial objectives: losses of critic and generator as pure functions of the critic's scores.
+"""Adversarial objectives: the losses of critic and generator as pure functions of the critic's scores.
 
 objective = gpgan.objectives.get("hinge")
 step = gpgan.CriticStep(critic, optimizer, objective=objective)

@@ -1,4 +1,4 @@
-"""What an objective is."""
+"""The dataclass of an objective."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PairedTerm = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Objective:
-    """What critic and generator minimise, as pure functions of the critic's scores.
+    """The losses that critic and generator minimise, as pure functions of the critic's scores.
 
     Attributes:
         name: As ``gpgan train --objective`` takes it.

@@ -1,4 +1,4 @@
-"""compile=True: the same updates, from programs that are traced once for each kind of step."""
+"""compile=True: the same updates, from programs that are traced once per batch shape and penalty."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_cannot_be_compiled_says_so_and_runs() -> None:
 
 
 class Switched(nn.Module):
-    """A chain that another one follows, or a smooth end."""
+    """A chain that ends plainly, in a sum, or in a smooth function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Switched(nn.Module):
 
 
 def steps_of(critic: Switched, ends: list[str]) -> list[str]:
-    """The plan after each step; every step has a batch size of its own, so that the critic's Python runs."""
+    """The plan after each step. Every step has a new batch size, so that the critic's Python code runs again."""
     step = CriticStep(critic, torch.optim.SGD(critic.parameters(), lr=0.0), compile=True)
     plans = []
     for number, critic.end in enumerate(ends):

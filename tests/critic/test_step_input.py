@@ -1,4 +1,4 @@
-"""What CriticStep refuses, and in which words."""
+"""The inputs that CriticStep refuses, and the error messages."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_batch_norm_in_training_mode() -> None:
 @pytest.mark.parametrize("name", ["MLP", "GroupNorm"])
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_grad_mode_off(name: str, mode: Any) -> None:
-    """Without a gradient there is no update: an error, or an update all the same, but no silent step of nothing."""
+    """Without gradients there is either an error or a correct update, but never a step that silently does nothing."""
     critic = CRITICS[name].build()
     before = [p.detach().clone() for p in critic.parameters()]
     step = CriticStep(critic, torch.optim.SGD(critic.parameters(), lr=0.1))
