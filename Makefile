@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # On these the tests run beside the pinned version: the oldest that is supported, and a newer one.
 TORCH_VERSIONS := 2.11.0 2.14.1
-TORCH_TESTS := tests/ops tests/pruning tests/penalty tests/critic tests/objectives
+TORCH_TESTS := tests/ops tests/pruning tests/penalty tests/schedule tests/critic tests/objectives
 
 .PHONY: train test lint format debian torch-versions results-toy results-presets results-labs native clean
 
@@ -55,9 +55,10 @@ torch-versions: $(TORCH_VERSIONS:%=build/torch-%/.ready) gpgan/_C.abi3.so
 	    PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 build/torch-$$version/bin/python -m pytest -q $(TORCH_TESTS) || failed=1; \
 	done; exit $${failed:-0}
 
+# setuptools is left to torch, whose older versions refuse newer ones.
 build/torch-%/.ready: constraints.txt
 	test -x build/torch-$*/bin/python || $(PYTHON) -m venv build/torch-$*
-	grep -v '^torch==' constraints.txt > build/torch-$*/constraints.txt
+	grep -vE '^(torch|setuptools)==' constraints.txt > build/torch-$*/constraints.txt
 	build/torch-$*/bin/python -m pip install --quiet --disable-pip-version-check -c build/torch-$*/constraints.txt \
 	    torch==$* numpy scipy pytest torch-abi-audit
 	@touch $@
