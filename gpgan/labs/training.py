@@ -14,6 +14,7 @@ from gpgan.critic.step import CriticStep
 from gpgan.labs.lab import Progress
 from gpgan.nn import initialise
 from gpgan.penalty import Penalty
+from gpgan.tasks.updates import descend, frozen, verdict
 
 Draw = Callable[[int, torch.Generator], Tensor]
 """(batch, rng) to samples ``[batch, D]``."""
@@ -134,14 +135,10 @@ def train_gan(
             with torch.no_grad():
                 fake = fakes()
             step(draw_real(batch, rng), fake, generator=rng)
-        # The critic's weights need no gradient here; its input does.
-        critic.requires_grad_(False)
-        real_scores = critic(draw_real(batch, rng)) if chosen.paired else None
-        loss = chosen.generator_loss(real_scores, critic(fakes()))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        critic.requires_grad_(True)
+        with frozen(critic.parameters()):
+            real = draw_real(batch, rng) if chosen.paired else None
+            loss = verdict(chosen, critic, fakes(), real)
+        descend(optimizer, loss)
         if each is not None:
             each(turn + 1)
 
