@@ -80,7 +80,7 @@ def test_other_shapes(shape: tuple[int, ...]) -> None:
         ValueError, match=rf"samples have shape {re.escape(str(shape))}; expected square images"
     ) as raised:
         make(shape)
-    assert ("'conv'" in str(raised.value)) == (len(shape) >= 3)
+    assert ("'conv'" in str(raised.value)) == (len(shape) >= 2)
 
 
 # --- architecture
