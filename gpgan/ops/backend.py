@@ -1,4 +1,4 @@
-"""Which implementation of the operators runs."""
+"""The choice between the native operators and their reference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpgan.util.warn import warn_once
 
 
 def backend_for(impl: str, samples: Tensor | None) -> ModuleType:
-    """The module whose operators are to run."""
+    """The module whose operators run: ``gpgan.ops`` or its reference."""
     if impl == "reference" or not isinstance(samples, Tensor):
         return reference
     if ops.native_available(samples.device):
