@@ -1,4 +1,4 @@
-"""Conditional networks: what labels do, alone and under the penalty, and labels that do not fit."""
+"""Conditional networks: the effect of labels, with and without the penalty, and wrong labels."""
 
 import pytest
 import torch
