@@ -146,14 +146,14 @@ class Buffer {
   }
 
   // Each element within its scale times the tolerance of T.
-  void expect(const char* name, const Values& wanted, const Values& scales, double tolerance) const {
+  void expect(const char* name, const Values& expected, const Values& scales, double tolerance) const {
     const std::vector<T> got = read(name);
     for (size_t i = 0; i < count_; ++i) {
-      const double error = std::fabs(to_double(got[i]) - wanted[i]);
+      const double error = std::fabs(to_double(got[i]) - expected[i]);
       // 6e-8 is the smallest step of float16. Written so that a NaN fails.
       if (!(error <= tolerance * scales[i] + 6e-8)) {
         report(false, std::string(name) + "[" + std::to_string(i) + "] is " + std::to_string(to_double(got[i])) +
-                          ", wanted " + std::to_string(wanted[i]));
+                          ", expected " + std::to_string(expected[i]));
         return;
       }
     }
@@ -250,17 +250,17 @@ struct Case {
     }
     // c g with c = (p slope + q) / n, and the size of its terms.
     const auto expect_scaled = [&](const Buffer<T>& out, const char* name, const Values* ps, const Values* qs) {
-      Values wanted(elements()), scale(elements());
+      Values expected(elements()), scale(elements());
       for (size_t i = 0; i < elements(); ++i) {
         const size_t row = i / length();
         const double pr = ps ? (*ps)[each ? row : 0] : 0, qr = qs ? (*qs)[row] : 0;
         const double g = norms[row] > 0 ? grads[i] / norms[row] : 0;
-        wanted[i] = (pr * slope[row] + qr) * g;
+        expected[i] = (pr * slope[row] + qr) * g;
         // Rounding is relative to the result, cancellation to the terms.
-        scale[i] = std::fabs(wanted[i]) +
+        scale[i] = std::fabs(expected[i]) +
                    (std::fabs(pr) * slope_scale[row] + std::fabs(qr)) * std::fabs(g) * sum_tolerance / tolerance;
       }
-      out.expect(name, wanted, scale, tolerance);
+      out.expect(name, expected, scale, tolerance);
     };
 
     const Buffer<T> grads_(grads, shift), direction(elements(), shift), grad_grads(elements(), shift);
