@@ -38,8 +38,8 @@ from benchmarks.critic_step.command import THREADS, use_threads
 from benchmarks.table import markdown, time_text
 from gpgan import CriticStep
 from gpgan.data import load
-from gpgan.settings.config import Config
-from gpgan.settings.merging import configure
+from gpgan.tasks.configure import configure
+from gpgan.tasks.generation.config import Config
 from gpgan.training.callbacks import Callback
 from gpgan.training.trainer import Trainer
 
@@ -106,7 +106,7 @@ class Steps:
         )
         self.optimizer = adam(self.generator.parameters())
         self.critic_step = CriticStep(
-            self.critic, adam(self.critic.parameters()), penalty=trainer.round.critic_step.penalty
+            self.critic, adam(self.critic.parameters()), penalty=trainer.task.critic_step.penalty
         )
         self.real = trainer.dataset.samples(torch.arange(config.batch)).to(device)
         self.latents = torch.randn(config.batch, config.network.latent).to(device)
@@ -159,7 +159,7 @@ def _measure_run(data: str, config: Config, period: int, make: Callable[..., Tra
     wait: Part = torch.cuda.synchronize if config.device.startswith("cuda") else lambda: None
     alone = make()
     bare, numbers = Steps(alone), itertools.count(1)
-    parts = {"steps": bare.steps, "updates": bare.updates, "rounds": lambda: alone.round(next(numbers))}
+    parts = {"steps": bare.steps, "updates": bare.updates, "rounds": lambda: alone.task.step(next(numbers))}
     stops = Stops(parts, config.tick, clock, wait)
     trainer = make(callbacks=[stops])
     with mock.patch("time.monotonic", clock):

@@ -17,11 +17,11 @@ from typing import Any
 
 from benchmarks import machine
 from gpgan import objectives
-from gpgan.settings.presets import PRESETS
+from gpgan.settings.presets import presets_of
 
 ROOT = Path(__file__).parent.parent
 # Those of papers; the two others are defaults and a variant for points.
-PAPERS = [name for name in PRESETS if name not in ("auto", "wgan-gp-toy")]
+PAPERS = [name for name in presets_of("generation") if name not in ("auto", "wgan-gp-toy")]
 HEAD = """\
 # The presets, once each on fashion
 

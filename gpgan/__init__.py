@@ -28,16 +28,16 @@ __all__ = [
 # The trainer needs the packages of the extra "train", and time to import: only where it is asked for.
 _TRAINER = {
     "Callback": "gpgan.training.callbacks",
-    "Config": "gpgan.settings.config",
+    "Config": "gpgan.tasks.generation.config",
     "Dataset": "gpgan.data",
     "Trainer": "gpgan.training.trainer",
-    "configure": "gpgan.settings.merging",
+    "configure": "gpgan.tasks.configure",
 }
 
 if TYPE_CHECKING:
     from gpgan.data import Dataset
-    from gpgan.settings.config import Config
-    from gpgan.settings.merging import configure
+    from gpgan.tasks.configure import configure
+    from gpgan.tasks.generation.config import Config
     from gpgan.training.callbacks import Callback
     from gpgan.training.trainer import Trainer
 

@@ -8,16 +8,25 @@ import torch
 from PIL import Image
 
 import gpgan
+from gpgan.data.kinds import Kind
 from gpgan.records import recorder
+from gpgan.tasks import superresolve
 
 # Sizes, and when something is written: nothing that changes how the numbers of a step are made.
 SMALL = {"batch": 8, "n_critic": 2, "tick": 5, "threads": 1, "network.latent": 4, "network.width": 8}
 CLOCK = ("seconds", "images_per_second", "memory")
 
 
+SUPERRESOLVE = {
+    **{name: SMALL[name] for name in ("batch", "n_critic", "tick", "threads")},
+    **{"network.width": 4, "network.depth": 1, "network.critic_width": 4},
+}
+
+
 def small(out, data, **settings):
     """The configuration of a small run; nested settings by their dotted names."""
-    return gpgan.configure(data, out=out, **{**SMALL, **settings})
+    usual = SUPERRESOLVE if settings.get("task") == "superresolve" else SMALL
+    return gpgan.configure(data, out=out, **{**usual, **settings})
 
 
 class Do(gpgan.Callback):
@@ -89,10 +98,11 @@ def bits(tensor):
 def draw_bits(monkeypatch):
     """Lets pictures be one row, of the very bits of their samples, and leaves out all else that is drawn."""
 
-    def draw(path, samples, *_):
+    def draw(kind, path, samples, *_):
         row = bits(samples)
         Image.frombytes("L", (len(row), 1), row).save(path)
 
-    monkeypatch.setattr(recorder, "draw", draw)
+    monkeypatch.setattr(Kind, "draw", draw)
+    monkeypatch.setattr(superresolve, "image_groups", lambda path, groups: draw(None, path, groups["output"]))
     for name in ("Curves", "Board", "write_report", "write_animation"):
         monkeypatch.setattr(recorder, name, unittest.mock.Mock())

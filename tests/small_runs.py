@@ -7,7 +7,9 @@ import torch
 
 import gpgan
 from gpgan.data import Dataset
+from gpgan.data.kinds import Kind
 from gpgan.records import recorder
+from gpgan.tasks import superresolve
 
 SMALL = {
     "steps": 20,
@@ -70,5 +72,7 @@ class Do(gpgan.Callback):
 
 def without_pictures(monkeypatch):
     """Leaves out all that is drawn, which takes far longer than the training itself."""
-    for name in ("draw", "Curves", "Board", "write_animation", "write_report"):
+    for name in ("Curves", "Board", "write_animation", "write_report"):
         monkeypatch.setattr(recorder, name, MagicMock())
+    monkeypatch.setattr(Kind, "draw", MagicMock())
+    monkeypatch.setattr(superresolve, "image_groups", MagicMock())

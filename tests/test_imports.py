@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the bottom up: a folder imports from itself and from those before it.
 ORDER = (
-    *("util", "ops", "objectives", "nn", "pruning", "penalty", "schedule", "critic"),
+    *("torch_private", "util", "ops", "objectives", "nn", "pruning", "penalty", "schedule", "critic"),
     *("data", "metrics", "settings", "tasks", "records", "training", "labs", "cli"),
 )
 

@@ -19,8 +19,9 @@ import torch
 
 from benchmarks.toy import settings
 from benchmarks.toy.protocol import DATA, load_scaled, score
-from gpgan.settings.config import Config
-from gpgan.settings.merging import configure, settings_of
+from gpgan.settings.merging import settings_of
+from gpgan.tasks.configure import configure
+from gpgan.tasks.generation.config import Config
 from gpgan.training.trainer import DivergedError, Trainer
 
 WORKERS = 2

@@ -13,18 +13,22 @@ from typing import Any, NoReturn
 from gpgan import objectives
 from gpgan.cli.progress import loading
 from gpgan.data import BUILT_IN, Dataset, split
-from gpgan.settings.config import Config, options
-from gpgan.settings.merging import configure, gather, load_data
-from gpgan.settings.presets import PRESETS
+from gpgan.settings.config import RunConfig, options
+from gpgan.settings.merging import read_file
+from gpgan.settings.presets import PRESETS, presets_of
+from gpgan.tasks.configure import configure, gather, load_data, task_of
+from gpgan.tasks.registry import DEFAULT, TASKS
 from gpgan.util.nearest import nearest
 
+TASK = "task.name"
 TRAIN = f"""\
 Examples:
   gpgan train fashion --minutes 20 --name clothes    then: gpgan resume runs/clothes --steps 20000
   gpgan train photos/ --size 64 --batch 32 --network.width 32 --precision bf16
   gpgan train ring --preset wgan-gp-toy --steps 5000 --dry-run
 
-Trains a Wasserstein GAN with gradient penalty, or what --preset and --objective say. DATA is one of
+Trains a Wasserstein GAN with gradient penalty, or what --preset and --objective say; other tasks by
+--task NAME, whose options are listed by gpgan train --task NAME --help. DATA is one of
 {", ".join(BUILT_IN)}, a folder of images, a .npy, .npz,
 IDX or .mrc file, or module:attribute of your own. Settings come from the defaults for DATA, then
 --preset, then --config, then these options. The defaults below are those for {{of}}.
@@ -75,35 +79,40 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f"{message}{hint} ({self.prog} --help lists the options)")
 
 
-def train_parser(defaults: Config | None = None, of: str = "images") -> Parser:
-    """The options of ``gpgan train``; none has a default of its own, so that only what is given is returned."""
+def train_parser(task: Any, defaults: RunConfig | None = None, of: str = "images") -> Parser:
+    """The options of ``gpgan train`` for a task; none has a default of its own, so that only what is given is returned."""
     parser = Parser("gpgan train", TRAIN.format(of=of))
     parser.usage = "gpgan train DATA [options]"
     parser.add_argument("data", nargs="?", default="", help=argparse.SUPPRESS)
     groups: dict[str, Any] = {}
+    name_of_task = task.config_class().task.name
+    # The general help lists all presets, that of another task its own.
+    presets = list(PRESETS) if name_of_task == DEFAULT else presets_of(name_of_task)
     titles = {
         "": "run",
         "network": "networks",
         "penalty": "gradient penalty",
         "optimizer": "optimizer, of both networks",
     }
-    for name, field, wanted in options():
+    for name, field, type in options(task.config_class):
         tree, _, leaf = name.rpartition(".")
-        if tree not in groups:
-            groups[tree] = parser.add_argument_group(titles[tree])
+        default = getattr(getattr(defaults, tree) if tree else defaults, leaf) if defaults else field.default
         if name == "data":
             continue
-        default = getattr(getattr(defaults, tree) if tree else defaults, leaf) if defaults else field.default
+        if name == TASK:
+            tree = ""  # beside --preset, which also chooses it
+        if tree not in groups:
+            groups[tree] = parser.add_argument_group(titles.get(tree, f"{tree} {name_of_task}"))
         shown = (
             "" if default in (None, "", False) else f" ({default:g})" if isinstance(default, float) else f" ({default})"
         )
         settings: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": field.metadata["help"] + shown}
-        names = {"preset": list(PRESETS), "objective": list(objectives.OBJECTIVES)}
+        names = {"preset": presets, "objective": list(objectives.OBJECTIVES), TASK: list(TASKS)}
         if name in names:
             settings["help"] = f"{', '.join(names[name])}: {settings['help']}"
         settings["help"] = settings["help"].replace("%", "%%")
-        flag = f"--{name.replace('_', '-')}"
-        if wanted is bool:
+        flag = f"--{'task' if name == TASK else name.replace('_', '-')}"
+        if type is bool:
             no = f"--{tree}{'.' * bool(tree)}no-{leaf.replace('_', '-')}"  # for what a file or a preset switched on
             groups[tree].add_argument(flag, action="store_true", **settings)
             groups[tree].add_argument(no, action="store_false", **{**settings, "help": argparse.SUPPRESS})
@@ -121,20 +130,21 @@ def add_json(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="end with one line of JSON that holds the run's path")
 
 
-def parse_train(arguments: Sequence[str]) -> tuple[Config, Dataset, argparse.Namespace]:
+def parse_train(arguments: Sequence[str]) -> tuple[RunConfig, Dataset, argparse.Namespace]:
     """The configuration of a command line, its data set, and the command's own options.
 
     Raises:
         ValueError: An argument, the file or the data is not as wanted.
         SystemExit: Help was asked for, and has been written.
     """
-    given = train_parser().parse_args(list(arguments))
+    task = _task_named(arguments)
+    given = train_parser(task).parse_args(list(arguments))
     settings = {name: value for name, value in vars(given).items() if name not in ("config", "dry_run", "json", "help")}
     if not settings["data"]:
         del settings["data"]
-    known = gather(given.config, settings)
+    _, known = gather(given.config, settings)
     if given.help and not known.get("data"):
-        sys.stdout.write(train_parser().format_help())
+        sys.stdout.write(train_parser(task).format_help())
         raise SystemExit(0)
     if not known.get("data"):
         raise ValueError(f"DATA is missing; expected {', '.join(BUILT_IN)}, a path, or module:attribute")
@@ -142,6 +152,17 @@ def parse_train(arguments: Sequence[str]) -> tuple[Config, Dataset, argparse.Nam
         dataset = split(load_data(known, told))
     config = configure(dataset=dataset, **known)
     if given.help:
-        sys.stdout.write(train_parser(config, known["data"]).format_help())
+        sys.stdout.write(train_parser(task, config, known["data"]).format_help())
         raise SystemExit(0)
     return config, dataset, given
+
+
+def _task_named(arguments: Sequence[str]) -> Any:
+    """The task that a command line names, itself or by its preset or its file: it decides which options there are."""
+    parser = Parser("gpgan train", "")
+    parser.add_argument("--task", dest=TASK, default=argparse.SUPPRESS)
+    parser.add_argument("--preset", default=argparse.SUPPRESS)
+    parser.add_argument("--config", type=Path, default=None)
+    named = vars(parser.parse_known_args(list(arguments))[0])
+    file = named.pop("config")
+    return task_of({**({} if file is None else read_file(file)), **named})

@@ -43,12 +43,12 @@ def run(arguments: Sequence[str]) -> int:
         given = parser.given(arguments)
         saved = open_run(given.run)
         out = given.out or saved.run / "export"
-        generator, _ = saved.networks()
+        sampler = saved.task.sampler
         out.mkdir(parents=True, exist_ok=True)
         weights, program = out / "generator.safetensors", out / "generator.pt2"
-        write(weights, lambda file: file.write(as_safetensors(generator, saved.config, saved.shape)))
+        write(weights, lambda file: file.write(as_safetensors(saved.task, saved.facts)))
         try:
-            exported = export(generator, _inputs(saved, _example(saved, generator)))
+            exported = export(sampler, _inputs(saved, _example(saved, sampler)))
         except Exception as error:  # whatever torch.export finds wrong with a network of the user's own
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         return complain(str(error))
     for problem in saved.problems:
         sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
-    difference = _compare(saved, generator, weights, program)
+    difference = _compare(saved, sampler, weights, program)
     if difference is None:
         return complain(f"{out} was written, but does not give back the generator's samples; do not use it", status=1)
     sys.stdout.write(f"generator of step {saved.state['step']}: {weights}\n")
@@ -79,12 +79,11 @@ def export(generator: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.Exp
 def _example(saved: Saved, generator: nn.Module) -> int:
     """A batch size unlike any other length in the generator, which torch.export would take for the same one."""
     lengths = {length for value in generator.state_dict().values() for length in value.shape}
-    return next(count for count in itertools.count(2) if count not in {*lengths, *saved.shape})
+    return next(count for count in itertools.count(2) if count not in {*lengths, *saved.facts.shape})
 
 
 def _inputs(saved: Saved, count: int) -> tuple[Tensor, ...]:
-    latents = torch.randn(count, saved.config.network.latent, generator=torch.Generator().manual_seed(count))
-    return (latents, torch.arange(count) % saved.classes) if saved.classes else (latents,)
+    return saved.task.inputs(count, torch.Generator().manual_seed(count))
 
 
 @torch.no_grad()

@@ -31,33 +31,46 @@ def run(arguments: Sequence[str]) -> int:
             raise ValueError(
                 f"{given.dir} is no folder; expected one that holds runs, as --out of gpgan train names it"
             )
-        rows = [_row(folder) for folder in sorted(given.dir.glob("[!.]*")) if (folder / "config.json").is_file()]
+        runs = [_run(folder) for folder in sorted(given.dir.glob("[!.]*")) if (folder / "config.json").is_file()]
     except (ValueError, OSError) as error:
         return complain(str(error))
-    if not rows:
+    if not runs:
         sys.stdout.write(f"no runs in {given.dir}\n")
         return 0
-    rows.insert(0, ("run", "data", "step", "age", "estimate", "held out", "|grad|"))
+    columns = list(dict.fromkeys(column for _, numbers in runs for column in numbers))
+    rows = [["run", "data", "step", "age", *columns]]
+    rows += [
+        [*cells, *(_number(numbers.get(column)) if numbers else "" for column in columns)] for cells, numbers in runs
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
     return 0
 
 
-def _row(folder: Path) -> tuple[str, ...]:
+def _run(folder: Path) -> tuple[list[str], dict[str, Any]]:
+    """A run's name, data, step and age; and the numbers that its task puts into columns, by the columns' heads."""
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))["config"]
+        settings = json.loads((folder / "config.json").read_text("utf-8"))
+        config = settings["config"]
         data, steps = Path(config["data"]).name, config["steps"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return (folder.name, "config.json cannot be read", "", "", "", "", "")
+        columns = {
+            number["column"]: name for name, number in settings.get("numbers", BEFORE_TASKS).items() if number["column"]
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [folder.name, "config.json cannot be read", "", ""], {}
     path = folder / "stats.jsonl"
     last = last_line(path)
     changed = (path if path.exists() else folder).stat().st_mtime
-    step = f"{last.get('step', 0)}/{steps}"
-    return (folder.name, data, step, _age(time.time() - changed), *(_number(last.get(n)) for n in METRICS))
+    cells = [folder.name, data, f"{last.get('step', 0)}/{steps}", _age(time.time() - changed)]
+    return cells, {column: last.get(name) for column, name in columns.items()}
 
 
-METRICS = ("estimate", "held_out", "norm_mean")
+# The columns of runs whose config.json does not tell them: those made before there were tasks.
+BEFORE_TASKS = {
+    name: {"column": column}
+    for name, column in (("estimate", "estimate"), ("held_out", "held out"), ("norm_mean", "|grad|"))
+}
 
 
 def last_line(path: Path) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gpgan import objectives
-from gpgan.records.stats import Stats, summary
+from gpgan.records.stats import Stats
 from gpgan.training.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class ProgressLine(Callback):
 
     def on_tick(self, trainer: Trainer, stats: Stats) -> None:
         now, steps = time.monotonic(), trainer.config.steps
-        numbers = summary(stats, objectives.get(trainer.config.objective).symbol)
+        numbers = trainer.task.describe(stats.numbers)
         if self._live:
             self._live.update(self._task, numbers=numbers)
         elif now - self._told >= SECONDS_BETWEEN_LINES or stats.step == steps:

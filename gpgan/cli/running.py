@@ -21,9 +21,9 @@ from gpgan.util.processes import ProcessLostError
 
 LOOK = """\
   report.html        the whole run on one page
-  samples.png        new samples of the generator; reals.png has real ones beside
-  curves.png         the critic's estimate, gradient norm, losses; the numbers are in stats.jsonl
-  fakes_*.png        the same latents from the first step to the last
+  samples.png        what the run makes; reals.png has real samples
+  curves.png         the numbers of stats.jsonl over the steps
+  fakes_*.png        the same inputs from the first step to the last
   config.json        what this run was made of
   generator.safetensors, checkpoints/   gpgan sample {run}, gpgan resume {run} --steps N"""
 
@@ -81,16 +81,16 @@ def _introduce(trainer: Trainer, console: Console, asked_impl: str) -> None:
     shape = " x ".join(map(str, data.shape))
     held_out = "" if data.held_out is None else f" and {len(data.held_out)} held out"
     several = f", {trainer.processes.size} processes" if trainer.processes.size > 1 else ""
-    kind = "conditional " * config.conditional + config.network.kind
     console.print(
-        f"{config.data}: {len(data)} samples of {shape}{held_out}; {kind} networks on {config.device}{several}"
+        f"{config.data}: {len(data)} {data.kind.name} of {shape}{held_out}; {trainer.task.title()} on {config.device}{several}"
     )
     for line in data.skipped[:10]:
         console.print(f"left out: {line}")
     if len(data.skipped) > 10:
         console.print(f"left out: {len(data.skipped) - 10} more, see log.txt")
     why = f", because {ops.why_not_native(config.device)}" if (asked_impl, config.impl) == ("auto", "reference") else ""
-    console.print(f"penalty: {config.impl} operators{why}" if config.penalty.weight else "penalty: none")
+    penalised = trainer.task.penalised
+    console.print(f"penalty: {config.impl} operators{why}" if penalised else "penalty: none")
     for problem in trainer.problems:
         console.print(f"{problem}; an older checkpoint is used")
     if trainer.run is not None:

@@ -10,20 +10,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser, add_json
-from gpgan.records.pictures import draw
-from gpgan.training.saved import draw_samples, open_run
+from gpgan.training.saved import open_run
 from gpgan.util.files import write
 
 DESCRIPTION = """\
-Draw samples of the generator of RUN, a run's folder, from its newest whole checkpoint.
+Draw samples from RUN, a run's folder, by its newest intact checkpoint.
 
 Examples:
   gpgan sample runs/clothes                              64 of them, as RUN/sample.png
   gpgan sample runs/clothes -n 1000 --seed 7 --out x.npy as an array, in the values of the data
   gpgan sample runs/clothes --truncation 1               more typical, less varied
+  gpgan sample runs/sharper --input photos/              super-resolution: these pictures, enlarged
 """
 LARGEST = 1_000_000
 # A picture of more shows nothing.
@@ -39,6 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--truncation", type=float, metavar="T", help="cut the latents' normal distribution off at T (none)"
     )
+    parser.add_argument("--input", type=Path, metavar="DIR", help="superresolve: the images to enlarge (held-out data)")
     add_json(parser)
     try:
         given = parser.given(arguments)
@@ -53,9 +55,12 @@ def run(arguments: Sequence[str]) -> int:
         if given.truncation is not None and not 0 < given.truncation < math.inf:
             raise ValueError(f"truncation is {given.truncation}; expected a finite number above 0, e.g. 1")
         saved = open_run(given.run)
-        samples = draw_samples(saved, given.n, given.seed, given.truncation)
+        rng = torch.Generator().manual_seed(given.seed)
+        inputs, samples = saved.task.sample(
+            given.n, rng, saved.dataset, truncation=given.truncation, source=given.input
+        )
         if out.suffix == ".png":
-            draw(out, samples, None, None, f"Samples at step {saved.state['step']}")
+            saved.task.draw(out, inputs, samples, f"Samples at step {saved.state['step']}")
         else:
             content = io.BytesIO()
             np.save(content, saved.original(samples).numpy())
@@ -64,9 +69,9 @@ def run(arguments: Sequence[str]) -> int:
         return complain(str(error))
     for problem in saved.problems:
         sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
-    if saved.classes:
-        sys.stdout.write(f"classes in turn: {', '.join(saved.state['data']['classes'])}\n")
-    sys.stdout.write(f"{given.n} samples at step {saved.state['step']}: {out}\n")
+    if getattr(saved.config, "conditional", False):
+        sys.stdout.write(f"classes in turn: {', '.join(saved.facts.classes)}\n")
+    sys.stdout.write(f"{len(samples)} samples at step {saved.state['step']}: {out}\n")
     if given.json:
         sys.stdout.write(json.dumps({"run": str(given.run.resolve()), "out": str(out.resolve())}) + "\n")
     return 0

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from gpgan.critic.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, Settings
-from gpgan.penalty import Penalty, gradient_penalty
+from gpgan.critic.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, PenaltyTerm, Settings
 from gpgan.penalty.checks import check_scores, twice
+from gpgan.penalty.value import penalty_at
+from gpgan.torch_private import has_gradient_hooks
 
 # A count outside of these, in F, has missed operators without a formula in some of the sweeps. Each further batch of points
 # adds no more than MORE.
@@ -22,48 +23,41 @@ class General:
     is built. An objective that compares real scores with fake ones needs both graphs at once."""
 
     def __init__(self, settings: Settings, why: str) -> None:
+        """why: no other path takes the critic."""
         self.settings, self.why = settings, why
-        self.plan = self._plan("")
+        self.cost: float | None = None
         self.counted = False
         self.serial = False
 
-    def _plan(self, operations: str) -> str:
-        return f"general path: autograd with the pruned penalty{operations}, because {self.why}"
-
-    def __call__(self, inputs: Inputs, points: Tensor | None, penalty: Penalty | None) -> CriticStats:
-        if penalty is not None and not self.counted:
+    def __call__(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
+        if term is not None and not self.counted:
             self.counted = True
-            return self._counted(inputs, points, penalty)
-        return self._run(inputs, points, penalty, None)
+            return self._counted(inputs, term)
+        return self._run(inputs, term, None)
 
-    def _counted(self, inputs: Inputs, points: Tensor | None, penalty: Penalty) -> CriticStats:
-        from gpgan.critic.counting import Operations  # slow to import, needed once
+    def _counted(self, inputs: Inputs, term: PenaltyTerm) -> CriticStats:
+        from gpgan.critic.counting import counter  # slow to import, needed once
 
-        with Operations() as operations:
+        operations = counter()
+        if operations is None:
+            return self._run(inputs, term, None)
+        with operations:
             forward: list[int] = []
-            stats = self._run(inputs, points, penalty, lambda: forward.append(operations.count))
+            stats = self._run(inputs, term, lambda: forward.append(operations.count))
         share = operations.count / forward[0] if forward[0] else 0.0
-        if LEAST < share < MOST + MORE * (penalty.batches - 1):
-            self.plan = self._plan(f" ({share:.2f}F with the penalty, F being one forward over B)")
+        if LEAST < share < MOST + MORE * (term.penalty.batches - 1):
+            self.cost = share
             self.serial = operations.count < 2 * SERIAL
-        else:
-            self.plan = self._plan(" (operations not counted: its operators have no formulas)")
         return stats
 
-    def _run(
-        self,
-        inputs: Inputs,
-        points: Tensor | None,
-        penalty: Penalty | None,
-        after_forward: Callable[[], None] | None,
-    ) -> CriticStats:
-        settings, kwargs = self.settings, dict(inputs.kwargs or {})
+    def _run(self, inputs: Inputs, term: PenaltyTerm | None, after_forward: Callable[[], None] | None) -> CriticStats:
+        settings, args, kwargs = self.settings, inputs.args, dict(inputs.kwargs or {})
         backward = Backward(at_once=self._hooked())
         paired = not isinstance(settings.objective, tuple)
         scores: list[Tensor] = []
         for which, samples in enumerate((inputs.real, inputs.fake)):
             with settings.casting(samples.device):
-                out = check_scores(settings.critic(samples, *inputs.args, **kwargs), len(samples))
+                out = check_scores(settings.critic(samples, *args, **kwargs), len(samples))
                 if after_forward is not None and not scores:
                     after_forward()
                 loss = None if paired else settings.term(which, out)
@@ -76,30 +70,13 @@ class General:
             backward.add(settings.scaled(loss))
             scores = [out.detach() for out in scores]
         value = norms = None
-        if penalty is not None:
-            assert points is not None
-            args = inputs.args
-            if penalty.points == "both":
+        if term is not None:
+            if term.penalty.points == "both":
                 args, kwargs = twice(args, kwargs)
             with settings.casting_penalty(inputs.real.device):
-                value, norms = gradient_penalty(
-                    settings.critic,
-                    None,
-                    None,
-                    weight=penalty.weight,
-                    target=penalty.target,
-                    one_sided=penalty.one_sided,
-                    points=points,
-                    critic_args=args,
-                    critic_kwargs=kwargs,
-                    method=penalty.method,
-                    second_order=penalty.second_order,
-                    impl=penalty.impl,
-                    allow_batch_coupling=penalty.allow_batch_coupling,
-                    return_norms=True,
-                )
+                value, norms = penalty_at(settings.critic, term.points, args, kwargs, term.penalty, term.backend)
             backward.add(settings.scaled(value))
-            value = value.detach()
+            value, norms = value.detach(), norms.detach()
         backward.finish()
         return CriticStats(scores[0], scores[1], value, norms, settings.objective)
 
@@ -108,7 +85,7 @@ class General:
         if isinstance(self.settings.critic, DistributedDataParallel):
             return True
         parameters = (p for group in self.settings.optimizer.param_groups for p in group["params"])
-        return any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)
+        return any(map(has_gradient_hooks, parameters))
 
 
 class Backward:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gpgan.objectives.objective import PairedTerm, Term, full, loss_of
+from gpgan.ops.backend import Backend
 from gpgan.penalty import Critic, Penalty
 
 CriticLoss = tuple[Term, Term] | PairedTerm
@@ -59,9 +60,19 @@ class Inputs:
     real: Tensor
     fake: Tensor
     alpha: Tensor | None
-    generator: torch.Generator | None
+    rng: torch.Generator | None
     args: Sequence[Any]
     kwargs: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class PenaltyTerm:
+    """The penalty of one step."""
+
+    penalty: Penalty
+    backend: Backend
+    points: Tensor
+    """``[B, ...]`` (``[2B, ...]`` with ``points="both"``), a leaf that requires grad"""
 
 
 @dataclass(frozen=True)
@@ -117,9 +128,10 @@ SERIAL = 2**23
 
 
 class Path(Protocol):
-    plan: str
+    cost: float | None
+    """Operations of a penalised step in F, one forward over B; None where unknown."""
     serial: bool
-    """whether the step, on a CPU, is better left to one thread"""
+    """Whether the step, on a CPU, is better left to one thread."""
 
-    def __call__(self, inputs: Inputs, points: Tensor | None, penalty: Penalty | None) -> CriticStats:
-        """Computes the gradients of all parameters, which have none before. points: where the penalty is taken, if any."""
+    def __call__(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
+        """Computes the gradients of all parameters, which have none before."""

@@ -8,62 +8,56 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpgan.critic.common import CriticStats
+from gpgan.critic.common import CriticStats, Inputs, PenaltyTerm
 from gpgan.critic.scheduled import Scheduled
-from gpgan.penalty import Penalty
 from gpgan.schedule import products
 from gpgan.schedule.maps import Gradients
 from gpgan.schedule.tape import Unsupported
+from gpgan.torch_private import compile_by_inductor
 
 
 class NotCompiled(Exception):
-    """torch.compile could not do it, for want of a C++ compiler perhaps."""
+    """torch.compile failed, e.g. without a C++ compiler."""
 
 
-class Compiled(Scheduled):
-    """The schedule's sweeps, traced once for each kind of batch and compiled by inductor."""
+class Compiled:
+    """The sweeps of a schedule, traced once for each form of batch and compiled by inductor."""
 
     def __init__(self, scheduled: Scheduled) -> None:
-        self.scheduled = scheduled
-        self.settings, self.form, self.apart = scheduled.settings, scheduled.form, scheduled.apart
-        self.serial = scheduled.serial
-        self.memory_format = torch.contiguous_format  # inductor lays out what it computes by itself
-        self.plan = f"{scheduled.plan}, traced and compiled"
+        self.scheduled, self.cost, self.serial = scheduled, scheduled.cost, scheduled.serial
         self._programs: dict[Any, tuple[Callable[[Tensor], tuple[Any, ...]], list[nn.Parameter]]] = {}
 
-    def _sweep(self, batch: Tensor, penalty: Penalty | None) -> tuple[CriticStats, Gradients]:
-        kind = (penalty, batch.shape, batch.dtype)
-        if kind not in self._programs:
+    def __call__(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
+        # Inductor chooses the layout of what it computes.
+        return self.scheduled.apply(self._sweep, torch.contiguous_format, inputs, term)
+
+    def _sweep(self, batch: Tensor, term: PenaltyTerm | None) -> tuple[CriticStats, Gradients]:
+        key = (None if term is None else term.penalty, batch.shape, batch.dtype)
+        if key not in self._programs:
             try:
-                self._programs[kind] = self._compile(batch, penalty)
+                self._programs[key] = self._compile(batch, term)
             except Unsupported:
                 raise
             except Exception as error:
                 reason = " ".join((str(error) or type(error).__name__).split("\n\n")[0].split())
                 raise NotCompiled(reason) from error
-        program, parameters = self._programs[kind]
+        program, parameters = self._programs[key]
         real, fake, value, norms, *gradients = program(batch)
-        stats = CriticStats(real, fake, value, norms, self.settings.objective)
+        stats = CriticStats(real, fake, value, norms, self.scheduled.settings.objective)
         return stats, dict(zip(parameters, gradients, strict=True))
 
-    def _compile(self, batch: Tensor, penalty: Penalty | None) -> Any:
-        # Slow to import, and rarely needed.
-        import torch._inductor as inductor
-        from torch.fx.experimental.proxy_tensor import make_fx
-
+    def _compile(self, batch: Tensor, term: PenaltyTerm | None) -> Any:
         parameters: list[nn.Parameter] = []
 
         def sweep(batch: Tensor) -> tuple[Any, ...]:
-            stats, gradients = super(Compiled, self)._sweep(batch, penalty)
+            stats, gradients = self.scheduled.sweep(batch, term)
             parameters[:] = gradients
             return stats.real_scores, stats.fake_scores, stats.penalty, stats.norms, *gradients.values()
 
-        # A clone: the sweeps write into their batch.
-        with products.traced():
-            graph = make_fx(sweep, tracing_mode="real")(batch.clone())
         # Without a Python call for each operation, which on small critics takes longer than the operation.
         options = {} if batch.is_cuda else {"cpp_wrapper": True}
         # Not torch.compile: its guards take 40 us a step, and what they watch is fixed here.
-        program = inductor.compile(graph, [batch.clone()], options=options)
-        program(batch.clone())
+        with products.traced():
+            program = compile_by_inductor(sweep, batch, options)
+        program(batch.clone())  # the sweeps write into their batch
         return program, parameters

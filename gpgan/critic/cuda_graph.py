@@ -72,7 +72,7 @@ def _unpack(packed: Tensor, like: CriticStats) -> CriticStats:
 
 
 class CudaGraphs:
-    """Steps captured once for each kind (shape, with and without penalty) and then replayed."""
+    """Steps captured once for each form (shape, with and without penalty) and then replayed."""
 
     def __init__(self, update: Update, optimizer: torch.optim.Optimizer) -> None:
         self.update, self.optimizer = update, optimizer
@@ -84,13 +84,13 @@ class CudaGraphs:
     def __call__(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
         """The step. Raises RuntimeError where it cannot be captured; nothing was updated then."""
         self._learning_rates()
-        kind = (inputs.real.shape, inputs.real.dtype, inputs.alpha is None, id(inputs.generator), penalty)
-        if kind not in self.captures:
-            done = self.done[kind] = self.done.get(kind, 0) + 1
+        key = (inputs.real.shape, inputs.real.dtype, inputs.alpha is None, id(inputs.rng), penalty)
+        if key not in self.captures:
+            done = self.done[key] = self.done.get(key, 0) + 1
             if done <= WARM_UP:
                 return self._warm_up(inputs, penalty)
-            self.captures[kind] = self._capture(inputs, penalty)
-        return self.captures[kind].replay(inputs)
+            self.captures[key] = self._capture(inputs, penalty)
+        return self.captures[key].replay(inputs)
 
     def _warm_up(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
         self.stream.wait_stream(torch.cuda.current_stream())
@@ -103,8 +103,8 @@ class CudaGraphs:
         alpha = None if inputs.alpha is None else inputs.alpha.clone()
         static = replace(inputs, real=inputs.real.clone(), fake=inputs.fake.clone(), alpha=alpha)
         graph = torch.cuda.CUDAGraph()
-        if inputs.generator is not None:
-            graph.register_generator_state(inputs.generator)
+        if inputs.rng is not None:
+            graph.register_generator_state(inputs.rng)
         with torch.cuda.graph(graph, stream=self.stream):
             stats = self.update(static, penalty)
             packed = _pack(stats)

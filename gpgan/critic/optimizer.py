@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gpgan.torch_private import clamp_all
+
 
 def update(
     optimizer: torch.optim.Optimizer,
@@ -78,5 +80,4 @@ def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
     check_limit("limit", limit)
     tensors = list(parameters)
     if tensors:
-        torch._foreach_clamp_min_(tensors, -limit)
-        torch._foreach_clamp_max_(tensors, limit)
+        clamp_all(tensors, limit)

@@ -1,4 +1,4 @@
-"""Which path a critic takes."""
+"""Which path a critic takes, what takes its place where it fails, and the words for that."""
 
 from __future__ import annotations
 
@@ -8,20 +8,132 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gpgan.critic import cuda_graph
 from gpgan.critic.autograd import General
-from gpgan.critic.common import Inputs, Path, Settings
+from gpgan.critic.common import CriticStats, Inputs, Path, PenaltyTerm, Settings
+from gpgan.critic.compiled import Compiled, NotCompiled
+from gpgan.critic.cuda_graph import CudaGraphs, Update
 from gpgan.critic.scheduled import Scheduled, run
 from gpgan.penalty import Penalty
-from gpgan.penalty.checks import is_compiled
+from gpgan.penalty.checks import is_compiled, warn_if_compiled
 from gpgan.schedule.maps import Convolution
 from gpgan.schedule.sweeps import Schedule
 from gpgan.schedule.tape import Unsupported
+from gpgan.torch_private import grad_mode_functions
+
+NO_DOUBLE_BACKWARD = "torch.compile has no double backward, which this path needs"
 
 
-def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Path:
+class Plan:
+    """How the steps of a critic are computed.
+
+    Args:
+        penalty: That of the steps which have one.
+        compile: Compile the scheduled path.
+        cuda_graph: Capture whole steps.
+        distributed: Gradients are averaged over processes.
+    """
+
+    def __init__(
+        self, settings: Settings, penalty: Penalty | None, compile: bool, cuda_graph: bool, distributed: bool
+    ) -> None:
+        self.settings, self.penalty = settings, penalty
+        self.compile, self.cuda_graph, self.distributed = compile, cuda_graph, distributed
+        self._restored_serial: bool | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._path: Path | None = None
+        self._graphs: CudaGraphs | None = None
+        self._not_compiled = self._not_captured = ""
+
+    @property
+    def serial(self) -> bool | None:
+        """Whether a step on a CPU is left to one thread. None before it is known."""
+        return self._restored_serial if self._path is None else self._path.serial
+
+    def restore(self, serial: bool | None) -> None:
+        """``serial`` as it was when the step's state was saved: the general path counts its operations once only."""
+        self._restored_serial = serial
+
+    def __str__(self) -> str:
+        path = self._path
+        if path is None:
+            return "not known before the first step"
+        parts = [_words(path)]
+        if path.serial and self._graphs is None:
+            parts.append("on one CPU thread, too small for more")
+        if self.compile and not isinstance(path, Compiled):
+            parts.append(f"not compiled: {self._not_compiled or NO_DOUBLE_BACKWARD}")
+        if self._graphs is not None:
+            parts.append(f"captured as a CUDA graph after {cuda_graph.WARM_UP} steps")
+        elif self.cuda_graph:
+            parts.append(f"no CUDA graph: {self._not_captured}")
+        return "; ".join(parts)
+
+    def step(self, update: Update, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
+        """One step by ``update``, which asks for ``gradients``; captured as a CUDA graph where that is possible."""
+        first = self._path is None
+        if first:
+            self._path = self._choose(inputs)
+            if isinstance(self._path, General) and self._restored_serial is not None:
+                self._path.serial = self._restored_serial
+            if self.cuda_graph:
+                scaled = self.settings.scaler is not None
+                reason = "its losses are scaled" if scaled else cuda_graph.why_not(inputs, self.distributed)
+                self._not_captured = reason or ""
+                self._graphs = CudaGraphs(update, self.settings.optimizer) if reason is None else None
+        try:
+            if self._graphs is not None:
+                try:
+                    return self._graphs(inputs, penalty)
+                except RuntimeError as error:
+                    self._graphs, self._not_captured = None, str(error).splitlines()[0]
+            return update(inputs, penalty)
+        except Exception:
+            if first:  # a failed first step must not fix the plan
+                self._forget()
+            raise
+
+    def gradients(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
+        """Computes the gradients of all parameters, by another path where the chosen one fails."""
+        looked_again = False
+        while True:
+            path = self._path
+            assert path is not None
+            try:
+                return path(inputs, term)
+            except NotCompiled as reason:
+                assert isinstance(path, Compiled)
+                self._not_compiled, self._path = str(reason), path.scheduled
+            except Unsupported as reason:  # the critic does not do what it did in its trial run
+                self._path = General(self.settings, str(reason)) if looked_again else self._choose(inputs)
+                looked_again = True
+
+    def _choose(self, inputs: Inputs) -> Path:
+        path = choose(self.settings, inputs, self.penalty)
+        return Compiled(path) if isinstance(path, Scheduled) and self.compile and not self._not_compiled else path
+
+
+def _words(path: Path) -> str:
+    cost = "" if path.cost is None else f" ({path.cost:.2f}F with the penalty, F being one forward over B)"
+    if isinstance(path, General):
+        if path.counted and path.cost is None:
+            cost = " (operations not counted: its operators have no formulas)"
+        return f"general path: autograd with the pruned penalty{cost}, because {path.why}"
+    compiled = ", traced and compiled" if isinstance(path, Compiled) else ""
+    return (
+        "scheduled path: the critic is a sum of chains of linear maps and piecewise-linear activations, whose "
+        f"derivatives are computed without autograd{cost}{compiled}"
+    )
+
+
+def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Scheduled | General:
     """The path for a critic, by a trial run of its forward that leaves no trace in buffers and random states."""
     reason = _static_reason(settings, inputs, penalty)
     if reason is not None:
+        if penalty is not None and penalty.method == "exact":
+            warn_if_compiled(settings.critic)
         return General(settings, reason)
     critic = settings.critic
     assert isinstance(critic, nn.Module)
@@ -86,6 +198,8 @@ def _static_reason(settings: Settings, inputs: Inputs, penalty: Penalty | None) 
         return "critic is wrapped in DistributedDataParallel"
     if is_compiled(critic):
         return "critic is compiled"
+    if not grad_mode_functions():
+        return "this torch does not show where a critic switches grad mode"
     if inputs.args or inputs.kwargs:
         return "critic takes more than samples"
     if penalty is not None and (penalty.method != "exact" or penalty.second_order != "pruned"):

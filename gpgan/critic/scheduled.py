@@ -1,42 +1,52 @@
-"""The path for sums of chains: the explicit schedule, without autograd."""
+"""The path for critics that are sums of chains of layers: the explicit schedule, without autograd."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gpgan.critic.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, Settings
+from gpgan.critic.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, PenaltyTerm, Settings
 from gpgan.objectives.wasserstein import WASSERSTEIN
-from gpgan.ops.backend import backend_for
-from gpgan.penalty import Critic, Penalty
+from gpgan.penalty import Critic
 from gpgan.schedule.maps import Gradients
 from gpgan.schedule.sweeps import Schedule
 from gpgan.schedule.tape import Tape, Unsupported
+from gpgan.torch_private import has_backward_hooks, submodules
+
+Sweep = Callable[[Tensor, PenaltyTerm | None], tuple[CriticStats, Gradients]]
 
 
 class Scheduled:
-    """The explicit schedule of second_order/schedule.py."""
+    """The explicit schedule of gpgan/schedule, run anew at every step."""
 
     def __init__(
         self, settings: Settings, trial: Schedule, rows: int, apart: bool, memory_format: torch.memory_format
     ) -> None:
-        """trial: of a penalised step on ``rows`` samples; apart: whether the penalty's points run in a batch of their own."""
+        """
+        Args:
+            trial: The schedule of a penalised step on ``rows`` samples.
+            apart: Whether the penalty's points run in a batch of their own.
+            memory_format: Of the batch.
+        """
         self.settings, self.form, self.apart, self.memory_format = settings, trial.form, apart, memory_format
         done, forward_of_points = trial.operations()
-        forward = forward_of_points * rows / trial.points
+        self.cost: float | None = done / (forward_of_points * rows / trial.points)
         self.serial = done < SERIAL
-        self.plan = (
-            "scheduled path: the critic is a sum of chains of linear maps and piecewise-linear activations, whose "
-            f"derivatives are computed without autograd ({done / forward:.2f}F with the penalty, F being one forward over B)"
-        )
 
-    def __call__(self, inputs: Inputs, points: Tensor | None, penalty: Penalty | None) -> CriticStats:
-        parts = [part for part in (inputs.real, inputs.fake, points) if part is not None]
+    def __call__(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
+        return self.apply(self.sweep, self.memory_format, inputs, term)
+
+    def apply(
+        self, sweep: Sweep, memory_format: torch.memory_format, inputs: Inputs, term: PenaltyTerm | None
+    ) -> CriticStats:
+        """Gives the parameters the gradients that sweep computes of one batch."""
+        parts = [inputs.real, inputs.fake, *([] if term is None else [term.points])]
         with torch.no_grad(), self.settings.casting(inputs.real.device):
-            stats, gradients = self._sweep(torch.cat(parts), penalty)
+            stats, gradients = sweep(torch.cat(parts).contiguous(memory_format=memory_format), term)
         if not gradients:
             raise ValueError(NOTHING_TO_LEARN)
         for parameter, gradient in gradients.items():
@@ -44,20 +54,28 @@ class Scheduled:
                 parameter.grad = gradient
         return stats
 
-    def _sweep(self, batch: Tensor, penalty: Penalty | None) -> tuple[CriticStats, Gradients]:
-        batches = 0 if penalty is None else penalty.batches
+    def sweep(self, batch: Tensor, term: PenaltyTerm | None) -> tuple[CriticStats, Gradients]:
+        """Statistics and gradients.
+
+        Args:
+            batch: Real samples, fake ones and the term's points ``[2B + its rows, ...]``.
+
+        Raises:
+            Unsupported: The critic did other things than in its trial run.
+        """
+        batches = 0 if term is None else term.penalty.batches
         rows = batch.shape[0] // (2 + batches)
         points = batches * rows
-        batch = batch.contiguous(memory_format=self.memory_format)
         value = norms = None
 
         def direction(g: Tensor) -> Tensor:
             nonlocal value, norms
-            assert penalty is not None
-            value, norms, v = backend_for(penalty.impl, g).gradient_norm_penalty_with_direction(
-                g, weight=penalty.weight, target=penalty.target, one_sided=penalty.one_sided
+            assert term is not None
+            penalty = term.penalty
+            value, norms, v = term.backend.gradient_norm_penalty_with_direction(
+                g, penalty.weight, penalty.target, penalty.one_sided, "mean"
             )
-            return v.to(g.dtype)  # type: ignore[no-any-return]
+            return v.to(g.dtype)
 
         gradients: Gradients = {}
         sizes = [(2 * rows, 0), (0, points)] if self.apart and points else [(2 * rows, points)]
@@ -119,7 +137,7 @@ def backward_hooks(critic: Critic) -> bool:
     while waiting:
         module = waiting.pop()
         if isinstance(module, nn.Module):
-            if module._backward_hooks or module._backward_pre_hooks:
+            if has_backward_hooks(module):
                 return True
-            waiting.extend(module._modules.values())
+            waiting.extend(submodules(module))
     return False

@@ -11,14 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gpgan.critic import cuda_graph
-from gpgan.critic.autograd import General
-from gpgan.critic.common import CriticLoss, CriticStats, Inputs, Path, Settings
-from gpgan.critic.compiled import Compiled, NotCompiled
-from gpgan.critic.cuda_graph import CudaGraphs
+from gpgan.critic.common import CriticLoss, CriticStats, Inputs, PenaltyTerm, Settings
 from gpgan.critic.optimizer import average_gradients, check_limit, choose_fused, update
-from gpgan.critic.plan import choose
-from gpgan.critic.scheduled import Scheduled
+from gpgan.critic.plan import Plan
 from gpgan.nn.spectral import is_normalised
 from gpgan.objectives.wasserstein import WASSERSTEIN
 from gpgan.ops._checks import check_same, check_samples
@@ -26,7 +21,6 @@ from gpgan.ops.backend import backend_for
 from gpgan.penalty import Critic, Penalty
 from gpgan.penalty.checks import check_rows
 from gpgan.penalty.points import draw_points
-from gpgan.schedule.tape import Unsupported
 from gpgan.util.threads import cpu_threads
 
 
@@ -97,21 +91,14 @@ class CriticStep:
         self.optimizer, self.penalty, self.lazy = optimizer, penalty, lazy
         self.settings = Settings(critic, objective, autocast, optimizer, scaler)
         self.max_grad_norm, self.max_weight, self.process_group = max_grad_norm, max_weight, process_group
-        self.compile, self.cuda_graph = compile, cuda_graph
         self.steps = 0
         choose_fused(optimizer)
-        self._path: Path | None = None
-        self._serial: bool | None = None
-        self._graphs: CudaGraphs | None = None
-        self._notes: list[str] = []
+        self._plan = Plan(self.settings, penalty, compile, cuda_graph, distributed=process_group is not None)
 
     @property
     def plan(self) -> str:
         """How the steps are computed and why, in words; known from the first step on."""
-        if self._path is None:
-            return "not known before the first step"
-        threads = ["on one CPU thread, too small for more"] if self._path.serial and not self._graphs else []
-        return "; ".join([self._path.plan, *threads, *self._notes])
+        return str(self._plan)
 
     def __call__(
         self,
@@ -146,86 +133,33 @@ class CriticStep:
         if penalty is not None and self.lazy > 1:
             penalty = replace(penalty, weight=penalty.weight * self.lazy)
         inputs = Inputs(real.detach(), fake.detach(), alpha, generator, critic_args, critic_kwargs)
-        first = self._path is None
-        if first:
-            self._prepare(inputs)
-        try:
-            stats = self._captured(inputs, penalty) if self._graphs is not None else self._update(inputs, penalty)
-        except Exception:
-            if first:  # what was seen of a critic that fails is no ground for a plan
-                self._path, self._graphs, self._notes = None, None, []
-            raise
+        stats = self._plan.step(self._update, inputs, penalty)
         self.steps += 1
         return stats
 
-    def _prepare(self, inputs: Inputs) -> None:
-        path = choose(self.settings, inputs, self.penalty)
-        if self.compile and isinstance(path, Scheduled):
-            path = Compiled(path)
-        elif self.compile:
-            self._notes.append("not compiled: torch.compile has no double backward, which this path needs")
-        self._path = path
-        if isinstance(path, General) and self._serial is not None:
-            path.serial = self._serial  # counted once, before this step's state was saved
-        if self.cuda_graph:
-            distributed, scaled = self.process_group is not None, self.settings.scaler is not None
-            reason = "its losses are scaled" if scaled else cuda_graph.why_not(inputs, distributed)
-            if reason is None:
-                self._graphs = cuda_graph.CudaGraphs(self._update, self.optimizer)
-                self._notes.append(f"captured as a CUDA graph after {cuda_graph.WARM_UP} steps")
-            else:
-                self._notes.append(f"no CUDA graph: {reason}")
-
-    def _captured(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
-        assert self._graphs is not None
-        try:
-            return self._graphs(inputs, penalty)
-        except RuntimeError as error:
-            self._graphs = None
-            self._notes[-1] = f"no CUDA graph: {str(error).splitlines()[0]}"
-            return self._update(inputs, penalty)
-
     def _update(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
-        path = self._path
-        assert path is not None
-        serial = path.serial and not inputs.real.is_cuda
-        with cpu_threads(1) if serial else contextlib.nullcontext():
-            return self._update_by(path, inputs, penalty)
-
-    def _update_by(self, path: Path, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
-        points = None
-        if penalty is not None:
-            backend = backend_for(penalty.impl, inputs.real)
-            points = draw_points(
-                backend, inputs.real, inputs.fake, penalty.points, inputs.alpha, inputs.generator
-            ).detach()
-        self.optimizer.zero_grad()
-        try:
-            stats = path(inputs, points, penalty)
-        except NotCompiled as reason:
-            assert isinstance(path, Compiled)
-            self._path = path.scheduled
-            self._notes.append(f"not compiled: {reason}")
-            stats = self._path(inputs, points, penalty)
-        except Unsupported:  # the critic went another way than at its trial run
-            self._path = choose(self.settings, inputs, self.penalty)
-            try:
-                stats = self._path(inputs, points, penalty)
-            except Unsupported as reason:
-                self._path = General(self.settings, str(reason))
-                stats = self._path(inputs, points, penalty)
-        if self.process_group is not None:
-            average_gradients(self.optimizer, self.process_group)
-        update(self.optimizer, self.max_grad_norm, self.settings.scaler, self.max_weight)
+        real = inputs.real
+        with cpu_threads(1) if self._plan.serial and not real.is_cuda else contextlib.nullcontext():
+            term = None
+            if penalty is not None:
+                backend = backend_for(penalty.impl, real)
+                points = draw_points(backend, penalty.points, real, inputs.fake, inputs.alpha, inputs.rng)
+                term = PenaltyTerm(penalty, backend, points)
+            self.optimizer.zero_grad()
+            stats = self._plan.gradients(inputs, term)
+            if self.process_group is not None:
+                average_gradients(self.optimizer, self.process_group)
+            update(self.optimizer, self.max_grad_norm, self.settings.scaler, self.max_weight)
         return stats
 
     def state_dict(self) -> dict[str, Any]:
         """What the next step depends on, beside the critic and its optimizer: the phase of ``lazy`` and the threads."""
-        return {"steps": self.steps, "serial": self._path.serial if self._path else self._serial}
+        return {"steps": self.steps, "serial": self._plan.serial}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where the step that gave ``state`` stood."""
-        self.steps, self._serial = int(state["steps"]), state["serial"]
+        self.steps = int(state["steps"])
+        self._plan.restore(state["serial"])
 
 
 def _check(

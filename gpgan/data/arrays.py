@@ -10,19 +10,17 @@ import torch
 from torch import Tensor
 
 from gpgan.data.dataset import BLOCK_BYTES, Dataset
+from gpgan.data.kinds import ARRAYS, CHANNELS_MAX, stored_shape
 
 Array = np.ndarray[Any, Any]
-
-WANTED = "expected vectors [N, D], images [N, H, W] or [N, C, H, W], or volumes [N, D, H, W] or [N, C, D, H, W]"
-# More entries than this along the second axis are no channels.
-CHANNELS_MAX = 16
 
 
 def dataset_of(array: Array, where: str, name: str, labels: Array | None = None) -> Dataset:
     """The data set of an array, which it shares the memory of wherever torch knows its type.
 
-    Layout: ``[N, D]`` are vectors, ``[N, H, W]`` images of one channel, ``[N, C, D, H, W]`` volumes; ``[N, A, H, W]``
-    are images with A channels up to A = 16, and volumes of one channel, A deep, from 17 on.
+    Layout: ``[N, D]`` are points. ``[N, A, B]`` are signals of A channels if A is at most 16 and B at least 8 A, else
+    images of one channel. ``[N, A, H, W]`` are images with A channels up to A = 16, and volumes of one channel, A deep,
+    from 17 on. ``[N, C, D, H, W]`` are volumes.
 
     Args:
         array: Integers or floats.
@@ -37,7 +35,7 @@ def dataset_of(array: Array, where: str, name: str, labels: Array | None = None)
         raise ValueError(
             f"{where} {array.dtype} values; expected floats or integers: convert with array.astype('float32')"
         )
-    channel_axis = _needs_channel_axis(array.shape, where)
+    shape = _stored_shape(array.shape, where)
     low, high = limits(array, where)
     bottom, top = _range(array.dtype, low, high)
     scale, offset = top / 2 - bottom / 2, top / 2 + bottom / 2
@@ -50,9 +48,7 @@ def dataset_of(array: Array, where: str, name: str, labels: Array | None = None)
         array = array.copy()
     stored = torch.from_numpy(array)
     tensor, classes = (None, ()) if labels is None else classes_of(labels, len(array), where)
-    dataset = Dataset(
-        name, stored.unsqueeze(1) if channel_axis else stored, scale, offset, labels=tensor, classes=classes
-    )
+    dataset = Dataset(name, stored.reshape(shape), scale, offset, labels=tensor, classes=classes)
     if not dataset.scaled(torch.from_numpy(np.array([low, high]).astype(array.dtype))).isfinite().all():
         raise ValueError(f"{where} values from {low} to {high}, which cannot be scaled; expected a smaller range")
     return dataset
@@ -106,13 +102,11 @@ def limits(array: Array, where: str) -> tuple[float, float]:
     return float(low), float(high)  # type: ignore[arg-type]
 
 
-def _needs_channel_axis(shape: tuple[int, ...], where: str) -> bool:
-    if len(shape) not in (2, 3, 4, 5):
-        raise ValueError(f"{where} an array of shape {shape}; {WANTED}")
+def _stored_shape(shape: tuple[int, ...], where: str) -> tuple[int, ...]:
     if 0 in shape:
-        raise ValueError(f"{where} an array of shape {shape}, which has no values; {WANTED}")
-    many = shape[1] > CHANNELS_MAX
-    if len(shape) >= 4 and shape[-1] in (1, 3, 4) and many:
+        raise ValueError(f"{where} an array of shape {shape}, which has no values; expected {ARRAYS}")
+    many = len(shape) > 1 and shape[1] > CHANNELS_MAX
+    if len(shape) in (4, 5) and shape[-1] in (1, 3, 4) and many:
         axes = "0, 3, 1, 2" if len(shape) == 4 else "0, 4, 1, 2, 3"
         raise ValueError(
             f"{where} an array of shape {shape}, {shape[-1]} channels last it seems; expected "
@@ -120,10 +114,12 @@ def _needs_channel_axis(shape: tuple[int, ...], where: str) -> bool:
         )
     if len(shape) == 5 and many:
         raise ValueError(
-            f"{where} an array of shape {shape}, {shape[1]} channels; expected [N, C, D, H, W] with at most "
-            f"{CHANNELS_MAX}"
+            f"{where} an array of shape {shape}, {shape[1]} channels; expected [N, C, D, H, W] with at most {CHANNELS_MAX}"
         )
-    return len(shape) == 3 or (len(shape) == 4 and many)
+    stored = stored_shape(shape)
+    if stored is None:
+        raise ValueError(f"{where} an array of shape {shape}; expected {ARRAYS}")
+    return stored
 
 
 def _range(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float]:

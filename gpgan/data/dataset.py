@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpgan.data.kinds import KINDS, Kind, kind_of
+
 # Rows are hashed and checked in blocks of about this many bytes, so that mapped files never lie in memory whole.
 BLOCK_BYTES = 1 << 26
 
@@ -35,7 +37,8 @@ class Dataset:
 
     Attributes:
         name: A short name, fit for a folder.
-        stored: Vectors ``[N, D]``, images ``[N, C, H, W]`` or volumes ``[N, C, D, H, W]``; may be a mapped file.
+        stored: Points ``[N, D]``, signals ``[N, C, T]``, images ``[N, C, H, W]`` or volumes ``[N, C, D, H, W]``; may be a
+            mapped file.
         scale: original = sample * scale + offset.
         offset: See scale.
         labels: int64 ``[len(dataset)]`` from 0 to ``len(classes) - 1``, or None.
@@ -66,11 +69,9 @@ class Dataset:
     def __post_init__(self) -> None:
         if not isinstance(self.stored, Tensor):
             raise TypeError(f"stored is a {type(self.stored).__name__}; expected a Tensor: torch.as_tensor(stored)")
-        if self.stored.dim() not in (2, 4, 5):
-            raise ValueError(
-                f"stored has shape {tuple(self.stored.shape)}; expected vectors [N, D], images [N, C, H, W] or volumes "
-                "[N, C, D, H, W]"
-            )
+        if not any(len(kind.axes) == self.stored.dim() - 1 for kind in KINDS):
+            kinds = ", ".join(f"{kind.name} [N, {', '.join(kind.axes)}]" for kind in KINDS)
+            raise ValueError(f"stored has shape {tuple(self.stored.shape)}; expected one of {kinds}")
         if not (math.isfinite(self.scale) and self.scale != 0 and math.isfinite(self.offset)):
             raise ValueError(f"scale is {self.scale} and offset {self.offset}; expected finite numbers, scale not 0")
         self._check_labels("labels", self.labels, len(self))
@@ -96,6 +97,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.stored) if self.rows is None else len(self.rows)
+
+    @property
+    def kind(self) -> Kind:
+        """Points, signals, images or volumes."""
+        return kind_of(self.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ import torch
 from gpgan.data import cache
 from gpgan.data.arrays import Array, classes_of, limits
 from gpgan.data.dataset import Dataset
+from gpgan.data.kinds import KINDS_BY_NAME
 from gpgan.data.paths import Progress, files_under, first_line, name_of, skipped_line
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ Out = TypeVar("Out")
 
 # Formats that Pillow or a library reads: no other program is started, whatever a file's content says.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif")
 SIZES = (128, 64, 32)
 # More bytes of pixels than this lie in a mapped file in the cache folder.
 MAPPED_BYTES = 1 << 30
@@ -55,10 +55,11 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
 
     Image.init()
     files = files_under(path)
-    names = [name for name in files if name.lower().endswith(SUFFIXES)]
+    suffixes = KINDS_BY_NAME["images"].suffixes
+    names = [name for name in files if name.lower().endswith(suffixes)]
     if not names:
         raise ValueError(
-            f"{path} holds {len(files)} files and no image; expected two or more that end in {', '.join(SUFFIXES)}"
+            f"{path} holds {len(files)} files and no image; expected two or more that end in {', '.join(suffixes)}"
         )
     # All that decides the pixels, as far as it can be known without reading them.
     key = cache.key("images", [(name, *_stamp(path / name)) for name in names], size, PIL.__version__)

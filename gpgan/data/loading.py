@@ -12,12 +12,11 @@ from gpgan.data.digits import load_digits, load_mnist5k
 from gpgan.data.emoji import load_emoji
 from gpgan.data.fashion import load_fashion
 from gpgan.data.idx import load_idx
-from gpgan.data.images import load_images
+from gpgan.data.kinds import Kind, kind_of_file, kind_of_folder
 from gpgan.data.numpy_files import load_npy, load_npz
 from gpgan.data.objects import load_object
-from gpgan.data.paths import Progress
+from gpgan.data.paths import Progress, files_under
 from gpgan.data.plane import load_grid, load_ring, load_swissroll
-from gpgan.data.volumes import MRC, load_mrc, mrc_files
 
 BUILT_IN: dict[str, Callable[[], Dataset]] = {
     "digits": load_digits,
@@ -49,9 +48,9 @@ def load(data: str, *, size: int | None = None, progress: Progress | None = None
         raise ValueError(f"size is {size}; expected 1 or more")
     path = Path(data)
     # An empty word would be the path of the current folder.
-    sized = _sized(path) if data and data not in BUILT_IN else None
-    if sized:
-        return sized(path, size, progress)
+    kind = _kind(path) if data and data not in BUILT_IN else None
+    if kind:
+        return kind.load(path, size, progress)
     if size is not None:
         raise ValueError(
             f"size is {size} and data {data!r}; only folders of images and .mrc volumes have a size to choose"
@@ -69,10 +68,9 @@ def load(data: str, *, size: int | None = None, progress: Progress | None = None
     raise ValueError(_refusal(data, path))
 
 
-def _sized(path: Path) -> Callable[[Path, int | None, Progress | None], Dataset] | None:
-    if path.is_dir():
-        return load_mrc if mrc_files(path) else load_images
-    return load_mrc if path.suffix.lower() in MRC else None
+def _kind(path: Path) -> Kind | None:
+    """The kind of data that has files of its own at a path."""
+    return kind_of_folder(files_under(path)) if path.is_dir() else kind_of_file(path)
 
 
 def _refusal(data: str, path: Path) -> str:

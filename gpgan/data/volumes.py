@@ -9,16 +9,11 @@ import numpy as np
 
 from gpgan.data.arrays import Array, dataset_of
 from gpgan.data.dataset import Dataset
+from gpgan.data.kinds import KINDS_BY_NAME
 from gpgan.data.paths import Progress, check_file, files_under, first_line, name_of, skipped_line
 
-MRC = (".mrc", ".mrcs", ".map")
 CUBE = 32
 WANTED = "an MRC file with a volume, or a stack of volumes or images"
-
-
-def mrc_files(folder: Path) -> list[str]:
-    """The MRC files in a folder and all folders under it, as sorted paths from it."""
-    return [name for name in files_under(folder) if name.lower().endswith(MRC)]
 
 
 def load_mrc(path: Path, size: int | None = None, progress: Progress | None = None) -> Dataset:
@@ -36,7 +31,8 @@ def load_mrc(path: Path, size: int | None = None, progress: Progress | None = No
         ValueError: A file cannot be read or holds a single image, sizes are mixed, or the values are no samples.
         ModuleNotFoundError: mrcfile is not installed.
     """
-    names = mrc_files(path) if path.is_dir() else [""]
+    suffixes = KINDS_BY_NAME["volumes"].suffixes
+    names = [name for name in files_under(path) if name.lower().endswith(suffixes)] if path.is_dir() else [""]
     skipped, found = [], []
     for number, name in enumerate(names, 1):
         try:

@@ -112,7 +112,7 @@ def run(progress: Progress) -> Findings:
     assert ring.modes is not None
     real, mixture = ring.samples(), ring.modes
     rng = torch.Generator().manual_seed(0)
-    numbers = {"w1_floor": w1_floor(real, W1_SAMPLES, generator=rng)}
+    numbers = {"w1_floor": w1_floor(real, W1_SAMPLES, rng=rng)}
     for index, order in enumerate(ORDERS):
         _cover(mixture, real, order, numbers, span(progress, 0.2 * index, 0.2 * (index + 1)))
     made = {}

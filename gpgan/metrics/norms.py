@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gpgan.metrics.evaluation import Evaluation, Metric, Values
 from gpgan.penalty import Critic, gradient_penalty
 
 
@@ -23,7 +24,7 @@ class GradientNorms:
 
 
 def gradient_norms(
-    critic: Critic, real: Tensor, fake: Tensor, *, critic_args: Sequence[Any] = (), generator: torch.Generator
+    critic: Critic, real: Tensor, fake: Tensor, *, critic_args: Sequence[Any] = (), rng: torch.Generator
 ) -> GradientNorms:
     """Statistics of ``|grad critic(x)|`` at interpolates x of real and fake, which are the penalty's own points.
 
@@ -32,7 +33,7 @@ def gradient_norms(
         real: ``[B, ...]``.
         fake: Likewise.
         critic_args: Passed on after x (labels).
-        generator: For where between real and fake x lies; on the device of the samples.
+        rng: For where between real and fake x lies; on the device of the samples.
 
     Raises:
         TypeError, ValueError: As ``gpgan.gradient_penalty``.
@@ -41,6 +42,23 @@ def gradient_norms(
         Gulrajani et al., arXiv 1704.00028, algorithm 1: the points are those of its penalty.
     """
     with torch.enable_grad():
-        _, norms = gradient_penalty(critic, real, fake, critic_args=critic_args, generator=generator, return_norms=True)
+        _, norms = gradient_penalty(critic, real, fake, critic_args=critic_args, generator=rng, return_norms=True)
     norms = norms.double()
     return GradientNorms(float(norms.mean()), float(norms.std(correction=0)), float(norms.max()))
+
+
+def _measure(evaluation: Evaluation) -> Values:
+    pairs = evaluation.critic
+    assert pairs is not None
+    norms = gradient_norms(pairs.critic, pairs.real, pairs.fake, critic_args=pairs.args, rng=evaluation.rng())
+    return {"norm_mean": norms.mean, "norm_std": norms.std, "norm_max": norms.max}
+
+
+def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "norm_mean" not in values:
+        return []
+    text = f"{values['norm_mean']:.3f} +- {values['norm_std']:.3f}, at most {values['norm_max']:.3f}"
+    return [("gradient norm", text)]
+
+
+METRIC = Metric("norms", _measure, _rows, lambda evaluation: evaluation.critic is not None)

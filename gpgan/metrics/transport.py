@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from gpgan.metrics.evaluation import Evaluation, Metric, Values
 
 # Far more pivots than problems that fit into memory take; a solver that needs more is stuck.
 PIVOTS = 100_000_000
@@ -48,7 +53,7 @@ def wasserstein1(x: Tensor, y: Tensor) -> float:
     return float(value)
 
 
-def w1_floor(samples: Tensor, n: int, *, generator: torch.Generator) -> float:
+def w1_floor(samples: Tensor, n: int, *, rng: torch.Generator) -> float:
     """W1 between two disjoint random draws of n from the same samples ``[N, ...]``: about as low as a generator can come.
 
     Of real samples, n being as many as ``wasserstein1`` is given of each kind.
@@ -61,7 +66,7 @@ def w1_floor(samples: Tensor, n: int, *, generator: torch.Generator) -> float:
         raise ValueError(
             f"n is {n} and there are {len(samples)} samples; expected n from 1 to {len(samples) // 2}, half of them"
         )
-    order = torch.randperm(len(samples), generator=generator, device=generator.device).to(samples.device)
+    order = torch.randperm(len(samples), generator=rng, device=rng.device).to(samples.device)
     return wasserstein1(samples[order[:n]], samples[order[n : 2 * n]])
 
 
@@ -87,3 +92,22 @@ def _missing(error: ModuleNotFoundError, what: str, package: str) -> ModuleNotFo
     return ModuleNotFoundError(
         f"the exact Wasserstein distance needs {what}, which is not installed: pip install {package}", name=error.name
     )
+
+
+def _measure(evaluation: Evaluation) -> Values:
+    reals, pool = evaluation.reals, evaluation.pool
+    return {
+        "w1": wasserstein1(evaluation.samples[: len(reals)], reals),
+        "w1_floor": w1_floor(pool, len(pool) // 2, rng=evaluation.rng()),
+    }
+
+
+def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    where = "held out" if values["reals_held_out"] else "trained on"
+    return [
+        ("W1", f"{values['w1']:.4f}  exact, {values['reals']} samples to as many real ones, {where}"),
+        ("W1 floor", f"{values['w1_floor']:.4f}  the same between real ones: a perfect generator's value"),
+    ]
+
+
+METRIC = Metric("w1", _measure, _rows)

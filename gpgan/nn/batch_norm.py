@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class SyncedBatchNorm(_BatchNorm):
+class SyncedBatchNorm(nn.BatchNorm1d):
     """nn.BatchNorm1d, 2d and 3d in one, with the same parameters, buffers and arguments: [B, C, ...] to the same shape.
 
     In training mode with several torch.distributed processes, mean and variance are computed over the samples of all

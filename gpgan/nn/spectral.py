@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
-from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 
 from gpgan.nn.labels import Projection
+from gpgan.torch_private import forward_pre_hooks, spectral_parametrization
 
 NORMALISED = (
     nn.Linear,
@@ -62,9 +62,10 @@ def spectral_norm(module: nn.Module) -> nn.Module:
 
 def is_normalised(layer: nn.Module) -> bool:
     """Whether a layer's weight has spectral normalisation, by ``spectral_norm`` or by torch's own parametrization."""
-    if any(isinstance(hook, SpectralNorm) for hook in layer._forward_pre_hooks.values()):  # the older API
+    by_hook = any(isinstance(hook, SpectralNorm) for hook in forward_pre_hooks(layer))  # the older API
+    if by_hook or (hasattr(layer, "weight_orig") and hasattr(layer, "weight_u")):
         return True
     if not parametrize.is_parametrized(layer, "weight"):
         return False
     chain = layer.parametrizations["weight"]  # type: ignore[index]
-    return any(isinstance(each, _SpectralNorm) for each in chain)
+    return any(isinstance(each, spectral_parametrization()) for each in chain)

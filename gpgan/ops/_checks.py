@@ -29,8 +29,9 @@ def check_samples(name: str, value: Tensor) -> None:
 
 
 def check_same(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
-    """Raises unless value has the shape, dtype and device of other."""
-    check_samples(name, value)
+    """Raises unless value has the shape, dtype and device of other, whose own checks have passed."""
+    if not isinstance(value, Tensor) or value.dtype != other.dtype or value.dim() == 0:
+        check_samples(name, value)
     for what in ("shape", "dtype", "device"):
         came, expected = getattr(value, what), getattr(other, what)
         if came != expected:
@@ -68,5 +69,9 @@ def check_penalty(weight: float, target: float, reduction: str) -> None:
             raise TypeError(f"{name} is a {type(value).__name__}; expected a float")
         if not 0 <= value < math.inf:
             raise ValueError(f"{name} is {value}; expected a finite number, zero or above")
+    check_reduction(reduction)
+
+
+def check_reduction(reduction: str) -> None:
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction is {reduction!r}; expected one of {', '.join(map(repr, REDUCTIONS))}")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from gpgan.torch_private import constant_in_compiled_graphs
+
 LIBRARY = Path(__file__).parent.parent / "_C.abi3.so"
 
 # Schemas are defined in each operator's Python file; the compiled library only implements them.
@@ -37,6 +39,7 @@ def cuda_architectures() -> tuple[str, ...]:
     return _architectures
 
 
+@constant_in_compiled_graphs
 def _has_code_for(device: torch.device | str) -> bool:
     """Whether a CUDA device runs one of the architectures: of the same major version, or compiled from older PTX."""
     capability = torch.cuda.get_device_capability(device)
@@ -46,11 +49,6 @@ def _has_code_for(device: torch.device | str) -> bool:
         if built <= capability and (ptx or built[0] == capability[0]):
             return True
     return False
-
-
-# The same as torch.compiler.assume_constant_result, which would import all of torch.compile together with this package.
-# A compiled region calls it once, during tracing.
-_has_code_for._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def why_not_native(device: torch.device | str) -> str:

@@ -17,6 +17,11 @@ def interpolate(real: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
     check_samples("real", real)
     check_same("fake", fake, "real", real)
     check_alpha(alpha, real)
+    return between(real, fake, alpha)
+
+
+def between(real: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
+    """``interpolate`` without its checks."""
     real, fake = _autocast(real), _autocast(fake)
     acc = accumulate_dtype(real.dtype)
     alpha = alpha.to(acc).reshape(-1, *[1] * (real.dim() - 1))
@@ -34,6 +39,11 @@ def gradient_norm_penalty(
     """As :func:`gpgan.ops.gradient_norm_penalty`."""
     check_samples("grads", grads)
     check_penalty(weight, target, reduction)
+    return penalty_of(grads, weight, target, one_sided, reduction)
+
+
+def penalty_of(grads: Tensor, weight: float, target: float, one_sided: bool, reduction: str) -> tuple[Tensor, Tensor]:
+    """``gradient_norm_penalty`` without its checks."""
     grads = _autocast(grads)
     # vector_norm has the subgradient zero at zero. The trailing dimension makes it work for a [B] input without a flatten.
     norms = torch.linalg.vector_norm(
@@ -59,11 +69,18 @@ def gradient_norm_penalty_with_direction(
     reduction: str = "mean",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As :func:`gpgan.ops.gradient_norm_penalty_with_direction`."""
+    check_samples("grads", grads)
+    check_penalty(weight, target, reduction)
+    return penalty_and_direction_of(grads, weight, target, one_sided, reduction)
+
+
+def penalty_and_direction_of(
+    grads: Tensor, weight: float, target: float, one_sided: bool, reduction: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``gradient_norm_penalty_with_direction`` without its checks."""
     with torch.enable_grad():
         leaf = _autocast(grads).detach().requires_grad_()
-        penalty, norms = gradient_norm_penalty(
-            leaf, weight=weight, target=target, one_sided=one_sided, reduction=reduction
-        )
+        penalty, norms = penalty_of(leaf, weight, target, one_sided, reduction)
         (direction,) = torch.autograd.grad(penalty.sum(), leaf)
     return penalty.detach(), norms.detach(), direction
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
+from gpgan import torch_private
 from gpgan.penalty import graph
 from gpgan.penalty.modules import reachable
+from gpgan.util.warn import warn_once
 
 
 def check_rows(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any], batch: int) -> None:
@@ -57,41 +60,64 @@ def check_scores(scores: Any, batch: int) -> Tensor:
 
 def is_compiled(critic: Any) -> bool:
     """Whether a callable, or a module in it where it is one, is the result of torch.compile."""
-    if not isinstance(critic, nn.Module):
-        return hasattr(critic, "_torchdynamo_orig_callable")
-    # As any(... for m in critic.modules()), in a tenth of the time: this runs on every call.
-    waiting: list[nn.Module | None] = [critic]
+    # As any(... for m in critic.modules()), in less time: this runs on every call.
+    waiting: list[Any] = [critic]
     while waiting:
-        module = waiting.pop()
-        if module is not None:
-            if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
+        each = waiting.pop()
+        if each is not None:
+            if torch_private.is_compiled_itself(each):
                 return True
-            waiting.extend(module._modules.values())
+            if isinstance(each, nn.Module):
+                waiting.extend(torch_private.submodules(each))
     return False
 
 
-# Autograd's nodes of a batch_norm. All but the last save whether they took the statistics of the batch; it always does.
-SYNC_BATCH_NORM_NODE = "SyncBatchNormBackward"
-BATCH_NORM_NODES = frozenset(
-    {"NativeBatchNormBackward0", "CudnnBatchNormBackward0", "MiopenBatchNormBackward0", SYNC_BATCH_NORM_NODE}
-)
+def warn_if_compiled(critic: Any) -> None:
+    """Says, once, that double backward passes the compiled form of a critic by."""
+    if is_compiled(critic):
+        warn_once(
+            "gradient_penalty runs the module underneath a torch.compile'd critic: a compiled graph has no double "
+            "backward (pytorch#91469)"
+        )
 
 
-def refuse_batch_statistics(critic: Any, behind: list[Any], x: Tensor) -> None:
+class BatchNormCalls(TorchFunctionMode):
+    """Within the block, watches for batch_norm in training mode, where the graph does not show it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = False
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (F.batch_norm, torch.batch_norm):
+            self.seen = self.seen or bool(kwargs.get("training", args[5] if len(args) > 5 else False))
+        return func(*args, **kwargs)
+
+
+def refuse_batch_statistics(critic: Any, behind: list[Any], x: Tensor, calls: BatchNormCalls | None = None) -> None:
     """Raises where x is normalised by the statistics of its batch on the way to scores, whoever called batch_norm.
 
     Args:
         critic: Looked into only where the graph hides what ran.
         behind: The graph's nodes behind the scores.
         x: ``[B, ...]``, the leaf that the scores were computed from.
+        calls: What was seen of the critic's run, where the graph does not show a batch_norm.
     """
     kinds = graph.kinds(behind)
-    norms = [node for node in behind if type(node).__name__ in BATCH_NORM_NODES] if kinds & BATCH_NORM_NODES else []
+    known = torch_private.BATCH_NORM_NODES
+    norms = [node for node in behind if type(node).__name__ in known] if kinds & known else []
     couples = any(
-        _couples(node) and torch.autograd.graph.get_gradient_edge(x).node in graph.nodes(node) for node in norms
+        torch_private.takes_batch_statistics(node)
+        and torch.autograd.graph.get_gradient_edge(x).node in graph.nodes(node)
+        for node in norms
     )
-    if kinds & graph.OPAQUE and x.shape[0] > 1:
+    if kinds & torch_private.OPAQUE_NODES and x.shape[0] > 1:
         couples = couples or any(_in_use(norm, behind) for norm in _training_norms(critic))
+    if calls is not None and x.shape[0] > 1:
+        couples = couples or calls.seen or bool(_training_norms(critic))
     if couples:
         raise ValueError(
             "critic has a BatchNorm in training mode: it couples the samples of a batch, so that no sample's "
@@ -100,22 +126,15 @@ def refuse_batch_statistics(critic: Any, behind: list[Any], x: Tensor) -> None:
         )
 
 
-def _couples(node: Any) -> bool:
-    if type(node).__name__ == SYNC_BATCH_NORM_NODE:
-        return True
-    # InstanceNorm is a batch_norm too, of one sample that holds all samples' channels. The shape is asked of the graph's
-    # edge: a saved tensor may have to be recomputed or fetched.
-    return bool(node._saved_training) and node._input_metadata[0].shape[0] > 1
-
-
-def _training_norms(critic: Any) -> list[_BatchNorm]:
+def _training_norms(critic: Any) -> list[Any]:
     inside = (inner for thing in reachable(critic) if isinstance(thing, nn.Module) for inner in thing.modules())
-    return [m for m in inside if isinstance(m, _BatchNorm) and (m.training or m.running_mean is None)]
+    norms: list[Any] = [m for m in inside if isinstance(m, torch_private.batch_norms())]
+    return [m for m in norms if m.training or m.running_mean is None]
 
 
-def _in_use(norm: _BatchNorm, behind: list[Any]) -> bool:
+def _in_use(norm: Any, behind: list[Any]) -> bool:
     """Whether a norm may have run. What is compiled shows its parameters in the graph; a checkpoint hides these too."""
     weight = norm.weight
-    if weight is None or not weight.requires_grad or graph.REENTRANT in graph.kinds(behind):
+    if weight is None or not weight.requires_grad or torch_private.REENTRANT_NODE in graph.kinds(behind):
         return True
     return any(leaf is weight for leaf in graph.leaves(behind))

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
-# As torch.compiler.disable, which would import all of torch.compile with this package: what is compiled has no double
-# backward, so a compiled training step leaves its graph here and comes back to it after.
-from torch._compile import _disable_dynamo
-
-from gpgan.ops._checks import accumulate_dtype, check_penalty
+from gpgan.ops._checks import check_reduction
 from gpgan.ops.backend import backend_for
-from gpgan.penalty import graph
-from gpgan.penalty.checks import check_rows, check_scores, is_compiled, refuse_batch_statistics, twice
-from gpgan.penalty.exact import Exact
-from gpgan.penalty.finite_difference import FiniteDifference
-from gpgan.penalty.penalty import Critic, check_choices
-from gpgan.penalty.points import draw_points
-from gpgan.util.warn import warn_once
-
-# The largest power of two that float16 holds with room for one doubling.
-FLOAT16_SEED_MAX = 2.0**14
+from gpgan.penalty.checks import check_rows, twice, warn_if_compiled
+from gpgan.penalty.penalty import Critic, Penalty
+from gpgan.penalty.points import check_points, draw_points
+from gpgan.penalty.value import penalty_at
+from gpgan.torch_private import outside_of_compiled_graphs
 
 
 @overload
@@ -75,7 +65,7 @@ def gradient_penalty(
 ) -> tuple[Tensor, Tensor]: ...
 
 
-@_disable_dynamo
+@outside_of_compiled_graphs
 def gradient_penalty(
     critic: Critic,
     real: Tensor | None,
@@ -158,8 +148,11 @@ def gradient_penalty(
     Source:
         Gulrajani et al., Improved Training of Wasserstein GANs, arXiv 1704.00028, equation 3 and algorithm 1.
     """
-    check_penalty(weight, target, reduction)
-    check_choices(method=method, second_order=second_order, impl=impl)
+    check_reduction(reduction)
+    # Where it is taken is said by x.
+    penalty = Penalty(
+        weight, target, one_sided, "between", method, second_order, impl, allow_batch_coupling=allow_batch_coupling
+    )
     exact = method == "exact"
     if not exact and allow_batch_coupling and reduction == "none":
         raise ValueError(
@@ -177,47 +170,19 @@ def gradient_penalty(
         raise RuntimeError(
             f"gradient_penalty was called with grad mode off ({mode}), where the critic has no gradient to penalise; {cure}"
         )
-
-    given = points if isinstance(points, Tensor) else real if real is not None else fake
-    backend = backend_for(impl, given)
-    x = draw_points(backend, real, fake, points, alpha, generator)
+    samples = check_points(points, real, fake)
     kwargs = critic_kwargs or {}
+    check_rows(critic_args, kwargs, len(samples))
+    backend = backend_for(impl, samples)
+    x = draw_points(backend, points, real, fake, alpha, generator)
     if isinstance(points, str) and points == "both":
-        check_rows(critic_args, kwargs, len(x) // 2)
         critic_args, kwargs = twice(critic_args, kwargs)
-    else:
-        check_rows(critic_args, kwargs, len(x))
-
-    def run(points: Tensor) -> Tensor:
-        return check_scores(critic(points, *critic_args, **kwargs), len(points))
-
-    way: Exact | FiniteDifference
     if exact:
-        if is_compiled(critic):
-            warn_once(
-                "gradient_penalty runs the module underneath a torch.compile'd critic: a compiled graph has no double "
-                "backward (pytorch#91469)"
-            )
-        way = Exact(run, x, pruned=second_order == "pruned")
-    else:
-        way = FiniteDifference(run, x, critic, coupled=allow_batch_coupling)
-    scores = way.scores()
-    if isinstance(way, FiniteDifference) and way.may_cross_kinks():
-        warn_once(
-            "gradient_penalty by finite differences cannot hold piecewise-linear activations at their kinks inside of "
-            "torch.compile or torch.utils.checkpoint: a difference that crosses kinks has an error as large as the "
-            'gradient. Use smooth activations there, or method="exact"'
-        )
-    behind = [] if scores.grad_fn is None else graph.nodes(scores.grad_fn)
-    if not allow_batch_coupling:
-        refuse_batch_statistics(critic, behind, x)
-    grads = _input_gradient(way, scores, behind, _scale_tensor(grad_scale, x.device))
-    value = functools.partial(
-        backend.gradient_norm_penalty, weight=weight, target=target, one_sided=one_sided, reduction=reduction
+        warn_if_compiled(critic)
+    value, norms = penalty_at(
+        critic, x, critic_args, kwargs, penalty, backend, reduction, _scale_tensor(grad_scale, x.device)
     )
-    penalty, norms = value(grads)
-    penalty = way.finish(penalty, norms, grads, behind, value)
-    return (penalty, norms.detach()) if return_norms else penalty
+    return (value, norms.detach()) if return_norms else value
 
 
 def _scale_tensor(grad_scale: float | Tensor | torch.amp.GradScaler | None, device: torch.device) -> Tensor | None:
@@ -238,22 +203,3 @@ def _scale_tensor(grad_scale: float | Tensor | torch.amp.GradScaler | None, devi
     if not 0 < grad_scale < float("inf"):
         raise ValueError(f"grad_scale is {grad_scale}; expected a finite number above zero")
     return torch.full((), float(grad_scale), device=device)
-
-
-def _input_gradient(way: Exact | FiniteDifference, scores: Tensor, behind: list[Any], scale: Tensor | None) -> Tensor:
-    """d sum(scores) / dx ``[B, ...]``; computed scaled where a scale is given."""
-    seed = torch.ones_like(scores)
-    if scale is not None:
-        # One score's share of the scaled loss must be finite in float16, which may lie anywhere behind float32 scores;
-        # any power of two unscales to the same number.
-        scale = scale.clamp(max=FLOAT16_SEED_MAX)
-        seed = seed * scale.to(scores.dtype)
-    grads = way.gradient(scores, seed, behind) if scores.requires_grad else None
-    if grads is None:
-        raise ValueError(
-            "critic's scores do not depend on its input (is it computed under no_grad, detached, or of another tensor?); "
-            "expected a critic that is differentiable in its first argument"
-        )
-    if scale is not None:
-        grads = grads.to(accumulate_dtype(grads.dtype)) / scale
-    return grads

@@ -8,10 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import BackwardCFunction, once_differentiable
+from torch.autograd.function import BackwardCFunction
 
+from gpgan import torch_private
 from gpgan.penalty import graph
+from gpgan.pruning.mode import NODES as PRUNED_NODES
+from gpgan.util.warn import warn_once
 
+# Nodes have these names in torch 2.11 to 2.14. Under another name one raises torch's own error, at the caller's backward.
 # What autograd puts in place of a derivative that nobody wrote, and of a second one that its author ruled out.
 NOT_IMPLEMENTED = "NotImplemented"
 RULED_OUT = "Error"
@@ -47,27 +51,27 @@ def refuse_failing(reached: Iterable[Any], behind: list[Any], x: Tensor) -> None
     # once_differentiable raises only where the gradient that comes in has a graph. Behind a plain sum of scores it has
     # none, and what the function adds to the second derivative would be lost.
     for node in [node for node in behind if isinstance(node, BackwardCFunction)]:
-        if _once_differentiable(node) and torch.autograd.graph.get_gradient_edge(x).node in graph.nodes(node):
-            raise RuntimeError(_message(_named([node])))
+        once = torch_private.is_once_differentiable(node)
+        if once is False or type(node).__name__ in PRUNED_NODES:
+            continue
+        if torch.autograd.graph.get_gradient_edge(x).node in graph.nodes(node):
+            if once:
+                raise RuntimeError(_message(_named([node])))
+            warn_once(
+                f"gpgan cannot see in torch {torch.__version__} whether {type(node).__name__.removesuffix('Backward')} is "
+                "marked once_differentiable; if it is, its part of the penalty's gradient is missing. Pass "
+                'method="finite_difference"'
+            )
 
 
 def explain_first_derivative(error: RuntimeError, behind: list[Any]) -> RuntimeError:
     """What to raise where the critic's first derivative, taken with a graph of its own, raised error."""
-    if graph.REENTRANT in graph.kinds(behind):
+    if torch_private.REENTRANT_NODE in graph.kinds(behind):
         return RuntimeError(
             'critic uses torch.utils.checkpoint with use_reentrant=True, which method="exact" cannot differentiate; '
             f"pass use_reentrant=False to checkpoint, or {OTHERWISE}"
         )
     return error
-
-
-def _once_differentiable(node: Any) -> bool:
-    backward = node._forward_cls.backward if isinstance(node, BackwardCFunction) else None  # type: ignore[attr-defined]
-    return getattr(backward, "__code__", None) is _WRAPPER
-
-
-# The code that is the same in every function that once_differentiable has wrapped.
-_WRAPPER = once_differentiable(lambda ctx, *grads: None).__code__
 
 
 def _operator(node: Any, behind: list[Any]) -> str:
@@ -76,10 +80,10 @@ def _operator(node: Any, behind: list[Any]) -> str:
     if kind in RAISING:
         return RAISING[kind]
     if kind == RULED_OUT:
-        return _named([n for n in behind if _once_differentiable(n)])
+        return _named([n for n in behind if torch_private.is_once_differentiable(n)])
     try:
         # The name is in the node's message only, and the message is got by running it.
-        node(*[None] * len(node._input_metadata))
+        torch_private.run_without_gradients(node)
     except RuntimeError as error:
         found = re.search(r"derivative for (\S+)", str(error))
         if found is not None:
@@ -88,7 +92,7 @@ def _operator(node: Any, behind: list[Any]) -> str:
 
 
 def _named(functions: list[Any]) -> str:
-    names = sorted({node._forward_cls.__qualname__ for node in functions})
+    names = sorted({torch_private.function_name(node) for node in functions})
     return f"{' or '.join(names) or 'an autograd.Function'} (marked once_differentiable)"
 
 

@@ -12,7 +12,7 @@ up to O(e^2): one ordinary backward for g, two ordinary forwards, and the caller
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -25,6 +25,9 @@ from gpgan.penalty import graph
 from gpgan.penalty.checks import is_compiled
 from gpgan.penalty.kinks import Kinks
 from gpgan.penalty.modules import reachable
+from gpgan.penalty.request import Request
+from gpgan.torch_private import OPAQUE_NODES, REENTRANT_NODE, watch
+from gpgan.util.warn import warn_once
 
 # e_i = STEP * eps^(1/3) * |x_i|: rounding errs by eps / e and the difference by e^2. Measured over the critics of
 # tests/test_finite_difference.py in float64, float32 and bfloat16: half of it rounds more, twice of it bends more.
@@ -35,50 +38,53 @@ KINKED = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6, nn.Hardtanh, nn.M
 
 
 class FiniteDifference:
-    """One penalty by finite differences.
+    """One penalty by finite differences; a call gives it and the norms."""
 
-    Args:
-        run: From points ``[B, ...]`` to the critic's scores there.
-        x: ``[B, ...]``, a leaf that requires grad.
-        critic: What ``run`` calls: looked into for modules, whose state is the same in all forwards.
-        coupled: The samples of a batch may depend on each other.
-    """
-
-    def __init__(self, run: Callable[[Tensor], Tensor], x: Tensor, critic: Any, coupled: bool) -> None:
+    def __init__(self, request: Request) -> None:
+        x = request.x
         if x.is_cuda and torch.cuda.is_current_stream_capturing():
             raise RuntimeError(
                 'method="finite_difference" repeats the random state of the device, which a CUDA graph under capture '
                 'does not allow; call it outside of the capture, or pass method="exact"'
             )
-        self.run, self.x, self.coupled = run, x, coupled
-        found = list(reachable(critic))
+        self.request, self.run, self.x = request, request.run, x
+        found = list(reachable(request.critic))
         self.modules = [thing for thing in found if isinstance(thing, nn.Module)]
+        # The state of these is the same in all forwards.
         self.state = _State(self.modules, x.device)
         self.parallel = _parallel(self.modules)
         # A compiled critic runs as it is: what is inside of its graph cannot be held.
         self.kinks = None if any(is_compiled(thing) for thing in found) else Kinks()
-        self.reentrant = False
-        self.eps = 0.0
 
-    def scores(self) -> Tensor:
+    def __call__(self) -> tuple[Tensor, Tensor]:
         with _no_sync(self.parallel), contextlib.nullcontext() if self.kinks is None else self.kinks.recording():
-            return self.run(self.x)
+            scores = self.run(self.x)
+        if self._may_cross_kinks():
+            warn_once(
+                "gradient_penalty by finite differences cannot hold piecewise-linear activations at their kinks inside of "
+                "torch.compile or torch.utils.checkpoint: a difference that crosses kinks has an error as large as the "
+                'gradient. Use smooth activations there, or method="exact"'
+            )
+        behind = self.request.graph_behind(scores)
+        kinds = graph.kinds(behind)
+        reentrant = REENTRANT_NODE in kinds
 
-    def may_cross_kinks(self) -> bool:
-        """Whether activations were seen whose kinks are not held; known once the scores are."""
+        def differentiate(seed: Tensor) -> Tensor | None:
+            if reentrant:
+                return self._full_backward(seed, graph.leaves(behind))
+            with self.state.unchanged():
+                return torch.autograd.grad(scores, self.x, seed, allow_unused=True)[0]
+
+        grads = self.request.input_gradient(scores, differentiate)
+        penalty, norms = self.request.value(grads)
+        surrogate = self._surrogate(grads, norms, _epsilon(self.x, scores, kinds), reentrant)
+        return _WithGradientOf.apply(penalty, surrogate if penalty.dim() else surrogate.sum()), norms
+
+    def _may_cross_kinks(self) -> bool:
+        """Whether activations were seen whose kinks are not held."""
         if self.kinks is not None:
             return self.kinks.free
         return any(isinstance(inner, KINKED) for module in self.modules for inner in module.modules())
-
-    def gradient(self, scores: Tensor, seed: Tensor, behind: list[Any]) -> Tensor | None:
-        """seed . d scores / dx ``[B, ...]``; None where the scores do not depend on x."""
-        kinds = graph.kinds(behind)
-        self.eps = _epsilon(self.x, scores, kinds)
-        self.reentrant = graph.REENTRANT in kinds
-        if self.reentrant:
-            return self._full_backward(seed, graph.leaves(behind))
-        with self.state.unchanged():
-            return torch.autograd.grad(scores, self.x, seed, allow_unused=True)[0]
 
     def _full_backward(self, seed: Tensor, leaves: list[Tensor]) -> Tensor | None:
         """The same where autograd.grad is not allowed: by a backward that finds no parameter to give a gradient to."""
@@ -99,27 +105,19 @@ class FiniteDifference:
         grads, self.x.grad = self.x.grad, None
         return grads
 
-    def finish(
-        self,
-        penalty: Tensor,
-        norms: Tensor,
-        grads: Tensor,
-        behind: list[Any],
-        value: Callable[[Tensor], tuple[Tensor, Tensor]],
-    ) -> Tensor:
-        """The penalty with the gradient of S.
+    def _surrogate(self, grads: Tensor, norms: Tensor, eps: float, reentrant: bool) -> Tensor:
+        """The terms of S ``[B]``.
 
         Args:
-            penalty: The value, a scalar or ``[B]``.
-            norms: n ``[B]``.
             grads: g ``[B, ...]``.
-            behind: The nodes behind the scores at x.
-            value: The penalty and the norms as a function of gradients.
+            norms: n ``[B]``.
+            eps: Of what the critic computes with.
+            reentrant: Whether there is a reentrant checkpoint in it.
         """
         leaf = norms.detach().requires_grad_()
-        (slopes,) = torch.autograd.grad(value(leaf.unsqueeze(1))[0].sum(), leaf)
-        steps = self._steps()
-        if self.coupled:
+        (slopes,) = torch.autograd.grad(self.request.value(leaf.unsqueeze(1))[0].sum(), leaf)
+        steps = self._steps(eps)
+        if self.request.coupled:
             # A sample's score depends on all samples: one difference along one direction of the whole batch.
             largest = slopes.abs().amax()
             step = steps.mean() / largest.where(largest != 0, 1)
@@ -129,25 +127,24 @@ class FiniteDifference:
         # The subgradient 0 where the gradient is.
         lengths = torch.where(norms == 0, 0, lengths / norms)
         shift = grads * lengths.view(-1, *[1] * (grads.dim() - 1))
-        plus, minus = (self._scores_at(self.x.detach() + shift * sign) for sign in (1, -1))
-        surrogate = weights * (plus - minus)
-        return _WithGradientOf.apply(penalty, surrogate if penalty.dim() else surrogate.sum())  # type: ignore[no-any-return]
+        plus, minus = (self._scores_at(self.x.detach() + shift * sign, reentrant) for sign in (1, -1))
+        return weights * (plus - minus)
 
-    def _scores_at(self, points: Tensor) -> Tensor:
+    def _scores_at(self, points: Tensor, reentrant: bool) -> Tensor:
         """The scores ``[B]``, summed over a sample, with everything else as it was at x."""
         # Where nothing that comes in requires grad, a reentrant checkpoint gives no gradient to what is inside.
-        points = points.to(self.x.dtype).requires_grad_(self.reentrant)
+        points = points.to(self.x.dtype).requires_grad_(reentrant)
         self.state.restore()
         with contextlib.nullcontext() if self.kinks is None else self.kinks.replaying():
             scores = self.run(points)
         return scores.to(accumulate_dtype(scores.dtype)).unsqueeze(-1).flatten(1).sum(1)
 
-    def _steps(self) -> Tensor:
+    def _steps(self, eps: float) -> Tensor:
         """e ``[B]``. Not less than for a sample of average norm: what a score is rounded to does not shrink with x."""
         x = self.x.detach().unsqueeze(-1)
         sizes = torch.linalg.vector_norm(x, dim=list(range(1, x.dim())), dtype=accumulate_dtype(x.dtype))
         sizes = torch.maximum(sizes, sizes.mean())
-        factor: float = STEP * self.eps ** (1 / 3)
+        factor: float = STEP * eps ** (1 / 3)
         return factor * sizes.where(sizes != 0, 1)
 
 
@@ -185,9 +182,9 @@ class _State:
     def unchanged(self) -> Iterator[None]:
         """Raises where a backward changes a buffer: one that changes weights would make the two scores differ by more
         than their points, divided by a small step."""
-        versions = [buffer._version for buffer, _ in self.buffers]
+        changed = watch([buffer for buffer, _ in self.buffers])
         yield
-        if versions != [buffer._version for buffer, _ in self.buffers]:
+        if changed():
             raise RuntimeError(
                 "critic changes its buffers when a checkpoint runs a part of it again (spectral_norm in training mode "
                 'does): method="finite_difference" would be wrong by far. Take the changing layers out of '
@@ -242,9 +239,9 @@ def _epsilon(x: Tensor, scores: Tensor, kinds: set[str]) -> float:
     eps = max(torch.finfo(dtype).eps for dtype in dtypes)
     if x.is_cuda and x.dtype != torch.float64:
         used: list[Any] = [torch.backends.cuda.matmul]
-        if kinds & {"ConvolutionBackward0", *graph.OPAQUE}:
+        if kinds & {"ConvolutionBackward0", *OPAQUE_NODES}:
             used.append(torch.backends.cudnn.conv)  # type: ignore[attr-defined]
-        if kinds & {"CudnnRnnBackward0", *graph.OPAQUE}:
+        if kinds & {"CudnnRnnBackward0", *OPAQUE_NODES}:
             used.append(torch.backends.cudnn.rnn)
         if any(library.fp32_precision == "tf32" for library in used):
             eps = max(eps, TF32_EPS)

@@ -8,10 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LEAF = "AccumulateGrad"
-# Nodes that hide what ran inside of them: a reentrant checkpoint, and a compiled graph.
-REENTRANT = "CheckpointFunctionBackward"
-OPAQUE = frozenset({REENTRANT, "CompiledFunctionBackward"})
+from gpgan.torch_private import leaf_of
 
 
 def nodes(root: Any) -> list[Any]:
@@ -33,7 +30,7 @@ def kinds(found: Iterable[Any]) -> set[str]:
 
 def leaves(behind: list[Any]) -> list[Tensor]:
     """The leaf tensors of nodes."""
-    return [node.variable for node in behind if type(node).__name__ == LEAF]
+    return [leaf for leaf in map(leaf_of, behind) if leaf is not None]
 
 
 class _WithZeros(torch.autograd.Function):

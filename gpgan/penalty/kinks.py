@@ -13,26 +13,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from gpgan.pruning import activations
-from gpgan.pruning.mode import in_checkpoint, is_plain
+from gpgan.pruning import operators
+from gpgan.pruning.mode import is_plain
+from gpgan.torch_private import in_checkpoint
 
-PRELU = frozenset({torch.prelu, Tensor.prelu})
-RANDOM = frozenset({F.rrelu, torch.rrelu, torch.rrelu_})
-ELEMENTWISE = frozenset(activations.REPLACEMENTS) - PRELU - RANDOM
+RANDOM = frozenset((*operators.RRELU, *operators.RRELU_))
+ELEMENTWISE = operators.ACTIVATIONS - RANDOM - {*operators.PRELU}
 # Those whose pieces do not all go through zero.
-BOUNDED = frozenset({F.hardtanh, F.hardtanh_, F.relu6, torch._C._nn.hardtanh, torch._C._nn.relu6, torch._C._nn.relu6_})
+BOUNDED = frozenset((*operators.HARDTANH, *operators.HARDTANH_, *operators.RELU6, *operators.RELU6_))
 # Each operator's form that also gives the indices, and the number of dimensions that it pools over.
 POOLING: dict[Any, tuple[Callable[..., tuple[Tensor, Tensor]], int]] = {
-    **dict.fromkeys((F.max_pool1d, torch.max_pool1d), (F.max_pool1d_with_indices, 1)),
-    **dict.fromkeys((F.max_pool2d, torch.max_pool2d), (F.max_pool2d_with_indices, 2)),
-    **dict.fromkeys((F.max_pool3d, torch.max_pool3d), (F.max_pool3d_with_indices, 3)),
-    F.adaptive_max_pool1d: (F.adaptive_max_pool1d_with_indices, 1),
-    F.adaptive_max_pool2d: (F.adaptive_max_pool2d_with_indices, 2),
-    F.adaptive_max_pool3d: (F.adaptive_max_pool3d_with_indices, 3),
+    **{func: (operators.MAX_POOL_WITH_INDICES[n][0], n) for n, funcs in operators.MAX_POOL.items() for func in funcs},
+    **{func: (operators.ADAPTIVE_MAX_POOL_WITH_INDICES[n][0], n) for n, func in operators.ADAPTIVE_MAX_POOL.items()},
 }
 
 
@@ -79,7 +74,7 @@ def _pooling(func: Any, input: Tensor, args: Sequence[Any], kwargs: Mapping[str,
 
 HOLD: dict[Any, Callable[..., Callable[..., Tensor]]] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
-    **dict.fromkeys(PRELU, _prelu),
+    **dict.fromkeys(operators.PRELU, _prelu),
     **dict.fromkeys(POOLING, _pooling),
 }
 
@@ -138,12 +133,7 @@ class Kinks:
                     pass
                 return func(input, *args, **kwargs)
             result = noted.run(input, *args, **kwargs)
-            return input.copy_(result) if _in_place(func, args, kwargs) else result
+            return input.copy_(result) if operators.is_in_place(func, args, kwargs) else result
 
         with _Mode(hold, self._pass):
             yield
-
-
-def _in_place(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    # Every form with an argument for it has it last.
-    return bool(func.__name__.endswith("_") or kwargs.get("inplace", bool(args) and args[-1] is True))

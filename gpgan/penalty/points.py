@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
 from gpgan.ops._checks import accumulate_dtype, check_alpha, check_same, check_samples
+from gpgan.ops.backend import Backend
 
-# What each kind of points is made of.
+# What the points of each name are made of.
 NEEDS = {
     "between": ("real", "fake"),
     "real": ("real",),
@@ -21,68 +20,83 @@ NEEDS = {
 NOISE_SCALE = 0.5
 
 
-def draw_points(
-    backend: ModuleType,
-    real: Tensor | None,
-    fake: Tensor | None,
-    points: str | Tensor,
-    alpha: Tensor | None,
-    generator: torch.Generator | None,
-) -> Tensor:
-    """The points x [B, ...], or [2B, ...] of both, at which the gradient is taken: a fresh leaf that requires grad."""
-    kind = "points" if isinstance(points, Tensor) else points
+def check_points(points: str | Tensor, real: Tensor | None, fake: Tensor | None) -> Tensor:
+    """Raises unless the samples that ``points`` needs are there and alike; the first of them ``[B, ...]``."""
+    samples = {"real": real, "fake": fake}
     if isinstance(points, Tensor):
-        samples = {kind: points}
-    elif isinstance(kind, str) and kind in NEEDS:
-        needs = NEEDS[kind]
-        came = {"real": real, "fake": fake}
-        missing = [name for name in needs if came[name] is None]
+        samples = {"points": points}
+    elif isinstance(points, str) and points in NEEDS:
+        missing = [name for name in NEEDS[points] if samples[name] is None]
         if missing:
-            raise TypeError(f"{missing[0]} is None; points={kind!r} needs it, a Tensor [B, ...]")
-        samples = {name: value for name, value in came.items() if value is not None}
+            raise TypeError(f"{missing[0]} is None; points={points!r} needs it, a Tensor [B, ...]")
     else:
         raise ValueError(f"points is {points!r}; expected a Tensor [B, ...] or one of {', '.join(map(repr, NEEDS))}")
-
-    (first_name, first), *others = samples.items()
+    (first_name, first), *others = ((name, value) for name, value in samples.items() if value is not None)
     check_samples(first_name, first)
     for name, value in others:
         check_same(name, value, first_name, first)
     if first.shape[0] == 0:
         raise ValueError(f"{first_name} has shape {tuple(first.shape)}: an empty batch has no penalty; skip the step")
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise TypeError(
-            f"generator is a {type(generator).__name__}; expected a torch.Generator, e.g. torch.Generator().manual_seed(0)"
-        )
-    if generator is not None and generator.device.type != first.device.type:
-        raise ValueError(
-            f"generator is on {generator.device} and the samples are on {first.device}; expected the same device"
-        )
-    if alpha is not None:
-        _check_alpha_range(alpha, first)
+    return first
 
+
+def draw_points(
+    backend: Backend,
+    points: str | Tensor,
+    real: Tensor | None,
+    fake: Tensor | None,
+    alpha: Tensor | None,
+    rng: torch.Generator | None,
+) -> Tensor:
+    """The points x ``[B, ...]``, or ``[2B, ...]`` of both, at which the gradient is taken: a fresh leaf that requires grad.
+
+    Checks ``alpha`` and ``rng``, which the user calls ``generator``. The samples have passed ``check_points``.
+    """
+    first = points if isinstance(points, Tensor) else real if real is not None else fake
+    assert first is not None
+    if rng is not None:
+        _check_rng(rng, first)
+    if alpha is not None:
+        check_alpha(alpha, first)
+        _check_range(alpha)
+    where = "" if isinstance(points, Tensor) else points
     with torch.no_grad():
-        if kind in ("between", "noisy"):
+        if where in ("between", "noisy"):
             if alpha is None:
                 alpha = torch.rand(
-                    first.shape[0], dtype=accumulate_dtype(first.dtype), device=first.device, generator=generator
+                    first.shape[0], dtype=accumulate_dtype(first.dtype), device=first.device, generator=rng
                 )
-            other = samples["fake"] if kind == "between" else _noisy(first, generator)
-            x: Tensor = backend.interpolate(first, other, alpha)
-        elif kind == "both":
-            x = torch.cat([first, samples["fake"]])
+            other = _noisy(first, rng) if where == "noisy" else fake
+            assert other is not None
+            x = backend.interpolate(first, other, alpha)
+        elif where == "both":
+            assert fake is not None
+            x = torch.cat([first, fake])
         else:
+            samples = fake if where == "fake" else first
+            assert samples is not None
             # clone, not detach: the leaf must be its own tensor, and a normal one where an inference tensor came in.
-            x = samples[kind].clone()
+            x = samples.clone()
     return x.requires_grad_()
 
 
-def _noisy(real: Tensor, generator: torch.Generator | None) -> Tensor:
-    noise = torch.rand(real.shape, dtype=real.dtype, device=real.device, generator=generator)
+def _noisy(real: Tensor, rng: torch.Generator | None) -> Tensor:
+    noise = torch.rand(real.shape, dtype=real.dtype, device=real.device, generator=rng)
     return real + NOISE_SCALE * real.std(correction=0) * noise
 
 
-def _check_alpha_range(alpha: Tensor, samples: Tensor) -> None:
-    check_alpha(alpha, samples)
+def _check_rng(rng: torch.Generator, samples: Tensor) -> None:
+    if not isinstance(rng, torch.Generator):
+        raise TypeError(
+            f"generator is a {type(rng).__name__}; expected a torch.Generator, e.g. torch.Generator().manual_seed(0)"
+        )
+    if rng.device.type != samples.device.type:
+        raise ValueError(
+            f"generator is on {rng.device} and the samples are on {samples.device}; expected the same device"
+        )
+
+
+def _check_range(alpha: Tensor) -> None:
     if alpha.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         return
     # A NaN does not equal itself.

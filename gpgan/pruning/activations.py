@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gpgan.pruning import operators
+
 aten = torch.ops.aten
 
 
@@ -118,17 +120,19 @@ def _abs_backward(grad: Tensor, kept: Tensor) -> Tensor:
 
 
 REPLACEMENTS: dict[Any, Callable[..., Any]] = {
-    **dict.fromkeys((F.relu, torch.relu, Tensor.relu), relu),
-    **dict.fromkeys((torch.relu_, Tensor.relu_), lambda input: relu(input, inplace=True)),
-    **dict.fromkeys((F.leaky_relu, torch._C._nn.leaky_relu), leaky_relu),
-    F.leaky_relu_: lambda input, negative_slope=0.01: leaky_relu(input, negative_slope, inplace=True),
-    **dict.fromkeys((F.rrelu, torch.rrelu), rrelu),
-    torch.rrelu_: rrelu_,
-    **dict.fromkeys((F.hardtanh, torch._C._nn.hardtanh), hardtanh),
-    F.hardtanh_: hardtanh_,
-    **dict.fromkeys((F.relu6, torch._C._nn.relu6), relu6),
-    torch._C._nn.relu6_: lambda input: relu6(input, inplace=True),
-    **dict.fromkeys((torch.prelu, Tensor.prelu), prelu),
-    **dict.fromkeys((torch.abs, torch.absolute, Tensor.abs, Tensor.absolute), abs),
-    **dict.fromkeys((torch.abs_, Tensor.abs_, Tensor.absolute_), abs_),
+    **dict.fromkeys(operators.RELU, relu),
+    **dict.fromkeys(operators.RELU_, lambda input: relu(input, inplace=True)),
+    **dict.fromkeys(operators.LEAKY_RELU, leaky_relu),
+    **dict.fromkeys(
+        operators.LEAKY_RELU_, lambda input, negative_slope=0.01: leaky_relu(input, negative_slope, inplace=True)
+    ),
+    **dict.fromkeys(operators.RRELU, rrelu),
+    **dict.fromkeys(operators.RRELU_, rrelu_),
+    **dict.fromkeys(operators.HARDTANH, hardtanh),
+    **dict.fromkeys(operators.HARDTANH_, hardtanh_),
+    **dict.fromkeys(operators.RELU6, relu6),
+    **dict.fromkeys(operators.RELU6_, lambda input: relu6(input, inplace=True)),
+    **dict.fromkeys(operators.PRELU, prelu),
+    **dict.fromkeys(operators.ABS, abs),
+    **dict.fromkeys(operators.ABS_, abs_),
 }

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gpgan.torch_private import engine_needs
+
 aten = torch.ops.aten
 
 Ints = int | Sequence[int]
@@ -47,7 +49,7 @@ def _gradients(
 def _wanted(ctx: Any, index: int) -> bool:
     """Whether the engine, as it runs now, has a use for the gradient of an argument: autograd.grad by the samples has none
     for those of the weights, which a Function's ``needs_input_grad`` does not say."""
-    return ctx.needs_input_grad[index] and torch._C._will_engine_execute_node(ctx.next_functions[index][0])
+    return bool(ctx.needs_input_grad[index]) and engine_needs(ctx.next_functions[index][0])
 
 
 def _apply(function: Any, *arguments: Any) -> Tensor:

@@ -13,23 +13,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
+from gpgan import torch_private
 from gpgan.pruning import activations, convolution, pooling
 
 # An operator, as torch hands it to a mode, and what runs in its place.
 REPLACEMENTS: dict[Any, Callable[..., Any]] = activations.REPLACEMENTS | pooling.REPLACEMENTS | convolution.REPLACEMENTS
 
+# The nodes that they leave in the graph.
+NODES = frozenset(
+    f"{function.__name__}Backward" for function in (activations._Activation, convolution._Convolution, pooling._CutOff)
+)
+
 
 def is_plain(value: Any) -> bool:
     return type(value) in (Tensor, nn.Parameter)
-
-
-def in_checkpoint() -> bool:
-    # A checkpoint runs its part again in the backward, outside of this mode, and wants it to save the same tensors.
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
-    return hooks is not None and hooks[0].__module__ == "torch.utils.checkpoint"
 
 
 def _applies(input: Any) -> bool:
@@ -39,9 +38,9 @@ def _applies(input: Any) -> bool:
         and input.requires_grad
         and input.is_floating_point()
         and torch.is_grad_enabled()
-        and forward_ad._current_level < 0
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and not in_checkpoint()
+        and not torch_private.transformed()
+        # A checkpoint runs its part again in the backward, outside of this mode, and expects it to save the same tensors.
+        and not torch_private.in_checkpoint()
     )
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from gpgan.pruning.operators import POOLING
 
 
 class _End(torch.autograd.Function):
@@ -67,16 +68,4 @@ def _cut_off(operator: Callable[..., Any]) -> Callable[..., Any]:
     return pool
 
 
-OPERATORS: tuple[Any, ...] = (
-    *(F.max_pool1d, F.max_pool2d, F.max_pool3d),
-    *(F.max_pool1d_with_indices, F.max_pool2d_with_indices, F.max_pool3d_with_indices),
-    *(torch.max_pool1d, torch.max_pool2d, torch.max_pool3d, torch.max_pool1d_with_indices),
-    *(F.avg_pool1d, F.avg_pool2d, F.avg_pool3d),
-    *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d),
-    *(torch._C._nn.adaptive_avg_pool2d, torch._C._nn.adaptive_avg_pool3d),
-    *(F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d),
-    *(F.adaptive_max_pool1d_with_indices, F.adaptive_max_pool2d_with_indices, F.adaptive_max_pool3d_with_indices),
-    torch.adaptive_max_pool1d,
-    *(torch._C._nn.adaptive_max_pool2d, torch._C._nn.adaptive_max_pool3d),
-)
-REPLACEMENTS: dict[Any, Callable[..., Any]] = {operator: _cut_off(operator) for operator in OPERATORS}
+REPLACEMENTS: dict[Any, Callable[..., Any]] = {operator: _cut_off(operator) for operator in POOLING}

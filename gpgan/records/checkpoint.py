@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpgan.torch_private import metadata
 from gpgan.util.files import replacing
 
 FOLDER = "checkpoints"
@@ -122,7 +123,7 @@ def _parts(value: Any) -> Iterator[bytes | memoryview]:
             yield f"{key!r} ".encode()
             yield from _parts(each)
         # The versions of a state_dict's modules.
-        yield from _parts(getattr(value, "_metadata", None))
+        yield from _parts(metadata(value))
     elif isinstance(value, list | tuple):
         yield f"{type(value).__name__} {len(value)} ".encode()
         for each in value:

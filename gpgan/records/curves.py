@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,31 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from gpgan import objectives
+from gpgan.tasks.task import Panel
 from gpgan.util.files import replacing
 
 Numbers = NDArray[np.float64]
 
-COLUMNS = (
-    "step", "estimate", "held_out", "norm_mean", "norm_std", "norm_max", "critic_loss", "generator_loss", "penalty",
-)  # fmt: skip
-# Pixels: the picture's size, and a panel's width.
-DPI, WIDTH, HEIGHT, PANEL = 100, 900, 1000, 760
+# Pixels: the picture's width, and a panel's width and height.
+DPI, WIDTH, PANEL_WIDTH, PANEL_HEIGHT = 100, 900, 760, 333
 # Curves of at most so many points have their points marked.
 MARKED = 40
 # An axis leaves out what lies beyond these quantiles where it would otherwise take more than WIDER times the room.
 QUANTILES, WIDER = (0.01, 0.99), 3.0
 # Distances of ticks, times a power of ten.
 ROUND = [1, 2, 2.5, 5, 10]
-# By the name of the penalty's points.
-WHERE = {
-    "between": "at the interpolates",
-    "real": "at real samples",
-    "fake": "at fake samples",
-    "both": "at real and fake samples",
-    "noisy": "at noisy real samples",
-}
-BLUE, ORANGE, GREEN, GREY = "#2a6fbb", "#e07b1a", "#2e8b57", "#808080"
+COLOURS, GREY = ("#2a6fbb", "#e07b1a", "#2e8b57", "#8a4fbf"), "#808080"
 
 
 class Curves:
@@ -44,50 +33,37 @@ class Curves:
 
     Args:
         run: The run's folder.
+        panels: From top to bottom.
     """
 
-    def __init__(self, run: Path) -> None:
-        self._run = run
+    def __init__(self, run: Path, panels: Sequence[Panel]) -> None:
+        self._run, self._panels = run, panels
+        curves = [curve for panel in panels for curve in panel.curves]
+        names = [name for curve in curves for name in (curve.name, curve.deviation) if name]
+        self._columns = ["step", *dict.fromkeys(names)]
         self._offset = 0
-        self._rows = np.empty((0, len(COLUMNS)))
+        self._rows = np.empty((0, len(self._columns)))
 
     def draw(self) -> None:
-        """Writes curves.png; nothing where the run has no statistics yet.
+        """Writes curves.png; nothing if the run has no statistics yet.
 
         A line that is torn or holds no step is left out, and so are lines that a resumed run has written anew.
         """
         self._read()
         if not len(self._rows):
             return
-        data = dict(zip(COLUMNS, self._rows.T, strict=True))
-        figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI)
-        panels = figure.subplots(3, sharex=True)
-        figure.subplots_adjust(left=0.1, right=0.1 + PANEL / WIDTH, top=0.955, bottom=0.06, hspace=0.22)
+        data = dict(zip(self._columns, self._rows.T, strict=True))
+        count = len(self._panels)
+        height = count * PANEL_HEIGHT
+        figure = Figure(figsize=(WIDTH / DPI, height / DPI), dpi=DPI)
+        axes = figure.subplots(count, sharex=True, squeeze=False)[:, 0]
+        figure.subplots_adjust(
+            left=0.1, right=0.1 + PANEL_WIDTH / WIDTH, top=1 - 45 / height, bottom=60 / height, hspace=0.22
+        )
         step = data["step"]
-
-        distance, norm, loss = (_Panel(axes, step) for axes in panels)
-        config = self._config()
-        objective = objectives.OBJECTIVES.get(str(config.get("objective")), objectives.OBJECTIVES["wasserstein"])
-        distance.curve(data["estimate"], BLUE, "training data")
-        distance.curve(data["held_out"], ORANGE, "held-out data")
-        distance.finish(f"The critic's estimate of the {objective.divergence}", objective.symbol)
-
-        norm.largest(data["norm_max"], GREY, "largest")
-        norm.band(data["norm_mean"] - data["norm_std"], data["norm_mean"] + data["norm_std"], BLUE)
-        norm.curve(data["norm_mean"], BLUE, "mean ± standard deviation", ranged=False)
-        penalty = config.get("penalty", {})
-        penalised = bool(penalty.get("weight"))
-        norm.level(penalty.get("target") if penalised else None, "target")
-        where = WHERE.get(penalty.get("points", ""), "at the penalty's points") if penalised else ""
-        empty = "no numbers yet" if penalised else "not computed without a penalty"
-        norm.finish(f"Gradient norm {where}".rstrip(), "|gradient of f|", empty)
-
-        loss.curve(data["critic_loss"], BLUE, "critic")
-        loss.curve(data["generator_loss"], ORANGE, "generator")
-        loss.curve(data["penalty"], GREEN, "penalty (part of the critic's)")
-        loss.finish("Losses", "loss")
-
-        last = panels[-1]
+        for panel, each in zip(self._panels, axes, strict=True):
+            _draw_panel(panel, _Panel(each, step), data)
+        last = axes[-1]
         last.set_xlabel("generator step")
         last.set_xlim(min(0, step[0]), max(step[-1], 1))
         last.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=ROUND))
@@ -106,7 +82,7 @@ class Curves:
             return
         lines = text[: text.rfind(b"\n") + 1].split(b"\n")[:-1]
         self._offset += text.rfind(b"\n") + 1
-        read = [row for line in lines if (row := _row(line)) is not None]
+        read = [row for line in lines if (row := _row(line, self._columns)) is not None]
         if not read:
             return
         rows = np.concatenate([self._rows, np.array(read, dtype=np.float64)])
@@ -115,19 +91,29 @@ class Curves:
         following = np.minimum.accumulate(np.append(step[1:], np.inf)[::-1])[::-1]
         self._rows = rows[step < following]
 
-    def _config(self) -> dict[str, Any]:
-        try:
-            config = json.loads((self._run / "config.json").read_bytes())["config"]
-            return config if isinstance(config, dict) and isinstance(config.get("penalty", {}), dict) else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
+
+def _draw_panel(panel: Panel, drawn: _Panel, data: Mapping[str, Numbers]) -> None:
+    colours = iter(COLOURS)
+    for curve in panel.curves:
+        values = data[curve.name]
+        if curve.largest:
+            drawn.largest(values, GREY, curve.label)
+            continue
+        colour = next(colours)
+        if curve.deviation:
+            deviation = data[curve.deviation]
+            drawn.band(values - deviation, values + deviation, colour)
+        drawn.curve(values, colour, curve.label, ranged=not curve.deviation)
+    if panel.level is not None:
+        drawn.level(*panel.level)
+    drawn.finish(panel.title, panel.unit, panel.empty)
 
 
-def _row(line: bytes) -> list[float | None] | None:
-    """A line's numbers in the order of COLUMNS, None for none; None for a line that is no statistics."""
+def _row(line: bytes, columns: Sequence[str]) -> list[float | None] | None:
+    """A line's numbers in the order of the columns, None for none; None for a line that holds no statistics."""
     try:
         stats = json.loads(line)
-        row = [stats.get(name) for name in COLUMNS]
+        row = [stats.get(name) for name in columns]
         return row if all(isinstance(x, int | float) for x in row if x is not None) and row[0] is not None else None
     except (ValueError, AttributeError):
         return None
@@ -172,10 +158,9 @@ class _Panel:
             self._axes.fill_between(step, low, high, color=colour, alpha=0.22, linewidth=0)
             self._shown += [low, high]
 
-    def level(self, value: float | None, label: str) -> None:
+    def level(self, value: float, label: str) -> None:
         """A dashed line across, which is always in sight."""
-        if value is not None:
-            self._axes.axhline(value, color="black", linewidth=1, linestyle="--", label=f"{label} {value:g}")
+        self._axes.axhline(value, color="black", linewidth=1, linestyle="--", label=f"{label} {value:g}")
 
     def finish(self, title: str, unit: str, empty: str = "no numbers yet") -> None:
         """Title, legend, axes and what the axes leave out; ``empty`` where there is nothing to see."""
@@ -219,7 +204,7 @@ class _Panel:
         if not len(step):
             return step, values, values, values
         span = max(self._step[-1] - self._step[0], 1)
-        column = np.minimum((step - self._step[0]) / span * PANEL, PANEL - 1).astype(np.int64)
+        column = np.minimum((step - self._step[0]) / span * PANEL_WIDTH, PANEL_WIDTH - 1).astype(np.int64)
         first = np.flatnonzero(np.diff(column, prepend=-1))
         mean = np.add.reduceat(values, first) / np.diff(first, append=len(step))
         return step[first], np.minimum.reduceat(values, first), mean, np.maximum.reduceat(values, first)

@@ -13,33 +13,18 @@ import numpy as np
 import torch
 
 import gpgan
-from gpgan.data import Dataset
-from gpgan.settings.config import Config
+from gpgan.data.facts import Facts
+from gpgan.settings.config import RunConfig
 
 
-def facts(config: Config, dataset: Dataset) -> dict[str, Any]:
+def provenance(config: RunConfig, data: Facts) -> dict[str, Any]:
     """What a run was made of, beside its configuration."""
     device = torch.device(config.device)
     return {
-        "data": data_facts(dataset),
+        "data": data.as_json(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "versions": _versions(),
         "git": _revision(),
-    }
-
-
-def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """What has to be known of the data to rebuild networks for it, and to notice that it changed."""
-    return {
-        "name": dataset.name,
-        "samples": len(dataset),
-        "held_out": 0 if dataset.held_out is None else len(dataset.held_out),
-        "shape": list(dataset.shape),
-        # original = sample * scale + offset
-        "scale": dataset.scale,
-        "offset": dataset.offset,
-        "classes": list(dataset.classes),
-        "fingerprint": dataset.fingerprint(),
     }
 
 

@@ -7,25 +7,22 @@ import sys
 import time
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
-from torch import Tensor, nn
 
-from gpgan import objectives
 from gpgan.data import Dataset
+from gpgan.data.facts import Facts
 from gpgan.records.animation import write_animation
 from gpgan.records.board import Board
 from gpgan.records.curves import Curves
-from gpgan.records.pictures import draw, snapshots
-from gpgan.records.provenance import facts
+from gpgan.records.pictures import snapshots
+from gpgan.records.provenance import provenance
 from gpgan.records.report import write_report
-from gpgan.records.stats import Stats, as_line, summary
-from gpgan.settings.config import Config
+from gpgan.records.stats import Stats
+from gpgan.settings.config import RunConfig
 from gpgan.settings.merging import settings_of
-from gpgan.util import random_states
+from gpgan.tasks.task import Task
 from gpgan.util.files import append, replacing, write_json
 
-COUNTS = {"points": 2500, "images": 100, "volumes": 16}
 # The share of a run's time that redrawing curves and page may take, and after how many curves the page is due.
 DRAWING = 0.01
 REPORT = 5
@@ -35,36 +32,31 @@ class Recorder:
     """Writes everything but the checkpoints into a run's folder.
 
     Args:
-        config: With nothing left open.
+        config: Resolved.
         dataset: After its split.
-        fixed: Latents ``[n, latent]`` of every picture.
-        labels: int64 ``[n]`` of the same, for conditional runs.
+        facts: Of the data.
+        task: What is trained.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, fixed: Tensor, labels: Tensor | None) -> None:
+    def __init__(self, config: RunConfig, dataset: Dataset, facts: Facts, task: Task) -> None:
         self.run = Path()
-        self._config, self._dataset = config, dataset
-        self._fixed, self._labels = fixed, labels
-        self._symbol = objectives.get(config.objective).symbol
+        self._config, self._dataset, self._facts, self._task = config, dataset, facts, task
         self._drawing, self._drawn = 0.0, 0
         self._board: Board | None = None
         self._curves: Curves | None = None
-        # Spread over the whole data set, which may be sorted.
-        chosen = torch.linspace(0, len(dataset) - 1, min(len(fixed), len(dataset))).long()
-        self._reals = dataset.samples(chosen)
 
-    def begin(self, run: Path, sampler: nn.Module, critic: nn.Module) -> None:
-        """The first files of a run, into its folder, which is still to get its name."""
+    def begin(self, run: Path) -> None:
+        """The first files of a run, into its folder, which does not have its name yet."""
         self.run = run
         self.configured()
         self.log(f"{self._config.data}: {len(self._dataset)} samples of {self._dataset.shape}")
         for line in self._dataset.skipped:
             self.log(f"left out: {line}")
-        self._picture("reals.png", self._reals, None, "Real points")
-        self._picture("fakes_init.png", self.sample(sampler, self._fixed, self._labels), critic, "Before training")
+        self._task.reals(run / "reals.png")
+        self._task.picture(run / "fakes_init.png", self._config.seed, "Before training")
 
     def resume(self, run: Path, step: int) -> None:
-        """Goes on in a folder: what was written after ``step`` is taken back."""
+        """Continues in a folder: what was written after ``step`` is taken back."""
         self.run = run
         path = run / "stats.jsonl"
         if path.exists():
@@ -84,83 +76,60 @@ class Recorder:
         self.configured()
 
     def configured(self) -> None:
-        """Writes config.json."""
-        write_json(
-            self.run / "config.json", {"config": settings_of(self._config), **facts(self._config, self._dataset)}
-        )
+        """Writes config.json: the settings, what the run is made of, and how its numbers are told."""
+        numbers = {name: vars(number) for name, number in self._task.numbers.items()}
+        about = {"config": settings_of(self._config), **provenance(self._config, self._facts), "numbers": numbers}
+        write_json(self.run / "config.json", about)
 
     def log(self, text: str) -> None:
         """Adds a line to log.txt, with the time."""
         append(self.run / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
 
     def tick(self, stats: Stats, last: bool) -> None:
-        """Adds a line to stats.jsonl and draws curves.png, the latter only where drawing has not taken too much time."""
-        line = as_line(stats)
+        """Adds a line to stats.jsonl and draws curves.png, the latter only if drawing has not taken too much time."""
+        line = stats.as_line()
         append(self.run / "stats.jsonl", json.dumps(line, allow_nan=False))
-        self.log(f"step {stats.step}  {summary(stats, self._symbol)}  {stats.images_per_second:.0f} images/s")
+        words = self._task.describe(stats.numbers)
+        self.log(f"step {stats.step}  {words}  {stats.images_per_second:.0f} images/s")
         self._events().add(line, stats.step)
         if last or self._drawing <= DRAWING * stats.seconds:
             begun = time.monotonic()
             if self._curves is None:
-                self._curves = Curves(self.run)
+                self._curves = Curves(self.run, self._task.panels)
             self._curves.draw()
             if self._drawn % REPORT == 0:
                 write_report(self.run)
             self._drawn += 1
             self._drawing += time.monotonic() - begun
 
-    def snapshot(self, step: int, sampler: nn.Module, critic: nn.Module) -> None:
-        """Writes fakes_NNNNNN.png."""
+    def snapshot(self, step: int) -> None:
+        """Writes fakes_NNNNNN.png: the same inputs every time."""
         name = f"fakes_{step:06d}.png"
-        fakes = self.sample(sampler, self._fixed, self._labels)
-        self._picture(name, fakes, critic, f"After {step} generator steps")
+        self._task.picture(self.run / name, self._config.seed, f"After {step} steps")
         self._events().add_image(self.run / name, step)
 
-    def weights(self, sampler: nn.Module) -> None:
+    def weights(self) -> None:
         """Writes generator.safetensors."""
         with replacing(self.run / "generator.safetensors") as file:
-            file.write(as_safetensors(sampler, self._config, self._dataset.shape))
+            file.write(as_safetensors(self._task, self._facts))
 
-    def end(self, sampler: nn.Module, critic: nn.Module) -> None:
-        """Writes samples.png of fresh latents, the animation and the page."""
-        rng = torch.Generator().manual_seed(self._config.seed + 1)
-        latents = torch.randn(self._fixed.shape, generator=rng).to(self._fixed.device)
-        self._picture(
-            "samples.png", self.sample(sampler, latents, self._labels), critic, "Samples of the trained generator"
-        )
-        if self._reals.dim() == 2:
+    def end(self) -> None:
+        """Writes samples.png of fresh inputs, the animation of points, and the page."""
+        self._task.picture(self.run / "samples.png", self._config.seed + 1, "Samples of the trained generator")
+        if self._dataset.kind.name == "points":
             write_animation(self.run)
         write_report(self.run)
         self._events().close()
         self._board = None
-
-    @staticmethod
-    @torch.no_grad()
-    def sample(sampler: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Samples in eval mode; the module's own mode is given back."""
-        was = sampler.training
-        with random_states.borrowed():  # a network of a user's own may draw
-            samples: Tensor = sampler.eval()(latents, *(() if labels is None else (labels,)))
-        sampler.train(was)
-        return samples
 
     def _events(self) -> Board:
         if self._board is None:
             self._board = Board(self.run)
         return self._board
 
-    def _picture(self, name: str, samples: Tensor, critic: nn.Module | None, title: str) -> None:
-        scores_points = not self._config.conditional and self._config.pack == 1
-        draw(self.run / name, samples, self._reals, critic if scores_points else None, title)
 
-
-def kind(shape: tuple[int, ...]) -> str:
-    """points, images or volumes."""
-    return {1: "points", 3: "images", 4: "volumes"}[len(shape)]
-
-
-def as_safetensors(sampler: nn.Module, config: Config, shape: tuple[int, ...]) -> bytes:
-    """A generator's weights, and in the metadata what it takes and gives."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in sampler.state_dict().items()}
+def as_safetensors(task: Task, facts: Facts) -> bytes:
+    """The sampler's weights, and in the metadata the shapes it takes and gives."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in task.sampler.state_dict().items()}
     # One key: safetensors writes several in any order, and the same weights would give other bytes.
-    return save(weights, {"gpgan": json.dumps({"latent": config.network.latent, "shape": list(shape)})})
+    return save(weights, {"gpgan": json.dumps({**task.signature(), "shape": list(facts.shape)})})

@@ -24,21 +24,13 @@ WIDE, HALF, THIRD = 1000, 800, 400
 # The end of a file that is looked at for its last lines.
 TAIL = 1 << 16
 
-# What a reader calls the numbers of stats.jsonl, in the order of the table; others follow under their own names.
+# What a reader calls the trainer's own numbers; those of the task come after them, as config.json tells them.
 NAMES = {
-    "step": "Generator steps",
+    "step": "Steps",
     "images": "Real samples seen",
     "seconds": "Time",
     "images_per_second": "Samples per second",
     "memory": "Memory",
-    "estimate": "Critic's estimate, training data",
-    "held_out": "Critic's estimate, held-out data",
-    "critic_loss": "Critic loss",
-    "generator_loss": "Generator loss",
-    "penalty": "Gradient penalty",
-    "norm_mean": "Gradient norm, mean",
-    "norm_std": "Gradient norm, standard deviation",
-    "norm_max": "Gradient norm, largest",
 }
 
 # Those of which a person wants no more than the first decimal.
@@ -113,10 +105,10 @@ def write_report(run: Path) -> None:
     log = [escape(_printable(line)) for line in _last_lines(run / "log.txt")[-LOG_LINES:]]
     sections = [
         _header(run, settings, stats),
-        _section("Latest numbers", _numbers(stats, at)),
+        _section("Latest numbers", _numbers(stats, at, _labels(settings))),
         _section("Curves", curves),
         _section("Samples", _grid("pair", pair)),
-        _section("The same latents over time", _grid("series", series)),
+        _section("The same inputs over time", _grid("series", series)),
         _section("Evaluation", _table(_json(run / "eval.json"))),
         _section("Configuration", _table(config if isinstance(config, dict) else {})),
         _section("Data", _table(data if isinstance(data, dict) else {})),
@@ -190,12 +182,23 @@ def _figure(path: Path, caption: str, side: int) -> str:
     return f'<figure><img src="{uri}" width="{picture.width}" height="{picture.height}" alt="{name}">{text}</figure>'
 
 
-def _numbers(stats: Mapping[str, Any], at: Mapping[str, int]) -> str:
+def _labels(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader calls the numbers, in the order of the table."""
+    told = settings.get("numbers")
+    own = {
+        str(name): str(number["label"])
+        for name, number in (told.items() if isinstance(told, dict) else ())
+        if isinstance(number, dict) and "label" in number
+    }
+    return NAMES | own
+
+
+def _numbers(stats: Mapping[str, Any], at: Mapping[str, int], labels: Mapping[str, str]) -> str:
     rows = {}
-    for name in [*NAMES, *(name for name in stats if name not in NAMES)]:
+    for name in [*labels, *(name for name in stats if name not in labels)]:
         if name in stats:
             note = f" (at step {at[name]:,})" if at[name] != stats["step"] else ""
-            rows[NAMES.get(name, name)] = _quantity(name, stats[name]) + note
+            rows[labels.get(name, name)] = _quantity(name, stats[name]) + note
     return _table(rows)
 
 

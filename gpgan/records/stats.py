@@ -1,55 +1,50 @@
-"""The numbers of a run, gathered on the device and read once a tick."""
+"""The numbers of a run, gathered on the device and read once per tick."""
 
 from __future__ import annotations
 
 import resource
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gpgan.critic.common import CriticStats
-from gpgan.objectives.objective import Objective, loss_of
 from gpgan.util.processes import Processes
 
 
 @dataclass(frozen=True)
 class Stats:
-    """One line of stats.jsonl: means over the critic or generator steps since the line before, maxima likewise.
+    """One line of stats.jsonl. The task's numbers can also be read as attributes: ``stats.estimate``.
 
     Attributes:
-        step: Generator steps so far.
-        images: Real samples the critic has seen so far, over all processes.
+        step: Steps so far.
+        images: Real samples seen so far, over all processes.
         seconds: Time spent training so far, earlier parts of a resumed run included.
-        critic_loss: That of the objective plus the penalty.
-        generator_loss: That of the objective.
-        estimate: The critic's estimate of the objective's divergence on training data: mean f(real) - mean f(fake) for
-            the Wasserstein distance; see ``gpgan.objectives.Objective.estimate``.
-        held_out: The same on data never trained on, at this step; None without such data.
-        penalty: The weighted gradient penalty, as are the three norms over the steps that have one; None where no step has.
-        norm_mean: The gradient's norm at the penalty's points.
-        norm_std: Its standard deviation.
-        norm_max: The largest.
         images_per_second: Since the line before.
         memory: MiB: the process's largest resident set so far; on a GPU the largest that torch had allocated.
+        numbers: What the task reports, by name: means and maxima over the steps since the line before, and numbers on
+            held-out data at this step; None for what is not known.
     """
 
     step: int
     images: int
     seconds: float
-    critic_loss: float
-    generator_loss: float
-    estimate: float
-    held_out: float | None
-    penalty: float | None
-    norm_mean: float | None
-    norm_std: float | None
-    norm_max: float | None
     images_per_second: float
     memory: float
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> float | None:
+        # Only for names that are not fields; "numbers" itself is asked for while a copy is being made.
+        if name != "numbers" and name in self.numbers:
+            return self.numbers[name]
+        raise AttributeError(f"there is no number {name!r}; this task reports {', '.join(self.numbers)}")
+
+    def as_line(self) -> dict[str, Any]:
+        """The values by name, rounded to what is known of them where that is little."""
+        values = {"step": self.step, "images": self.images, "seconds": round(self.seconds, 3), **self.numbers}
+        return {**values, "images_per_second": round(self.images_per_second, 1), "memory": round(self.memory, 1)}
 
 
 class NotFiniteError(FloatingPointError):
@@ -58,7 +53,7 @@ class NotFiniteError(FloatingPointError):
     Attributes:
         name: Of the loss.
         value: What it is.
-        step: The generator step at which it was first so.
+        step: The step at which it was first so.
     """
 
     def __init__(self, name: str, value: float, step: int) -> None:
@@ -67,41 +62,35 @@ class NotFiniteError(FloatingPointError):
 
 
 class Meter:
-    """What the steps since the last reading gave; nothing is computed or read from the device before it is asked for."""
+    """What the steps since the last reading gave; nothing is read from the device before it is asked for."""
 
-    def __init__(self, objective: Objective) -> None:
-        self._objective = objective
-        self._waiting: list[tuple[int, list[CriticStats], Tensor]] = []
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, Mapping[str, Tensor]]] = []
         self._values: dict[str, list[Tensor]] = {}
 
-    def add(self, step: int, critic: list[CriticStats], generator_loss: Tensor) -> None:
-        """Takes what one generator step gave."""
-        self._waiting.append((step, critic, generator_loss))
+    def add(self, step: int, numbers: Mapping[str, Tensor]) -> None:
+        """Takes what one step gave: see ``Task.step``."""
+        self._waiting.append((step, numbers))
 
-    def read(self, processes: Processes, keep: bool = False) -> dict[str, float | None]:
-        """The numbers since the last reading, by their names in ``Stats``; with ``keep`` the next reading has them, too.
+    def read(self, processes: Processes, keep: bool = False) -> dict[str, float]:
+        """Means, and maxima of what ends in ``_max``, since the last reading; with ``keep`` the next one has them, too.
 
         ``check`` comes first, in all processes: a number that is not finite goes into the means.
         """
         values = self._gathered()
         if not keep:
             self._values = {}
-        means = {name: value.mean() for name, value in values.items() if name not in ("step", "norm_max")}
-        merged: dict[str, float | None] = dict.fromkeys(("penalty", "norm_mean", "norm_std", "norm_max"))
-        merged.update(zip(means, processes.mean(torch.stack(list(means.values()))).tolist(), strict=True))
-        if "norm_max" in values:
-            mean, square = float(merged["norm_mean"] or 0), float(merged.pop("norm_square") or 0)
-            merged["norm_std"] = max(square - mean**2, 0.0) ** 0.5
-            merged["norm_max"] = float(processes.maximum(values["norm_max"].amax()))
-        return merged
+        means = {name: each.mean() for name, each in values.items() if name != "step" and not name.endswith("_max")}
+        merged = dict(zip(means, processes.mean(torch.stack(list(means.values()))).tolist(), strict=True))
+        largest = {name: each.amax() for name, each in values.items() if name.endswith("_max")}
+        return merged | {name: float(processes.maximum(each)) for name, each in largest.items()}
 
     def check(self) -> None:
-        """Raises NotFiniteError where a loss that was added is not finite."""
+        """Raises NotFiniteError where a number whose name ends in ``_loss`` is not finite."""
         values = self._gathered()
         wrong = []
-        for name in ("critic_loss", "generator_loss"):
-            losses = values.get(name, torch.zeros(0))
-            places = (~losses.isfinite()).nonzero()
+        for name, losses in values.items():
+            places = (~losses.isfinite()).nonzero() if name.endswith("_loss") else losses[:0]
             if len(places):
                 first = int(places[0])
                 every = len(losses) // len(values["step"])
@@ -115,29 +104,16 @@ class Meter:
         return self._gathered()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Goes on from ``state``."""
+        """Continues from ``state``."""
         self._waiting, self._values = [], {name: [value] for name, value in state.items()}
 
     def _gathered(self) -> dict[str, Tensor]:
-        """Name to float64 ``[n]``, one number a critic or generator step, on the CPU; in one transfer for each name."""
+        """Name to float64 ``[n]``, each step's values one after the other, on the CPU; one transfer per name."""
         if self._waiting:
-            steps, critics, losses = zip(*self._waiting, strict=True)
-            stats = [each for critic in critics for each in critic]
-            own = [loss_of(each.objective, each.real_scores, each.fake_scores) for each in stats]
-            taken: dict[str, list[Tensor]] = {
-                "step": [torch.tensor(steps)],
-                "generator_loss": list(losses),
-                "critic_loss": [
-                    loss if each.penalty is None else loss + each.penalty for loss, each in zip(own, stats, strict=True)
-                ],
-                "estimate": [self._objective.per_loss * (self._objective.chance - torch.stack(own).double())],
-            }
-            penalties = [each.penalty for each in stats if each.penalty is not None]
-            if penalties:  # a lazy one comes now and then
-                norms = torch.stack([each.norms for each in stats if each.norms is not None]).double()
-                taken["penalty"] = penalties
-                taken["norm_mean"], taken["norm_square"] = [norms.mean(1)], [norms.square().mean(1)]
-                taken["norm_max"] = [norms.amax(1)]
+            taken: dict[str, list[Tensor]] = {"step": [torch.tensor([step for step, _ in self._waiting])]}
+            for _, numbers in self._waiting:
+                for name, value in numbers.items():
+                    taken.setdefault(name, []).append(value)
             for name, values in taken.items():
                 stacked = torch.cat([value.detach().reshape(-1) for value in values])
                 self._values.setdefault(name, []).append(stacked.double().cpu())
@@ -152,20 +128,3 @@ def memory(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def as_line(stats: Stats) -> dict[str, Any]:
-    """A line's values, rounded to what is known of them where that is little."""
-    values = dict(vars(stats))
-    for name, digits in (("seconds", 3), ("images_per_second", 1), ("memory", 1)):
-        values[name] = round(values[name], digits)
-    return values
-
-
-def summary(stats: Stats, symbol: str) -> str:
-    """A line's values in a few words, ``symbol`` being that of the objective's divergence."""
-    held_out = "" if stats.held_out is None else f" (held out {stats.held_out:.3f})"
-    words = f"{symbol} {stats.estimate:.3f}{held_out}"
-    if stats.penalty is not None:
-        words += f"  penalty {stats.penalty:.3f}  |grad| {stats.norm_mean:.3f} +- {stats.norm_std:.3f}"
-    return words

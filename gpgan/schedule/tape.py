@@ -14,9 +14,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode, get_default_nowrap_functions, resolve_name
+from torch.overrides import TorchFunctionMode, resolve_name
 
-from gpgan.pruning import convolution
+from gpgan import torch_private
+from gpgan.pruning import convolution, operators
 from gpgan.schedule.maps import Activation, Convolution, Linear, Map, Reshape, Rowwise, Sum
 
 aten = torch.ops.aten
@@ -27,7 +28,7 @@ class Unsupported(Exception):
 
 
 # What may be asked of a value: questions about its form, none about its numbers.
-HARMLESS = frozenset(get_default_nowrap_functions()) | {
+HARMLESS = torch_private.functions_of_form() | {
     getattr(Tensor, name)
     for name in (
         *("size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "is_floating_point"),
@@ -37,7 +38,6 @@ HARMLESS = frozenset(get_default_nowrap_functions()) | {
 HARMLESS |= {getattr(Tensor, name).__get__ for name in ("shape", "ndim", "device", "dtype", "is_cuda", "layout")}
 # The tape runs without autograd, so the answer would be another one than in a script.
 HARMLESS -= {Tensor.requires_grad.__get__}  # type: ignore[attr-defined]
-GRAD_MODE = frozenset({torch._C._set_grad_enabled, torch.is_grad_enabled})
 
 
 class Tape(TorchFunctionMode):
@@ -52,7 +52,9 @@ class Tape(TorchFunctionMode):
         self.casts_to = self._autocast()
         self._numbers: dict[int, int] = {}  # by id of a tensor
         self._values: list[weakref.ref[Tensor]] = []  # an id may be that of another tensor by now
-        self._versions: list[int] = []
+        self._versions: list[int | None] = []
+        # Without autograd there is no grad mode to switch: a critic that asks for it or switches it is not for the tape.
+        self._grad_mode = torch_private.grad_mode_functions() | {torch.is_grad_enabled}
         self._kept: set[int] = set()  # memory that maps will read in the sweeps
         self._name(batch)
         self.keep(batch)
@@ -69,7 +71,7 @@ class Tape(TorchFunctionMode):
     def _name(self, value: Tensor) -> int:
         number = len(self._values)
         self._values.append(weakref.ref(value))
-        self._versions.append(value._version)
+        self._versions.append(torch_private.version(value))
         self._numbers[id(value)] = number
         return number
 
@@ -79,7 +81,8 @@ class Tape(TorchFunctionMode):
         if number is None or self._values[number]() is not value:
             raise Unsupported("a tensor that does not come from the critic's input")
         assert isinstance(value, Tensor)
-        if value._version != self._versions[number]:
+        version = torch_private.version(value)
+        if version is None or version != self._versions[number]:
             raise Unsupported("a value that was changed in place")
         return number
 
@@ -118,7 +121,7 @@ class Tape(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         recorder = RECORDERS.get(func)
-        if recorder is None and (func in HARMLESS or not (func in GRAD_MODE or self._touches(args, kwargs))):
+        if recorder is None and (func in HARMLESS or not (func in self._grad_mode or self._touches(args, kwargs))):
             return func(*args, **kwargs)
         try:
             if recorder is None:
@@ -133,7 +136,7 @@ def _parameter(value: Any, name: str) -> Any:
     # A weight that is computed from parameters, such as a spectral norm's, is no leaf and has its own derivative.
     if type(value) is not nn.Parameter:
         raise Unsupported(f"a {name} that is no plain parameter")
-    if value._backward_hooks or value._post_accumulate_grad_hooks:
+    if torch_private.has_gradient_hooks(value):
         raise Unsupported("a parameter with hooks")
     return value
 
@@ -191,8 +194,8 @@ def _leaky_relu(tape: Tape, input: Tensor, negative_slope: float = 0.01, inplace
         tape,
         input,
         inplace,
-        lambda x: torch._C._nn.leaky_relu(x, negative_slope),
-        lambda x: torch._C._nn.leaky_relu_(x, negative_slope),
+        lambda x: F.leaky_relu(x, negative_slope),
+        lambda x: F.leaky_relu_(x, negative_slope),
         aten.leaky_relu_backward,
         *(negative_slope, True),
     )
@@ -280,13 +283,20 @@ def _dropout(tape: Tape, input: Tensor, p: float = 0.5, training: bool = True, i
 RECORDERS: dict[Any, Callable[..., Tensor]] = {
     F.linear: _linear,
     **{func: _convolution(read) for func, read in convolution.CALLS.items()},
-    **dict.fromkeys((F.relu, torch.relu, Tensor.relu), _relu),
-    **dict.fromkeys((torch.relu_, Tensor.relu_), lambda tape, input: _relu(tape, input, True)),
-    **dict.fromkeys((F.leaky_relu, torch._C._nn.leaky_relu), _leaky_relu),
-    F.leaky_relu_: lambda tape, input, negative_slope=0.01: _leaky_relu(tape, input, negative_slope, True),
-    **dict.fromkeys((F.hardtanh, torch._C._nn.hardtanh), _hardtanh),
-    F.hardtanh_: lambda tape, input, min_val=-1.0, max_val=1.0: _hardtanh(tape, input, min_val, max_val, True),
-    F.relu6: lambda tape, input, inplace=False: _hardtanh(tape, input, 0.0, 6.0, inplace),
+    **dict.fromkeys(operators.RELU, _relu),
+    **dict.fromkeys(operators.RELU_, lambda tape, input: _relu(tape, input, True)),
+    **dict.fromkeys(operators.LEAKY_RELU, _leaky_relu),
+    **dict.fromkeys(
+        operators.LEAKY_RELU_,
+        lambda tape, input, negative_slope=0.01: _leaky_relu(tape, input, negative_slope, True),
+    ),
+    **dict.fromkeys(operators.HARDTANH, _hardtanh),
+    **dict.fromkeys(
+        operators.HARDTANH_,
+        lambda tape, input, min_val=-1.0, max_val=1.0: _hardtanh(tape, input, min_val, max_val, True),
+    ),
+    **dict.fromkeys(operators.RELU6, lambda tape, input, inplace=False: _hardtanh(tape, input, 0.0, 6.0, inplace)),
+    **dict.fromkeys(operators.RELU6_, lambda tape, input: _hardtanh(tape, input, 0.0, 6.0, True)),
     **{
         func: _reshape(func)
         for func in (
@@ -298,13 +308,7 @@ RECORDERS: dict[Any, Callable[..., Tensor]] = {
     **dict.fromkeys((Tensor.add_, Tensor.__iadd__), _sum(subtract=False, inplace=True)),
     **dict.fromkeys((torch.sub, Tensor.sub, Tensor.__sub__), _sum(subtract=True, inplace=False)),
     **dict.fromkeys((Tensor.sub_, Tensor.__isub__), _sum(subtract=True, inplace=True)),
-    **{
-        func: _rowwise("pool", func)
-        for func in (
-            *(F.avg_pool1d, F.avg_pool2d, F.avg_pool3d),
-            *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d),
-        )
-    },
+    **{func: _rowwise("pool", func) for func in operators.AVERAGE_POOL},
     **{func: _rowwise("reduce", func) for func in (torch.mean, Tensor.mean, torch.sum, Tensor.sum)},
     **{
         func: _rowwise("factor", func)

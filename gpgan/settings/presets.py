@@ -136,4 +136,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.beta1": 0.0,
         "optimizer.beta2": 0.9,
     },
+    # L1 and a critic with a gradient penalty, as Ledig et al., arXiv 1609.04802, have L1's relative and a critic without.
+    "superresolve": {
+        "task.name": "superresolve",
+        "task.critic": 0.01,
+        "objective": "wasserstein",
+        "penalty.weight": 10.0,
+    },
 }
+
+
+def presets_of(task: str) -> list[str]:
+    """The presets that a task can take."""
+    return [name for name, values in PRESETS.items() if name == "auto" or values.get("task.name", "generation") == task]

@@ -1,15 +1,19 @@
-"""One generator step, its critic steps first: Gulrajani et al., arXiv 1704.00028, algorithm 1, for any objective."""
+"""One generator step, its critic steps first: Gulrajani et al., arXiv 1704.00028, algorithm 1, for any objective.
+
+Tasks that train against a critic share it. They differ in what goes into the generator, what the critic calls real, and an
+extra loss or none.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpgan import objectives
 from gpgan.critic.common import CriticStats
@@ -18,69 +22,101 @@ from gpgan.critic.step import CriticStep
 from gpgan.data import Dataset
 from gpgan.data.order import Order
 from gpgan.nn.packing import pack
+from gpgan.objectives.objective import loss_of
 from gpgan.penalty import Penalty
-from gpgan.settings.config import Config, OptimizerConfig
+from gpgan.settings.config import AdversarialConfig, OptimizerConfig
 from gpgan.tasks.average import Average
-from gpgan.util import random_states
+from gpgan.tasks.task import Curve, Number, Panel
+from gpgan.torch_private import batch_norms
 from gpgan.util.processes import Processes
 
+# The critic's part of the generator's loss, among its terms.
+VERDICT = "adversarial_loss"
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-# So many fakes are made for the estimate on held-out data.
-FAKES = 512
 # Bytes of samples that are kept ready as float32.
 READY = {"cpu": 2**26, "cuda": 2**31}
+# By the name of the penalty's points.
+WHERE = {
+    "between": "at the interpolates",
+    "real": "at real samples",
+    "fake": "at fake samples",
+    "both": "at real and fake samples",
+    "noisy": "at noisy real samples",
+}
+NUMBERS = {
+    "critic_loss": Number("Critic loss"),
+    "generator_loss": Number("Generator loss"),
+    "estimate": Number("Critic's estimate, training data", "estimate"),
+    "held_out": Number("Critic's estimate, held-out data", "held out"),
+    "penalty": Number("Gradient penalty"),
+    "norm_mean": Number("Gradient norm, mean", "|grad|"),
+    "norm_std": Number("Gradient norm, standard deviation"),
+    "norm_max": Number("Gradient norm, largest"),
+}
 
 
-class Round:
-    """Trains both networks in place, one generator step a call.
+class Adversarial:
+    """Trains a generator and its critic in place, one generator step per call of ``step``.
 
     All processes of a run draw the same random numbers and take their own share of them, so that their number changes
     nothing but the rounding. DRAGAN's noise is the exception: each process draws its own.
 
-    Args:
-        config: With nothing left open.
-        dataset: Real samples.
-        generator: Latents ``[B, latent]`` (and labels ``[B]``) to samples, on the device.
-        critic: Samples (and labels) to scores ``[B]``, on the device; of packs of samples where there are such.
-        average: Of the generator; None for none.
-        processes: Those of the run.
+    A subclass sets ``config``, ``generator`` and ``critic`` in its constructor, and says what goes into the generator.
+
+    Attributes:
+        pack: Samples that the critic sees at once.
+        labelled: Whether the critic takes the labels of the real samples.
+        adversarial_weight: Of the critic's verdict in the generator's loss; 0: no critic is trained.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        dataset: Dataset,
-        generator: nn.Module,
-        critic: nn.Module,
-        average: Average | None,
-        processes: Processes,
-    ) -> None:
-        self.config, self.generator, self.critic, self.average = config, generator, critic, average
+    config: AdversarialConfig
+    numbers: Mapping[str, Number]
+    generator: nn.Module
+    critic: nn.Module
+    pack = 1
+    labelled = False
+    adversarial_weight = 1.0
+
+    def given(self, real: Tensor, labels: Tensor | None) -> Sequence[tuple[Tensor, ...]]:
+        """What the generator takes at each critic step and, last, at its own.
+
+        Args:
+            real: ``[n_critic, B, ...]``, this process's share of the real samples.
+            labels: ``[n_critic, B]``, or None.
+        """
+        raise NotImplementedError
+
+    def terms(self, made: Tensor, real: Tensor) -> Mapping[str, Tensor]:
+        """Further losses of the generator by name, weighted; ``real`` are the samples of the last critic step."""
+        return {}
+
+    def prepare_round(self, dataset: Dataset, average: Average | None, processes: Processes) -> None:
+        """Makes optimizers, the critic's step and the order of the data."""
+        config, self.average, self.processes, self.dataset = self.config, average, processes, dataset
         self.objective = objectives.get(config.objective)
-        self.device, self.processes = torch.device(config.device), processes
-        self.dataset = dataset
-        # Scaled once and on the device, where they take little room: else each batch as it is drawn.
+        self.device = torch.device(config.device)
+        # Scaled once and on the device, if they take little room: else each batch as it is drawn.
         small = 4 * len(dataset) * math.prod(dataset.shape) <= READY[self.device.type]
         self.ready = dataset.samples().to(self.device) if small else None
         self.order = Order(len(dataset), config.seed)
-        # On the CPU whatever the device is, so that a run can go on on another.
+        # On the CPU whatever the device is, so that a run can continue on another.
         self.rng = torch.Generator().manual_seed(config.seed)
         # Lazy regularisation's correction: Karras et al., arXiv 1912.04958, appendix B.
         lazy = config.penalty.lazy if config.penalty.weight else 1
         self.ratio = lazy / (lazy + 1) if lazy > 1 else 1.0
-        self.generator_optimizer = make_optimizer(config.optimizer, generator)
-        self.critic_optimizer = make_optimizer(config.optimizer, critic, self.ratio)
+        self.generator_optimizer = make_optimizer(config.optimizer, self.generator)
+        self.critic_optimizer = make_optimizer(config.optimizer, self.critic, self.ratio)
         self.autocast = AUTOCAST[config.precision]
         scaled = config.precision == "fp16"
         self.generator_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
         self.critic_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
         self.clip = config.optimizer.clip or None
         # A critic of the user's own may have layers that are not to be trained.
-        self.trained = [parameter for parameter in critic.parameters() if parameter.requires_grad]
+        self.trained = [parameter for parameter in self.critic.parameters() if parameter.requires_grad]
         self.critic_step = CriticStep(
-            critic,
+            self.critic,
             self.critic_optimizer,
-            penalty=penalty_of(config, critic),
+            penalty=penalty_of(config, self.critic),
             objective=self.objective.critic,
             lazy=lazy,
             max_grad_norm=self.clip,
@@ -90,69 +126,93 @@ class Round:
             process_group=processes.group,
         )
 
-    def __call__(self, step: int) -> tuple[list[CriticStats], Tensor]:
-        """Generator step number ``step``, counted from 1: what its critic steps saw, and the generator's loss (0-d)."""
+    @property
+    def samples_per_step(self) -> int:
+        return self.config.n_critic * self.config.batch
+
+    @property
+    def penalised(self) -> bool:
+        return self.adversarial_weight > 0 and self.config.penalty.weight > 0
+
+    def step(self, n: int) -> dict[str, Tensor]:
+        """Generator step n, counted from 1, after its critic steps: see ``Task.step``."""
         config = self.config
-        rate = config.optimizer.lr * schedule(config.optimizer.schedule, step - 1, config.steps)
+        rate = config.optimizer.lr * learning_rate_factor(config.optimizer.schedule, n - 1, config.steps)
         _set_lr(self.generator_optimizer, rate)
         _set_lr(self.critic_optimizer, rate * self.ratio)
         # All at once: on small networks each call costs as much as what it draws.
-        real, labels = self._draw_real(step)
-        latents = self._share(torch.randn(config.n_critic + 1, config.batch, config.network.latent, generator=self.rng))
-        alpha = self._share(torch.rand(config.n_critic, config.batch // config.pack, generator=self.rng))
-        stats = []
-        own: tuple[Tensor, ...] = ()
-        for turn in range(config.n_critic):
+        real, labels = self._draw_real(n)
+        given = self.given(real, labels)
+        alpha = self.share(torch.rand(config.n_critic, config.batch // self.pack, generator=self.rng))
+        stats: list[CriticStats] = []
+        for turn in range(config.n_critic if self.adversarial_weight else 0):
+            with torch.no_grad(), self.casting():
+                fake = self.generator(*given[turn])
+            real_packs, fake_packs = pack(real[turn], self.pack), pack(fake.float(), self.pack)
             own = () if labels is None else (labels[turn],)
-            with torch.no_grad(), self._casting():
-                fake = self.generator(latents[turn], *own)
-            real_packs, fake_packs = pack(real[turn], config.pack), pack(fake.float(), config.pack)
             stats.append(self.critic_step(real_packs, fake_packs, alpha=alpha[turn], critic_args=own))
+        losses = self._update_generator(given[-1], real[-1], None if labels is None else labels[-1])
+        if self.average is not None:
+            self.average.update(n)
+        return {**losses, **self._critic_numbers(stats)}
 
+    def _update_generator(self, given: tuple[Tensor, ...], real: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        own = () if labels is None else (labels,)
         # The critic's weights need no gradient here; its input does.
         _require_gradients(self.trained, False)
-        with self._casting():
-            fake_scores = self.critic(pack(self.generator(latents[-1], *own), config.pack), *own)
-            real_scores = self.critic(real_packs, *own) if self.objective.paired else None
-            loss = self.objective.generator_loss(real_scores, fake_scores)
+        with self.casting():
+            made = self.generator(*given)
+            terms = dict(self.terms(made, real))
+            if self.adversarial_weight:
+                fake_scores = self.critic(pack(made, self.pack), *own)
+                real_scores = self.critic(pack(real, self.pack), *own) if self.objective.paired else None
+                verdict = self.objective.generator_loss(real_scores, fake_scores)
+                terms[VERDICT] = verdict if self.adversarial_weight == 1 else self.adversarial_weight * verdict
+            loss = functools.reduce(torch.add, terms.values())
         self.generator_optimizer.zero_grad()
         torch.autograd.backward(loss if self.generator_scaler is None else self.generator_scaler.scale(loss))
         if self.processes.group is not None:
             average_gradients(self.generator_optimizer, self.processes.group)
         update(self.generator_optimizer, self.clip, self.generator_scaler)
         _require_gradients(self.trained, True)
-        if self.average is not None:
-            self.average.update(step)
-        return stats, loss.detach()
+        # The verdict alone is the loss itself.
+        parts = {} if list(terms) == [VERDICT] else {name: term.detach() for name, term in terms.items()}
+        return {"generator_loss": loss.detach(), **parts}
 
-    @torch.no_grad()
-    def held_out_estimate(self, real: Tensor, labels: Tensor | None, step: int) -> float:
-        """The objective's divergence with real samples that were not trained on, and fakes as training makes them.
+    def _critic_numbers(self, stats: Sequence[CriticStats]) -> dict[str, Tensor]:
+        if not stats:
+            return {}
+        own = [loss_of(each.objective, each.real_scores, each.fake_scores) for each in stats]
+        numbers = {
+            "critic_loss": torch.stack(
+                [loss if each.penalty is None else loss + each.penalty for loss, each in zip(own, stats, strict=True)]
+            ),
+            "estimate": self.objective.per_loss * (self.objective.chance - torch.stack(own).double()),
+        }
+        penalties = [each.penalty for each in stats if each.penalty is not None]
+        if penalties:  # a lazy one comes now and then
+            norms = torch.stack([each.norms for each in stats if each.norms is not None]).double()
+            numbers["penalty"] = torch.stack(penalties)
+            numbers["norm_mean"], numbers["norm_square"] = norms.mean(1), norms.square().mean(1)
+            numbers["norm_max"] = norms.amax(1)
+        return numbers
 
-        All processes must call it. It leaves no trace: neither in random states nor in a network's buffers.
-        """
-        rng, batch, size = torch.Generator().manual_seed(step), self.config.batch, self.config.pack
-        fakes: list[Tensor] = []
-        reals: list[Tensor] = []
-        own: tuple[Tensor, ...]
-        with (
-            random_states.borrowed(),
-            _buffers_kept(self.generator),
-            _buffers_kept(self.critic),
-            self._casting(),
-        ):
-            for start in range(0, FAKES, batch):
-                latents = self._share(torch.randn(batch, self.config.network.latent, generator=rng), 0)
-                rows = self._share(torch.arange(start, start + batch) % len(real), 0)
-                own = () if labels is None else (labels[rows],)
-                fakes.append(self.critic(pack(self.generator(latents, *own).float(), size), *own))
-                if self.objective.paired:
-                    reals.append(self.critic(pack(real[rows], size), *own))
-            if not self.objective.paired:  # all of them, as often as one another
-                own = () if labels is None else (labels,)
-                reals.append(self.critic(pack(real[: len(real) // size * size], size), *own))
-        estimate = self.objective.estimate(torch.cat(reals).double(), torch.cat(fakes).double())
-        return float(self.processes.mean(estimate.cpu()))
+    def summarise(self, values: Mapping[str, float]) -> dict[str, float | None]:
+        numbers: dict[str, float | None] = dict.fromkeys(self.numbers)
+        numbers.update(values)
+        square = numbers.pop("norm_square", None)
+        if square is not None:
+            numbers["norm_std"] = max(square - values["norm_mean"] ** 2, 0.0) ** 0.5
+        return numbers
+
+    def cure(self) -> str:
+        config = self.config
+        return (
+            f"Lower --optimizer.lr (it is {config.optimizer.lr:g})"
+            + (", clip gradients (--optimizer.clip 1)" if not config.optimizer.clip else "")
+            + (", take --precision fp32" if config.precision != "fp32" else "")
+            + (" or change --penalty.weight" if config.penalty.weight else "")
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on. The order of the data follows from seed and step alone."""
@@ -170,7 +230,6 @@ class Round:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where the round that gave ``state`` stood."""
         self.generator.load_state_dict(state["generator"])
         self.critic.load_state_dict(state["critic"])
         self.generator_optimizer.load_state_dict(state["generator_optimizer"])
@@ -183,41 +242,77 @@ class Round:
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
 
-    def _draw_real(self, step: int) -> tuple[Tensor, Tensor | None]:
-        """Real samples ``[n_critic, B, ...]`` of a generator step, this process's share, and their labels, where wanted."""
+    def load_networks(self, state: Mapping[str, Any]) -> None:
+        self.generator.load_state_dict(state["average"] or state["generator"])
+        self.critic.load_state_dict(state["critic"])
+        self.generator.eval().requires_grad_(False)
+        self.critic.eval()
+
+    def _draw_real(self, n: int) -> tuple[Tensor, Tensor | None]:
+        """Real samples ``[n_critic, B, ...]`` of a generator step, this process's share, and their labels or None."""
         data, turns, batch = self.dataset, self.config.n_critic, self.config.batch
-        indices = self.order.indices((step - 1) * turns * batch, turns * batch).view(turns, batch)
+        indices = self.order.indices((n - 1) * turns * batch, turns * batch).view(turns, batch)
         indices = self.processes.share(indices, 1)
         if self.ready is not None:
-            real = self.ready.index_select(0, _move(indices.flatten(), self.device))
+            real = self.ready.index_select(0, move(indices.flatten(), self.device))
         else:
-            real = _move(data.samples(indices.flatten()), self.device)
+            real = move(data.samples(indices.flatten()), self.device)
         real = real.view(*indices.shape, *data.shape)
-        if data.labels is None or not self.config.conditional:
+        if data.labels is None or not self.labelled:
             return real, None
-        return real, _move(data.labels[indices], self.device)
+        return real, move(data.labels[indices], self.device)
 
-    def _share(self, drawn: Tensor, dim: int = 1) -> Tensor:
-        return _move(self.processes.share(drawn, dim), self.device)
+    def share(self, drawn: Tensor, dim: int = 1) -> Tensor:
+        """This process's part of what all processes drew, on the device."""
+        return move(self.processes.share(drawn, dim), self.device)
 
-    def _casting(self) -> contextlib.AbstractContextManager[Any]:
+    def casting(self) -> contextlib.AbstractContextManager[Any]:
         if self.autocast is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.autocast)
 
 
-@contextlib.contextmanager
-def _buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Gives a module's buffers back as they were before the block."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in before:
-            buffer.copy_(value)
+def adversarial_panels(config: AdversarialConfig, held_out: bool = True) -> tuple[Panel, Panel, Panel]:
+    """The critic's estimate, the gradient norm and the losses."""
+    objective = objectives.get(config.objective)
+    penalised = config.penalty.weight > 0
+    estimate = Panel(
+        f"The critic's estimate of the {objective.divergence}",
+        objective.symbol,
+        (Curve("estimate", "training data"), *([Curve("held_out", "held-out data")] if held_out else [])),
+    )
+    norm = Panel(
+        f"Gradient norm {WHERE[config.penalty.points]}" if penalised else "Gradient norm",
+        "|gradient of f|",
+        (
+            Curve("norm_max", "largest", largest=True),
+            Curve("norm_mean", "mean ± standard deviation", deviation="norm_std"),
+        ),
+        level=(config.penalty.target, "target") if penalised else None,
+        empty="no numbers yet" if penalised else "not computed without a penalty",
+    )
+    losses = Panel(
+        "Losses",
+        "loss",
+        (
+            Curve("critic_loss", "critic"),
+            Curve("generator_loss", "generator"),
+            Curve("penalty", "penalty (part of the critic's)"),
+        ),
+    )
+    return estimate, norm, losses
 
 
-def _move(tensor: Tensor, device: torch.device) -> Tensor:
+def describe_critic(numbers: Mapping[str, float | None], symbol: str) -> str:
+    """The critic's numbers in a few words."""
+    held_out = numbers.get("held_out")
+    words = f"{symbol} {numbers['estimate']:.3f}" + ("" if held_out is None else f" (held out {held_out:.3f})")
+    if numbers["penalty"] is not None:
+        words += f"  penalty {numbers['penalty']:.3f}  |grad| {numbers['norm_mean']:.3f} +- {numbers['norm_std']:.3f}"
+    return words
+
+
+def move(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device, without waiting for it."""
     if tensor.device == device or (tensor.is_cuda and device.index is None and device.type == "cuda"):
         return tensor
@@ -234,8 +329,8 @@ def make_optimizer(config: OptimizerConfig, module: nn.Module, ratio: float = 1.
     return torch.optim.Adam(module.parameters(), lr=lr, betas=(beta1, beta2), fused=True)
 
 
-def penalty_of(config: Config, critic: nn.Module) -> Penalty | None:
-    """The gradient penalty as configured; None where its weight is 0."""
+def penalty_of(config: AdversarialConfig, critic: nn.Module) -> Penalty | None:
+    """The gradient penalty as configured; None if its weight is 0."""
     own = config.penalty
     if not own.weight:
         return None
@@ -246,12 +341,12 @@ def penalty_of(config: Config, critic: nn.Module) -> Penalty | None:
         points=own.points,
         impl=config.impl,
         # The trainer warns of it before it starts.
-        allow_batch_coupling=any(isinstance(module, _BatchNorm) for module in critic.modules()),
+        allow_batch_coupling=any(isinstance(module, batch_norms()) for module in critic.modules()),
     )
 
 
-def schedule(name: str, done: int, steps: int) -> float:
-    """The share of the first learning rate that is left after ``done`` of ``steps`` steps."""
+def learning_rate_factor(name: str, done: int, steps: int) -> float:
+    """What is left of the first learning rate after ``done`` of ``steps`` steps, as a factor."""
     if name == "linear":
         return 1 - done / steps
     if name == "cosine":
@@ -259,9 +354,9 @@ def schedule(name: str, done: int, steps: int) -> float:
     return 1.0
 
 
-def _require_gradients(parameters: list[nn.Parameter], wanted: bool) -> None:
+def _require_gradients(parameters: list[nn.Parameter], required: bool) -> None:
     for parameter in parameters:
-        parameter.requires_grad_(wanted)
+        parameter.requires_grad_(required)
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from gpgan.torch_private import lerp_all
+
 
 class Average:
     """An exponential moving average of a module's weights and buffers.
@@ -30,7 +32,7 @@ class Average:
     def update(self, step: int) -> None:
         """Takes in the module's weights after generator step number ``step``; buffers that are no floats are copied."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_([mine for mine, _ in self._floats], [its for _, its in self._floats], 1 - decay)
+        lerp_all([mine for mine, _ in self._floats], [its for _, its in self._floats], 1 - decay)
         for mine, its in self._others:
             mine.copy_(its)
 

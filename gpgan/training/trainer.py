@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,24 +17,27 @@ import torch
 from torch import nn
 
 from gpgan.data import Dataset, load, split
+from gpgan.data.facts import Facts
 from gpgan.records import checkpoint
-from gpgan.records.provenance import data_facts
-from gpgan.records.recorder import COUNTS, Recorder, kind
+from gpgan.records.recorder import Recorder
 from gpgan.records.run_folder import create_run
 from gpgan.records.stats import Meter, NotFiniteError, Stats, memory
-from gpgan.settings.config import Config
-from gpgan.settings.merging import apply, from_settings, settings_of
-from gpgan.tasks.adversarial import Round
-from gpgan.tasks.average import Average
-from gpgan.tasks.held_out import held_out_samples
-from gpgan.tasks.setup import build_networks, check_networks, known_problems, resolve
+from gpgan.settings.config import RunConfig
+from gpgan.settings.merging import apply, settings_of
+from gpgan.tasks.configure import from_settings
+from gpgan.tasks.registry import task_class
+from gpgan.tasks.resolve import resolve
+from gpgan.tasks.task import Task
+from gpgan.training.best import Best
 from gpgan.training.callbacks import Callback
 from gpgan.training.interrupt import Interrupt
 from gpgan.util import random_states
 from gpgan.util.processes import Processes
 from gpgan.util.threads import cpu_threads
 
-FORMAT = 2
+FORMAT = 3
+# 2: before there were tasks; it holds what a checkpoint of generation holds.
+READABLE = (2, FORMAT)
 Stop = Literal["", "minutes", "stopped", "signal"]
 
 
@@ -61,89 +63,97 @@ class Result:
 
 
 class Trainer:
-    """Trains a generator against a critic, records the run and saves it, so that it can be resumed.
+    """Trains a task, records the run and saves it, so that it can be resumed.
 
     Everything is checked here, and nothing is written before ``fit``.
 
     Args:
-        config: From ``gpgan.configure`` (defaults for the data) or ``gpgan.Config``.
+        config: From ``gpgan.configure`` (defaults for the data), or the task's own configuration, e.g. ``gpgan.Config``.
         dataset: A data set of your own, in place of ``config.data``.
-        generator: A module of your own, from latents ``[B, latent]`` (and labels ``[B]`` where the run is conditional) to
-            samples ``[B, ...]``.
-        critic: A module of your own, from samples (and labels) to scores ``[B]`` or ``[B, 1]``; changed in place where the
-            configuration asks for spectral normalisation.
         callbacks: Are told what happens.
+        modules: Networks of your own by the task's names for them. Generation has ``generator``, from latents ``[B, latent]``
+            (and labels ``[B]`` if the run is conditional) to samples ``[B, ...]``, and ``critic``, from samples (and labels) to
+            scores ``[B]`` or ``[B, 1]``; the critic is changed in place if the configuration asks for spectral normalisation.
 
     Attributes:
-        config: With nothing left open.
-        step: Generator steps done.
+        config: Resolved.
+        task: What is trained; its networks are also attributes of the trainer under their names, e.g. ``generator``.
+        step: Steps done.
         run: The run's folder; None before ``fit`` of a new run.
-        generator, critic: On the device.
         problems: What is wrong with checkpoints that are newer than the one that was resumed.
-        sampler: What samples are taken from: the averaged generator, or the generator where there is no average.
         warnings: What is known to go wrong with such a run; each is also a UserWarning.
 
     Raises:
-        ValueError, TypeError: The configuration, the data or a network is not as wanted.
+        ValueError, TypeError: The configuration, the data or a network is not as expected.
         ModuleNotFoundError: The data set comes in a package that is not installed.
     """
 
     def __init__(
         self,
-        config: Config,
+        config: RunConfig,
         *,
         dataset: Dataset | None = None,
-        generator: nn.Module | None = None,
-        critic: nn.Module | None = None,
         callbacks: Sequence[Callback] = (),
+        **modules: nn.Module | None,
     ) -> None:
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks holds a {type(callback).__name__}; expected gpgan.Callback objects")
-        for name, value, wanted in (
-            ("config", config, Config),
-            ("dataset", dataset, Dataset),
-            ("generator", generator, nn.Module),
-            ("critic", critic, nn.Module),
-        ):
-            if value is not None and not isinstance(value, wanted):
-                raise TypeError(f"{name} is a {type(value).__name__}; expected a {wanted.__name__}")
+        kinds = {"config": RunConfig, "dataset": Dataset, **dict.fromkeys(modules, nn.Module)}
+        for name, value in {"config": config, "dataset": dataset, **modules}.items():
+            if value is not None and not isinstance(value, kinds[name]):
+                raise TypeError(f"{name} is a {type(value).__name__}; expected a {kinds[name].__name__}")
         self.processes = Processes()
         try:
             with self.processes.watching():
-                self._set_up(config, dataset, generator, critic)
+                self._set_up(config, dataset, {name: each for name, each in modules.items() if each is not None})
         except BaseException:
             self.processes.leave()
             raise
-        self.meter = Meter(self.round.objective)
+        self.meter = Meter()
         self.callbacks = list(callbacks)
         self.step = 0
         self.run: Path | None = None
         self._seconds, self._saved = 0.0, 0
-        self._estimate, self._best, self._peak = math.inf, math.inf, 0.0
+        self._best = Best()
         self._stop: Stop = ""
         self._asked = False
         self.problems: list[str] = []
         self._states: dict[str, Any] | None = None
-        self._recorder = self._make_recorder()
+        self._recorder = Recorder(self.config, self.dataset, self.facts, self.task)
 
-    def _set_up(
-        self, config: Config, dataset: Dataset | None, generator: nn.Module | None, critic: nn.Module | None
-    ) -> None:
+    def _set_up(self, config: RunConfig, dataset: Dataset | None, modules: Mapping[str, nn.Module]) -> None:
         self.dataset = split(dataset if dataset is not None else load(config.data, size=config.size or None))
+        cls = task_class(config.task.name)
+        if not isinstance(config, cls.config_class):
+            raise TypeError(
+                f"config is a {type(config).__module__}.{type(config).__name__} and task.name is {config.task.name!r}; expected "
+                f"a {cls.config_class.__module__}.{cls.config_class.__name__}: gpgan.configure makes one"
+            )
         self.config = config = resolve(config, self.dataset, self.processes)
-        classes = len(self.dataset.classes) if config.conditional else 0
-        self.generator, self.critic = build_networks(config, self.dataset.shape, classes, generator, critic)
-        check_networks(config, self.generator, self.critic, self.dataset.shape, classes)
-        self.warnings = known_problems(config, self.critic)
+        self.facts = Facts.of(self.dataset)
+        self.task: Task = cls(config, self.facts, modules)
+        unknown = modules.keys() - self.task.modules.keys()
+        if unknown:
+            raise TypeError(
+                f"{min(unknown)} is not a network of the task {config.task.name}; expected {' or '.join(self.task.modules)}"
+            )
+        self.processes.agree("data", self.facts.fingerprint)
+        self.task.prepare(self.dataset, self.processes)
+        self.warnings = self.task.warnings
         for problem in self.warnings:
             warnings.warn(problem, stacklevel=3)
-        self._held_out = held_out_samples(self.dataset, config)
-        self.processes.agree("data", self.dataset.fingerprint())
-        self.processes.align([self.generator, self.critic])
-        self.average = Average(self.generator, config.network.ema) if config.network.ema else None
-        self.sampler = self.average.module if self.average is not None else self.generator
-        self.round = Round(config, self.dataset, self.generator, self.critic, self.average, self.processes)
+
+    def __getattr__(self, name: str) -> Any:
+        task = self.__dict__.get("task")
+        if task is not None and name in task.modules:
+            return task.modules[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def sampler(self) -> nn.Module:
+        """What samples are taken from: for generation the averaged generator, or the generator if none is averaged."""
+        return self.task.sampler
 
     @classmethod
     def resume(
@@ -154,37 +164,34 @@ class Trainer:
         minutes: float | None = None,
         device: str | None = None,
         dataset: Dataset | None = None,
-        generator: nn.Module | None = None,
-        critic: nn.Module | None = None,
         callbacks: Sequence[Callback] = (),
+        **modules: nn.Module | None,
     ) -> Trainer:
-        """A trainer that goes on where a run's newest whole checkpoint stands.
+        """A trainer that continues from a run's newest intact checkpoint.
 
         Args:
             run: The run's folder.
-            steps: Generator steps in all; None for as many as the run was started with.
-            minutes: Stop after so many minutes from now.
+            steps: Steps in all; None for as many as the run was started with.
+            minutes: Stop after this many minutes from now.
             device: Another one than before.
-            dataset, generator, critic: As for ``Trainer``, where the run was started with them.
+            dataset, modules: As for ``Trainer``, if the run was started with them.
             callbacks: As for ``Trainer``.
 
         Raises:
-            ValueError: There is no whole checkpoint, the data changed, or there is nothing left to do.
+            ValueError: There is no intact checkpoint, the data changed, or there is nothing left to do.
         """
         run = Path(run)
         state, path, problems = checkpoint.newest(run)
         for folder in (run, path.parent):
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise ValueError(
-                    f"{folder} is not writable; expected a run that can go on where it lies, or a copy of it"
+                    f"{folder} is not writable; expected a run in a writable folder: copy it to one, and resume the copy"
                 )
-        if state.get("format") != FORMAT:
-            raise checkpoint.CheckpointError(
-                f"{path} has format {state.get('format')!r} and this gpgan reads {FORMAT}; expected the version it came from"
-            )
+        check_format(state, path)
         given = {"steps": steps, "device": device}
+        _, saved = from_settings(json.loads(state["config"]))
         config = apply(
-            from_settings(json.loads(state["config"])),
+            saved,
             {"minutes": minutes or 0.0, **{name: value for name, value in given.items() if value is not None}},
         )
         if config.steps <= state["step"]:
@@ -192,8 +199,8 @@ class Trainer:
                 f"steps is {config.steps} and {run} is at step {state['step']} already; expected more: they count all steps, "
                 f"e.g. --steps {2 * state['step']}"
             )
-        trainer = cls(config, dataset=dataset, generator=generator, critic=critic, callbacks=callbacks)
-        now = trainer.dataset.fingerprint()
+        trainer = cls(config, dataset=dataset, callbacks=callbacks, **modules)
+        now = trainer.facts.fingerprint
         if now != state["data"]["fingerprint"]:
             raise ValueError(
                 f"the data of {run} changed since it was saved: {config.data} has the hash {now[:12]}..., and the checkpoint "
@@ -239,7 +246,7 @@ class Trainer:
         told, shown = before, self.step
         while self.step < self.config.steps and not self._stop:
             step = self.step + 1
-            self.meter.add(step, *self.round(step))
+            self.meter.add(step, self.task.step(step))
             self.step = step
             self._call("on_step")
             self._seconds = before + time.monotonic() - begun
@@ -255,7 +262,7 @@ class Trainer:
             if due:
                 self._save()
             if self.processes.first and (last or step % self.config.snapshot == 0):
-                self._recorder.snapshot(step, self.sampler, self.critic)
+                self._recorder.snapshot(step)
 
     def _begin(self) -> None:
         first = self.processes.first
@@ -264,7 +271,7 @@ class Trainer:
             random_states.seed(self.config.seed + self.processes.rank)
 
             def fill(folder: Path) -> None:
-                self._recorder.begin(folder, self.sampler, self.critic)
+                self._recorder.begin(folder)
                 self._log_warnings()
                 self._write(folder)
 
@@ -282,7 +289,7 @@ class Trainer:
                 self._recorder.log(f"resumed at step {self.step}, to step {self.config.steps}")
                 self._log_warnings()
                 if self.step and self.step % self.config.snapshot == 0:  # drawn after the save, so perhaps not at all
-                    self._recorder.snapshot(self.step, self.sampler, self.critic)
+                    self._recorder.snapshot(self.step)
             else:
                 random_states.seed(self.config.seed + self.processes.rank + self.step)
         self._call("on_begin")
@@ -300,16 +307,16 @@ class Trainer:
 
     def _stats(self, steps: int, seconds: float) -> Stats:
         self._check()
-        config = self.config
+        images = self.task.samples_per_step
+        # A line that the end brings forward is written again at its tick, should the run continue.
+        means = self.meter.read(self.processes, keep=self.step % self.config.tick != 0)
         return Stats(
             step=self.step,
-            images=self.step * config.n_critic * config.batch,
+            images=self.step * images,
             seconds=self._seconds,
-            images_per_second=steps * config.n_critic * config.batch / max(seconds, 1e-9),
-            held_out=self.round.held_out_estimate(*self._held_out, self.step) if self._held_out else None,
-            memory=memory(torch.device(config.device)),
-            # A line that the end brings forward is written again at its tick, should the run go on.
-            **self.meter.read(self.processes, keep=self.step % config.tick != 0),  # type: ignore[arg-type]
+            images_per_second=steps * images / max(seconds, 1e-9),
+            memory=memory(torch.device(self.config.device)),
+            numbers={**self.task.summarise(means), **self.task.held_out(self.step)},
         )
 
     def _check(self) -> None:
@@ -319,27 +326,20 @@ class Trainer:
             self.meter.check()
         except NotFiniteError as error:
             problem = str(error)
-        where = _first_not_finite({"critic": self.critic, "generator": self.generator})
+        where = _first_not_finite(self.task.modules)
         if where and not problem:
             problem = f"{where} is not finite at step {self.step}, though the losses are"
         elif where:
             problem += f"; {where} is not finite either"
         if self.processes.largest(int(bool(problem))):
-            config = self.config.optimizer
             raise DivergedError(
-                f"{problem or 'a loss of another process is not finite'}. The checkpoint of step {self._saved} stands. Lower "
-                f"--optimizer.lr (it is {config.lr:g})"
-                + (", clip gradients (--optimizer.clip 1)" if not config.clip else "")
-                + (", take --precision fp32" if self.config.precision != "fp32" else "")
-                + (" or change --penalty.weight" if self.config.penalty.weight else "")
+                f"{problem or 'a loss of another process is not finite'}. The checkpoint of step {self._saved} stands. "
+                f"{self.task.cure()}"
             )
 
     def _tell(self, stats: Stats, last: bool) -> None:
         if stats.step % self.config.tick == 0:
-            self._estimate = stats.estimate if stats.held_out is None else stats.held_out
-            # Before the critic has learnt, its estimate is low for any generator: what counts is the fall from its peak.
-            if self._estimate > self._peak:
-                self._peak, self._best = self._estimate, math.inf
+            self._best.see(self.task.score(stats.numbers))
         if self.processes.first:
             self._recorder.tick(stats, last)
             self._call("on_tick", stats)
@@ -359,12 +359,12 @@ class Trainer:
         self._saved = self.step
 
     def _write(self, run: Path) -> Path:
-        is_best = self._estimate < self._best
+        is_best = self._best.is_new()
         if self.step % self.config.checkpoint == 0:  # as in a run that was not stopped between two
-            self._best = min(self._best, self._estimate)
+            self._best.keep()
         keep = self.config.keep > 0 and self.step > 0 and self.step % self.config.keep == 0
         path = checkpoint.save(run, self._state(), best=is_best, keep=keep)
-        self._recorder.weights(self.sampler)
+        self._recorder.weights()
         return path
 
     def _state(self) -> dict[str, Any]:
@@ -375,21 +375,20 @@ class Trainer:
             "seconds": self._seconds,
             "config": json.dumps(settings_of(self.config)),
             "data": {
-                **data_facts(self.dataset),
+                **self.facts.as_json(),
                 "modes": None if modes is None else {"centres": modes.centres, "deviation": modes.deviation},
             },
-            **self.round.state_dict(),
+            **self.task.state_dict(),
             "meter": self.meter.state_dict(),
-            "best": {"estimate": self._best, "peak": self._peak, "last": self._estimate},
+            "best": self._best.state_dict(),
             "random": random_states.capture(),
         }
 
     def _load(self, state: dict[str, Any], run: Path) -> None:
-        self.round.load_state_dict(state)
+        self.task.load_state_dict(state)
         self.meter.load_state_dict(state["meter"])
         self.run, self.step, self._saved, self._seconds = run, state["step"], state["step"], state["seconds"]
-        best = state["best"]
-        self._best, self._peak, self._estimate = best["estimate"], best["peak"], best["last"]
+        self._best.load_state_dict(state["best"])
         self._states = state["random"]
 
     def _end(self, asked: int) -> Result:
@@ -398,7 +397,7 @@ class Trainer:
         result = Result(self.run, self.step, reason, (asked or signal.SIGTERM) if reason == "signal" else 0)
         if self.processes.first:
             self._recorder.log(f"ended at step {self.step}: {reason}")
-            self._recorder.end(self.sampler, self.critic)
+            self._recorder.end()
             self._call("on_end", result)
         self._stop, self._asked = "", False
         return result
@@ -408,16 +407,17 @@ class Trainer:
             for callback in self.callbacks:
                 getattr(callback, event)(self, *arguments)
 
-    def _make_recorder(self) -> Recorder:
-        classes = len(self.dataset.classes) if self.config.conditional else 0
-        count = COUNTS[kind(self.dataset.shape)]
-        rng = torch.Generator().manual_seed(self.config.seed)
-        fixed = torch.randn(count, self.config.network.latent, generator=rng).to(self.config.device)
-        labels = torch.arange(count, device=self.config.device) % classes if classes else None
-        return Recorder(self.config, self.dataset, fixed, labels)
+
+def check_format(state: Mapping[str, Any], path: Path) -> None:
+    """Raises CheckpointError where a checkpoint is of a version that cannot be read."""
+    if state.get("format") not in READABLE:
+        raise checkpoint.CheckpointError(
+            f"{path} has format {state.get('format')!r}, and this gpgan reads {' and '.join(map(str, READABLE))}; expected a "
+            "checkpoint of these: resume the run with the version of gpgan that config.json names"
+        )
 
 
-def _first_not_finite(modules: dict[str, nn.Module]) -> str:
+def _first_not_finite(modules: Mapping[str, nn.Module]) -> str:
     """The name of the first weight or buffer that is not finite; "" where all are. Reads the device once."""
     tensors = {
         f"{owner}'s {name}": value

@@ -8,7 +8,8 @@ from torch import zeros
 
 from benchmarks import presets
 from gpgan.data import Dataset
-from gpgan.settings.merging import configure, settings_of
+from gpgan.settings.merging import settings_of
+from gpgan.tasks.configure import configure
 
 
 @pytest.fixture

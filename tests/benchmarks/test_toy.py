@@ -17,7 +17,7 @@ from torch import nn
 from benchmarks.toy import __main__ as command
 from benchmarks.toy import protocol, run, settings, table
 from benchmarks.toy.run import Job
-from gpgan.settings.merging import configure
+from gpgan.tasks.configure import configure
 
 ROOT = Path(__file__).parents[2]
 

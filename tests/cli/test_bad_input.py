@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from gpgan.settings.config import options
+from gpgan.tasks.generation.config import Config
 
-OPTIONS = {name: (field.metadata, wanted) for name, field, wanted in options()}
+OPTIONS = {name: (field.metadata, wanted) for name, field, wanted in options(Config)}
 RNG = np.random.default_rng(0)
 
 

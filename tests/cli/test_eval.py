@@ -80,7 +80,7 @@ def test_gradient_norms(cli, trained, kind):
     labels = (data.labels[chosen],) if classes else ()
     with torch.no_grad():
         fakes = generator(torch.randn(COUNT, 4, generator=torch.Generator().manual_seed(3)), *labels)
-    alpha = torch.rand(COUNT, generator=rng).view(-1, 1, 1, 1)
+    alpha = torch.rand(COUNT, generator=torch.Generator().manual_seed(3)).view(-1, 1, 1, 1)
     points = (alpha * data.samples(chosen) + (1 - alpha) * fakes).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(points, *labels).sum(), points)
     norms = gradient.flatten(1).norm(dim=1).double()
@@ -111,7 +111,8 @@ def test_ring_of_a_perfect_generator(cli, trained, monkeypatch):
     """All modes, evenly, nearly all within three deviations: 1 - exp(-9 / 2) = 0.9889; and W1 at its floor."""
     data = load("ring")
     monkeypatch.setattr(
-        "gpgan.cli.eval.draw_samples", lambda saved, count, seed, labels=None: data.samples(slice(500, 500 + count))
+        "gpgan.tasks.generation.task.run_sampler",
+        lambda sampler, inputs, batch: data.samples(slice(500, 500 + len(inputs[0]))),
     )
     metrics, _ = evaluated(cli, trained("ring"), "-n", 1000)
     assert metrics["modes_captured"] == 8

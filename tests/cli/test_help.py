@@ -15,6 +15,7 @@ import gpgan
 from gpgan.cli import COMMANDS
 from gpgan.data import fashion
 from gpgan.settings.config import options
+from gpgan.tasks.generation.config import Config
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]], ids=" ".join)
@@ -60,7 +61,7 @@ def test_train_starts_with_three_examples(cli):
 
 def test_every_setting_has_a_flag_and_a_line(cli):
     out = cli("train", "--help")[1]
-    names = [name for name, _, _ in options() if name != "data"]
+    names = [name.removesuffix(".name") for name, _, _ in options(Config) if name != "data"]
     for name in [*names, "config", "dry-run", "json", "help"]:
         assert re.search(rf"^  (-h, )?--{re.escape(name.replace('_', '-'))}\b", out, re.MULTILINE), name
 
@@ -79,7 +80,7 @@ def test_the_defaults_are_those_with_a_preset_and_a_file(cli, tmp_path):
     (tmp_path / "a.toml").write_text("penalty.weight = 7")
     out = cli("train", "--help", "digits", "--preset", "wgan-gp", "--config", tmp_path / "a.toml")[1]
     assert "0: no penalty (7)" in out
-    assert re.search(r"critic steps a generator step \(5\)", out)
+    assert re.search(r"critic steps per generator step \(5\)", out)
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from small_runs import last_json, numbers_of, without_pictures
 
 from gpgan.cli import main
 from gpgan.records import curves
-from gpgan.settings.presets import PRESETS
+from gpgan.settings.presets import presets_of
+from gpgan.tasks.adversarial import adversarial_panels
+from gpgan.tasks.configure import from_settings
 
 # Of the presets' own settings only sizes are changed, and how rare a lazy penalty is: every 2nd step, the 4th being the first
 # after the stop, does without.
@@ -28,6 +30,7 @@ DATA = {
     "digits": ["digits", "--network.kind", "conv"],
     "resnet": ["digits", "--network.kind", "resnet"],
 }
+PRESETS = presets_of("generation")
 RUNS = [*itertools.product(PRESETS, ("ring", "digits")), ("sngan", "resnet"), ("r3gan", "resnet")]
 JS, W1 = ("Jensen-Shannon divergence", "JS"), ("Wasserstein-1 distance", "W1")
 # Divergence and its symbol; where the gradient's norm is taken, if anywhere, and its target.
@@ -219,7 +222,8 @@ def test_curves_and_lines_say_what_is_measured(trained, monkeypatch, preset):
             figures.append(self.axes)
 
     monkeypatch.setattr(curves, "Figure", Recorded)
-    curves.Curves(run).draw()
+    _, config = from_settings(json.loads((run / "config.json").read_bytes())["config"])
+    curves.Curves(run, adversarial_panels(config)).draw()
     [[distance, norm, loss]] = figures
     assert [text.get_text() for text in distance.texts[:1]] == [f"The critic's estimate of the {divergence}"]
     assert distance.get_ylabel() == symbol

@@ -9,18 +9,20 @@ from rich.console import Console
 
 from gpgan.cli.progress import ProgressLine, loading
 from gpgan.records.stats import Stats
+from gpgan.tasks.adversarial import describe_critic
 
 
 def stats(step, **changes):
-    known = Stats(
-        step=step, images=80, seconds=1.0, critic_loss=-0.5, generator_loss=0.3, estimate=0.7512, held_out=0.61,
-        penalty=0.2, norm_mean=0.9, norm_std=0.25, norm_max=1.1, images_per_second=80.0, memory=300.0,
-    )  # fmt: skip
-    return SimpleNamespace(**{**vars(known), **changes})
+    numbers = {
+        "critic_loss": -0.5, "generator_loss": 0.3, "estimate": 0.7512, "held_out": 0.61,
+        "penalty": 0.2, "norm_mean": 0.9, "norm_std": 0.25, "norm_max": 1.1, **changes,
+    }  # fmt: skip
+    return Stats(step=step, images=80, seconds=1.0, images_per_second=80.0, memory=300.0, numbers=numbers)
 
 
 def trainer(step=0, steps=40, minutes=0.0):
-    return SimpleNamespace(step=step, config=SimpleNamespace(steps=steps, minutes=minutes, objective="wasserstein"))
+    task = SimpleNamespace(describe=lambda numbers: describe_critic(numbers, "W1"))
+    return SimpleNamespace(step=step, task=task, config=SimpleNamespace(steps=steps, minutes=minutes))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from small_runs import last_json
 import gpgan
 from gpgan import ops
 from gpgan.records import checkpoint
-from gpgan.settings.merging import from_settings
+from gpgan.tasks.configure import from_settings
 
 ROOT = Path(gpgan.__file__).parent.parent
 
@@ -38,7 +38,7 @@ def test_train(cli, tmp_path, quick):
         "train", "digits", *quick, "--out", tmp_path, "--name", "mine", "--seed", 5, "--penalty.weight", 2
     )
     assert (status, err) == (0, "")
-    assert "digits: 1618 samples of 1 x 8 x 8 and 179 held out; mlp networks on cpu" in out
+    assert "digits: 1618 images of 1 x 8 x 8 and 179 held out; mlp networks on cpu" in out
     assert "penalty: native operators" in out
     assert "step 4/4" in out
     assert "Done at step 4, after " in out
@@ -162,7 +162,7 @@ def test_dry_run_writes_nothing_and_shows_what_a_run_records(cli, tmp_path, poin
     assert cli("train", *arguments)[0] == 0
     assert config_of(tmp_path / "runs" / "00000-points") == shown
     assert (shown["device"], shown["impl"], shown["network"]["kind"]) == ("cpu", "native", "mlp")
-    assert from_settings(shown).optimizer.schedule == "cosine"
+    assert from_settings(shown)[1].optimizer.schedule == "cosine"
 
 
 def toml(settings, table=""):

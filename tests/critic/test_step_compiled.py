@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from critics import CRITICS
 from script_step import OBJECTIVES, compare
+from torch import Tensor, nn
 
 from gpgan import CriticStep, Penalty
 
@@ -41,6 +44,52 @@ def test_what_cannot_be_compiled_says_so_and_runs() -> None:
     step = compare(case.build, case.shape, compile=True, steps=2)
     assert step.plan.startswith("general")
     assert "not compiled" in step.plan
+
+
+class Switched(nn.Module):
+    """A chain that another one follows, or a smooth end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.end = CRITICS["MLP"].build(), "none"
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.net(x)
+        return torch.tanh(h) if self.end == "smooth" else h + h if self.end == "sum" else h
+
+
+def steps_of(critic: Switched, ends: list[str]) -> list[str]:
+    """The plan after each step; every step has a batch size of its own, so that the critic's Python runs."""
+    step = CriticStep(critic, torch.optim.SGD(critic.parameters(), lr=0.0), compile=True)
+    plans = []
+    for number, critic.end in enumerate(ends):
+        x = torch.randn(4 + number, 2, dtype=torch.float64)
+        step(x, -x)
+        plans.append(step.plan)
+    return plans
+
+
+def test_a_compiled_critic_that_becomes_smooth_says_that_it_is_no_longer_compiled() -> None:
+    first, second = steps_of(Switched(), ["none", "smooth"])
+    assert "traced and compiled" in first
+    assert second.startswith("general path")
+    assert "tanh" in second
+    assert "not compiled: torch.compile has no double backward" in second
+
+
+def test_a_compiled_critic_that_becomes_another_chain_is_compiled_again() -> None:
+    assert all("traced and compiled" in plan for plan in steps_of(Switched(), ["none", "sum"]))
+
+
+def test_a_reason_not_to_compile_is_told_as_long_as_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(*_: Any, **__: Any) -> None:
+        raise RuntimeError("there is no compiler")
+
+    monkeypatch.setattr("torch._inductor.compile", no_compiler)
+    for plan, path in zip(steps_of(Switched(), ["none", "sum", "smooth", "none"]), "ssgg", strict=True):
+        assert plan[0] == path
+        assert "not compiled: there is no compiler" in plan
+        assert plan.count("not compiled") == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="where there is a GPU the step may be captured")

@@ -27,7 +27,7 @@ def test_samples_are_scaled_whatever_the_type():
 
 FAULTS = {
     "a list": (TypeError, {"stored": [[1.0]]}, "stored is a list; expected a Tensor"),
-    "one axis": (ValueError, {"stored": torch.zeros(4)}, r"shape \(4,\); expected vectors"),
+    "one axis": (ValueError, {"stored": torch.zeros(4)}, r"shape \(4,\); expected one of points \[N, D\]"),
     "no scale": (ValueError, {"scale": 0.0}, "scale is 0.0"),
     "infinite offset": (ValueError, {"offset": float("inf")}, "offset inf"),
     "few labels": (

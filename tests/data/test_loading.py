@@ -11,6 +11,7 @@ import torch
 from gpgan.data import dataset as dataset_module
 from gpgan.data import load, numpy_files, split
 from gpgan.data.idx import read_idx
+from gpgan.data.kinds import KINDS, kind_of
 
 
 @pytest.mark.parametrize(
@@ -71,8 +72,8 @@ def test_names_fit_a_folder(save, tmp_path):
 
 BAD = {
     "one sample": (np.zeros((1, 4)), "one sample; expected two or more"),
-    "one axis": (np.zeros(4), r"shape \(4,\); expected vectors"),
-    "six axes": (np.zeros((2, 1, 3, 3, 3, 3)), "expected vectors"),
+    "one axis": (np.zeros(4), r"shape \(4,\); expected points"),
+    "six axes": (np.zeros((2, 1, 3, 3, 3, 3)), "expected points"),
     "no values": (np.zeros((0, 4)), "has no values"),
     "channels last": (np.zeros((2, 32, 32, 3)), r"3 channels last.*transpose\(0, 3, 1, 2\)"),
     "volumes with channels last": (np.zeros((2, 20, 20, 20, 1)), r"transpose\(0, 4, 1, 2, 3\)"),
@@ -279,8 +280,8 @@ IDX_FAULTS = {
     "header cut": (GOOD[:10], "begins with"),
     "too few values": (GOOD[:-1], r"149 bytes of values; its header's shape \(6, 5, 5\) of uint8 wants 150"),
     "too many values": (GOOD + b"\0", "151 bytes of values"),
-    "no axes": (idx(8, "u1", 3), "expected vectors"),
-    "one axis": (idx(8, "u1", [1, 2, 3]), "expected vectors"),
+    "no axes": (idx(8, "u1", 3), "expected points"),
+    "one axis": (idx(8, "u1", [1, 2, 3]), "expected points"),
 }
 
 
@@ -346,3 +347,29 @@ def test_a_name_goes_before_a_path(save, monkeypatch, tmp_path):
     assert len(load("digits")) == 1797
     with pytest.raises(ValueError, match="digits holds 0 files and no image"):
         load("./digits")
+
+
+@pytest.mark.parametrize(("shape", "stored", "kind"), [
+    ((9, 5), (9, 5), "points"),
+    ((9, 1, 64), (9, 1, 64), "signals"),
+    ((9, 2, 16), (9, 2, 16), "signals"),
+    ((9, 2, 15), (9, 1, 2, 15), "images"),
+    ((9, 16, 128), (9, 16, 128), "signals"),
+    ((9, 17, 200), (9, 1, 17, 200), "images"),
+    ((9, 8, 8), (9, 1, 8, 8), "images"),
+    ((9, 3, 8, 8), (9, 3, 8, 8), "images"),
+    ((9, 17, 8, 8), (9, 1, 17, 8, 8), "volumes"),
+    ((9, 2, 8, 8, 8), (9, 2, 8, 8, 8), "volumes"),
+])  # fmt: skip
+def test_kinds_of_arrays(tmp_path, shape, stored, kind):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random(shape))
+    dataset = load(str(tmp_path / "a.npy"))
+    assert (dataset.stored.shape, dataset.kind.name) == (stored, kind)
+
+
+def test_every_kind_is_told_by_its_number_of_axes():
+    assert len({len(kind.axes) for kind in KINDS}) == len(KINDS)
+    for kind in KINDS:
+        assert kind_of((4,) * len(kind.axes)) is kind
+    with pytest.raises(ValueError, match=r"shape \(1, 1, 1, 1, 1\); expected one of points \[D\], signals"):
+        kind_of((1, 1, 1, 1, 1))

@@ -80,7 +80,7 @@ def test_floors_in_print(name):
     points = load(name).samples()
     rng = torch.Generator().manual_seed(0)
     # One draw scatters by a third on the ring, whose modes are far apart, as their counts do.
-    floors = [factor * w1_floor(points, 2500, generator=rng) for _ in range(4)]
+    floors = [factor * w1_floor(points, 2500, rng=rng) for _ in range(4)]
     assert sum(floors) / len(floors) == pytest.approx(printed, rel=0.3)
     assert len(set(floors)) == len(floors), "each draw is another one"
 
@@ -89,14 +89,14 @@ def test_floor_takes_no_sample_twice():
     # {0, 1} and {10, 100} are 54.5 apart, the other two ways to halve these four both 45.5.
     points = torch.tensor([[0.0, 0], [1, 0], [10, 0], [100, 0]])
     rng = torch.Generator().manual_seed(1)
-    seen = {round(w1_floor(points, 2, generator=rng), 9) for _ in range(40)}
+    seen = {round(w1_floor(points, 2, rng=rng), 9) for _ in range(40)}
     assert seen == {54.5, 45.5}
 
 
 @pytest.mark.parametrize("n", [0, -1, 6])
 def test_too_few_samples_for_a_floor(n):
     with pytest.raises(ValueError, match=rf"n is {n} and there are 11 samples; expected n from 1 to 5"):
-        w1_floor(torch.zeros(11, 2), n, generator=torch.Generator())
+        w1_floor(torch.zeros(11, 2), n, rng=torch.Generator())
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from gpgan.data.drawing import point_scatter
 from gpgan.records.animation import FRAME, FRAMES, LAST, write_animation
-from gpgan.records.pictures import point_scatter
 
 
 def snapshot(run, name, level):

@@ -230,7 +230,8 @@ def test_a_checkpoint_of_another_format_is_refused(run):
         state = checkpoint.read(run / "checkpoints" / f"{name}.pt")
         checkpoint.save(run, {**state, "format": 999}, best=False, keep=False)
     with pytest.raises(
-        CheckpointError, match=r"has format 999 and this gpgan reads 2; expected the version it came from"
+        CheckpointError,
+        match=r"has format 999, and this gpgan reads 2 and 3; expected .* resume the run with the version of gpgan",
     ):
         Trainer.resume(run, steps=30)
 
@@ -308,7 +309,7 @@ def test_best_is_the_one_of_the_lowest_estimate_after_its_peak(tmp_path, monkeyp
     draw_bits(monkeypatch)
     estimates = iter([0.1, 0.5, 2.0, 1.0, 0.7, 0.9, 1.2])
     trainer = Trainer(small(tmp_path, "ring", steps=7, tick=1, checkpoint=1, snapshot=100))
-    monkeypatch.setattr(trainer.round, "held_out_estimate", lambda *_: next(estimates))
+    monkeypatch.setattr(trainer.task, "held_out_estimate", lambda *_: next(estimates))
     run = trainer.fit().run
     assert steps(run)["best"] == 5
     assert state_of(run)["best"] == {"estimate": 0.7, "peak": 2.0, "last": 1.2}

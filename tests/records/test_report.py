@@ -21,6 +21,7 @@ QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+HELD_OUT = "The estimate on <b>held-out</b> data"
 HOSTILE = "/tmp/<script>document.title='run'</script>/<img src=http://127.0.0.1:9/a.png>/Žluťoučký kůň 馬 & \"quoted\""
 PHONE = 400
 
@@ -46,7 +47,15 @@ def run(tmp_path_factory):
     }
     versions = {"gpgan": "0.9.9", "torch": "2.99.1"}
     data = {"samples": 1797, "sha256": "0123456789abcdef" * 4}
-    whole = {"config": config, "data": data, "versions": versions, "device": "cpu: a processor", "git": "fedcba9"}
+    told = {"estimate": {"label": "Critic's estimate, training data"}, "held_out": {"label": HELD_OUT}, "torn": 3}
+    whole = {
+        "config": config,
+        "numbers": told,
+        "data": data,
+        "versions": versions,
+        "device": "cpu: a processor",
+        "git": "fedcba9",
+    }
     (run / "config.json").write_text(json.dumps(whole))
     lines = [
         {"step": 100, "images": 12800, "seconds": 3.0, "estimate": 7.5, "held_out": 6.375, "norm_max": None},
@@ -119,7 +128,7 @@ def test_the_page_tells_what_the_files_hold(run, page):
         "Time 1 h 2 min",
         "Memory 512.2 MiB",
         "Critic's estimate, training data 2.71828",
-        "Critic's estimate, held-out data 6.375 (at step 100)",
+        f"{HELD_OUT} 6.375 (at step 100)",
         # The evaluation and every setting.
         "modes found 7 of 8 wasserstein_1 0.0625",
         'worst [{"mode": 3}]',

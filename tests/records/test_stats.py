@@ -8,7 +8,6 @@ import torch
 from small_runs import Do, numbers_of, small, stats_of, without_pictures
 
 from gpgan import objectives
-from gpgan.critic.common import CriticStats
 from gpgan.critic.step import CriticStep
 from gpgan.records import checkpoint
 from gpgan.records.stats import Meter, NotFiniteError
@@ -35,9 +34,9 @@ def seen(monkeypatch):
         seen["critic"].append(stats)
         return stats
 
-    def adding(self, number, critic, loss):
-        seen["generator"].append(float(loss))
-        add(self, number, critic, loss)
+    def adding(self, number, numbers):
+        seen["generator"].append(float(numbers["generator_loss"]))
+        add(self, number, numbers)
 
     monkeypatch.setattr(CriticStep, "__call__", stepping)
     monkeypatch.setattr(Meter, "add", adding)
@@ -192,22 +191,23 @@ def test_an_end_between_two_ticks_leaves_no_trace(tmp_path, settings):
     assert [line["step"] for line in stats_of(run)] == [5, 10, 15, 20]
 
 
-def critic_stats(value, norms=(1.0, 2.0)):
-    scores = torch.full((2,), float(value))
-    return CriticStats(scores, torch.zeros(2), torch.tensor(0.5), torch.tensor(norms), WASSERSTEIN.critic)
+def numbers(*critic_losses, generator=1.0, **more):
+    """Those of one step, as a task gives them."""
+    values = {"critic_loss": torch.tensor(critic_losses), "generator_loss": torch.tensor(generator)}
+    return values | {name: torch.tensor(value) for name, value in more.items()}
 
 
 def test_the_first_step_that_is_not_finite_is_named():
-    nan, fine = math.nan, torch.tensor(1.0)
+    nan = math.nan
     cases = {
-        "critic_loss is nan at step 6": [(5, 1.0, fine), (6, nan, fine), (7, nan, torch.tensor(nan))],
-        "generator_loss is inf at step 5": [(5, 1.0, torch.tensor(math.inf)), (6, nan, torch.tensor(nan))],
-        "critic_loss is -inf at step 7": [(5, 1.0, fine), (6, 1.0, fine), (7, math.inf, torch.tensor(nan))],
+        "critic_loss is nan at step 6": [(5, 1.0, 1.0), (6, nan, 1.0), (7, nan, nan)],
+        "generator_loss is inf at step 5": [(5, 1.0, math.inf), (6, nan, nan)],
+        "critic_loss is -inf at step 7": [(5, 1.0, 1.0), (6, 1.0, 1.0), (7, -math.inf, nan)],
     }
     for (words, steps), gathered in itertools.product(cases.items(), (False, True)):
-        meter = Meter(WASSERSTEIN)
-        for step, score, loss in steps:
-            meter.add(step, [critic_stats(1.0), critic_stats(score)], loss)
+        meter = Meter()
+        for step, critic, generator in steps:
+            meter.add(step, numbers(1.0, critic, generator=generator))
             if gathered:  # a checkpoint between two ticks
                 meter.state_dict()
         with pytest.raises(NotFiniteError) as raised:
@@ -216,14 +216,13 @@ def test_the_first_step_that_is_not_finite_is_named():
 
 
 def test_the_meter_begins_anew_after_reading():
-    meter = Meter(WASSERSTEIN)
-    meter.add(1, [critic_stats(3.0, (1.0, 3.0))], torch.tensor(1.0))
+    meter = Meter()
+    meter.add(1, numbers(3.0, 5.0, norm_max=[1.0, 3.0]))
     first = meter.read(Processes())
-    meter.add(2, [critic_stats(5.0, (2.0, 2.0))], torch.tensor(2.0))
+    meter.add(2, numbers(5.0, generator=2.0, norm_max=[2.0]))
     second = meter.read(Processes())
-    assert (first["estimate"], first["norm_mean"], first["norm_std"], first["norm_max"]) == (3, 2, 1, 3)
-    assert (second["estimate"], second["norm_mean"], second["norm_std"], second["norm_max"]) == (5, 2, 0, 2)
-    assert (second["generator_loss"], second["critic_loss"]) == (2.0, -4.5)
+    assert first == {"critic_loss": 4.0, "generator_loss": 1.0, "norm_max": 3.0}
+    assert second == {"critic_loss": 5.0, "generator_loss": 2.0, "norm_max": 2.0}
 
 
 @torch.no_grad()

@@ -11,12 +11,19 @@ import torch
 
 from gpgan import ops
 from gpgan.data import Dataset
-from gpgan.settings.config import Config, NetworkConfig, OptimizerConfig, PenaltyConfig, options
-from gpgan.tasks.setup import resolve
+from gpgan.settings.config import OptimizerConfig, PenaltyConfig, options
+from gpgan.tasks.generation.config import Config, GenerationConfig, NetworkConfig
+from gpgan.tasks.resolve import resolve
 from gpgan.util.processes import Processes
 
-TREES = {"": Config, "network": NetworkConfig, "penalty": PenaltyConfig, "optimizer": OptimizerConfig}
-OPTIONS = {name: (field, wanted) for name, field, wanted in options()}
+TREES = {
+    "": Config,
+    "task": GenerationConfig,
+    "network": NetworkConfig,
+    "penalty": PenaltyConfig,
+    "optimizer": OptimizerConfig,
+}
+OPTIONS = {name: (field, wanted) for name, field, wanted in options(Config)}
 WHOLE = [name for name, (_, wanted) in OPTIONS.items() if wanted is int]
 NUMBERS = [name for name, (_, wanted) in OPTIONS.items() if wanted is float]
 CHOICES = [name for name, (_, wanted) in OPTIONS.items() if get_args(wanted) and type(None) not in get_args(wanted)]
@@ -37,9 +44,19 @@ def refused(name, value):
 
 
 def test_all_settings_are_known_to_these_tests():
-    others = {"data", "preset", "out", "name", "device", "network.generator", "network.critic", "objective"}
+    others = {
+        "data",
+        "preset",
+        "out",
+        "name",
+        "device",
+        "network.generator",
+        "network.critic",
+        "objective",
+        "task.name",
+    }
     assert {*WHOLE, *NUMBERS, *CHOICES, *BOOLEANS} | others == set(OPTIONS)
-    assert len(OPTIONS) == sum(len(dataclasses.fields(tree)) for tree in TREES.values()) - 3
+    assert len(OPTIONS) == sum(len(dataclasses.fields(tree)) for tree in TREES.values()) - 4
     assert all(field.metadata["help"] for field, _ in OPTIONS.values())
 
 

@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from gpgan.data import Dataset
-from gpgan.settings.config import Config, options
-from gpgan.settings.merging import configure, from_settings, settings_of
-from gpgan.settings.presets import PRESETS
+from gpgan.settings.config import options
+from gpgan.settings.merging import settings_of
+from gpgan.settings.presets import PRESETS, presets_of
+from gpgan.tasks.configure import configure, from_settings
+from gpgan.tasks.generation.config import Config
+from gpgan.tasks.generation.task import Generation
 
 RING = Dataset("ring", torch.randn(1000, 2))
 DIGITS = Dataset("digits", torch.randn(1000, 1, 8, 8))
@@ -48,7 +51,7 @@ def test_defaults_follow_the_data():
 def test_a_batch_is_no_larger_than_the_data(count):
     for shape in ((3,), (1, 8, 8)):
         dataset = Dataset("few", torch.zeros(count, *shape))
-        for preset in PRESETS:
+        for preset in presets_of("generation"):
             assert configure("few", dataset, preset=preset).batch <= count
 
 
@@ -200,9 +203,9 @@ def test_bad_settings_are_named(settings, message):
 
 def test_every_setting_goes_through_json_and_back(tmp_path):
     changed = {}
-    for name, field, wanted in options():
+    for name, field, wanted in options(Config):
         # Some depend on others, or contradict them.
-        if name in ("data", "preset", "threads", "keep", "weight_clip", "pack", "network.critic"):
+        if name in ("data", "preset", "threads", "keep", "weight_clip", "pack", "network.critic", "task.name"):
             continue
         old = value(configure("digits", DIGITS), name)
         new = {bool: not old, int: (old if isinstance(old, int) else 0) + 2, Path: tmp_path}.get(wanted)
@@ -215,8 +218,8 @@ def test_every_setting_goes_through_json_and_back(tmp_path):
     config = configure("digits", DIGITS, **changed)
     assert all(value(config, name) == new for name, new in changed.items())
     written = json.loads(json.dumps(settings_of(config)))
-    assert from_settings(written) == config
-    assert from_settings({**written, "out": "elsewhere"}) != config
+    assert from_settings(written) == (Generation, config)
+    assert from_settings({**written, "out": "elsewhere"})[1] != config
 
 
 def test_settings_of_a_later_version_are_an_error():

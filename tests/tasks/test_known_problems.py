@@ -10,8 +10,8 @@ from torch import nn
 from gpgan.cli import main
 from gpgan.data import Dataset
 from gpgan.nn.spectral import spectral_norm
-from gpgan.settings.presets import PRESETS
-from gpgan.tasks.setup import known_problems
+from gpgan.settings.presets import PRESETS, presets_of
+from gpgan.tasks.generation.networks import known_problems
 from gpgan.training.trainer import Trainer
 
 POINTS = Dataset("points", torch.randn(60, 3, generator=torch.Generator().manual_seed(0)))
@@ -94,7 +94,7 @@ NETWORKS = [
 ]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", presets_of("generation"))
 def test_no_preset_is_warned_of(tmp_path, preset):
     for dataset, network in NETWORKS:
         config = small(tmp_path, dataset.name, dataset, preset=preset, n_critic=20, **network)
@@ -103,7 +103,7 @@ def test_no_preset_is_warned_of(tmp_path, preset):
             assert Trainer(config, dataset=dataset).warnings == []
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", presets_of("generation"))
 def test_batch_norm_in_the_critic_is_warned_of_where_a_preset_has_a_penalty(tmp_path, preset):
     settings = {"network.kind": "conv", "network.norm": "batch", "n_critic": 20}
     config = small(tmp_path, "images", IMAGES, preset=preset, **settings)

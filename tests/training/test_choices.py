@@ -235,11 +235,11 @@ def test_rates_and_memories_of_the_optimizers(tmp_path, kind, lazy, weight):
     )
     c = 3 / 4 if lazy == 3 and weight else 1
     for done in range(3):
-        trainer.round(done + 1)
+        trainer.task.step(done + 1)
         rate = 0.02 * (1 - done / 3)
         of_generator, of_critic = (
             KINDS[kind](optimizer.param_groups[0])
-            for optimizer in (trainer.round.generator_optimizer, trainer.round.critic_optimizer)
+            for optimizer in (trainer.task.generator_optimizer, trainer.task.critic_optimizer)
         )
         assert of_generator == pytest.approx((rate, *REMEMBERS[kind]))
         assert of_critic == pytest.approx((rate * c, *(beta**c for beta in REMEMBERS[kind])))
@@ -291,7 +291,7 @@ def test_held_out_estimate_in_closed_form(tmp_path, objective, changes):
         "relativistic": math.log(2) - (1 + (f - beside).exp()).log().mean(),
     }[objective]
     held_out = trainer.dataset.scaled(trainer.dataset.held_out)
-    assert trainer.round.held_out_estimate(held_out, labels, 7) == pytest.approx(float(wanted), abs=1e-5)
+    assert trainer.task.held_out_estimate(held_out, labels, 7) == pytest.approx(float(wanted), abs=1e-5)
 
 
 def test_held_out_packs_of_sorted_data_are_mixed(tmp_path, monkeypatch):
@@ -300,7 +300,7 @@ def test_held_out_packs_of_sorted_data_are_mixed(tmp_path, monkeypatch):
     config = small(tmp_path, "sorted", dataset, steps=1, pack=4)
     trainer = Trainer(config, dataset=dataset)
     given = []
-    monkeypatch.setattr(trainer.round, "held_out_estimate", lambda real, *_: given.append(real) or 0.0)
+    monkeypatch.setattr(trainer.task, "held_out_estimate", lambda real, *_: given.append(real) or 0.0)
     trainer.fit()
     # 512 of 1000; packs of uniform numbers from 0 to 10^4 have a spread of 2240 on average, those of neighbours one of 17.
     assert len(given[0]) == len(given[0].unique()) == 512

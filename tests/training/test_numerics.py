@@ -67,7 +67,7 @@ def test_learning_rates(tmp_path, name, lazy):
     rates = []
 
     def watch(trainer):
-        pair = trainer.round.generator_optimizer, trainer.round.critic_optimizer
+        pair = trainer.task.generator_optimizer, trainer.task.critic_optimizer
         rates.append([optimizer.param_groups[0]["lr"] for optimizer in pair])
         assert pair[0].param_groups[0]["betas"] == (0.5, 0.9)
         assert pair[1].param_groups[0]["betas"] == pytest.approx((0.5**ratio, 0.9**ratio))
@@ -81,7 +81,7 @@ def test_learning_rates(tmp_path, name, lazy):
 
 def calm(trainer):
     """Starts the scalers of float16 so low that no update is skipped while they come down."""
-    for scaler in (trainer.round.critic_scaler, trainer.round.generator_scaler):
+    for scaler in (trainer.task.critic_scaler, trainer.task.generator_scaler):
         if scaler is not None:
             scaler.load_state_dict({**scaler.state_dict(), "scale": 1024.0})
     return trainer
@@ -163,10 +163,10 @@ def test_the_scalers_of_float16_are_saved(tmp_path):
     # Steps since the last overflow: the first ones bring the scale down.
     assert 0 < state["generator_scaler"]["_growth_tracker"] <= 10
     assert 0 < state["critic_scaler"]["_growth_tracker"] <= 20
-    fresh = Trainer(points(tmp_path, precision="fp16"), dataset=POINTS).round.critic_scaler
+    fresh = Trainer(points(tmp_path, precision="fp16"), dataset=POINTS).task.critic_scaler
     assert state["critic_scaler"]["scale"] != fresh.get_scale()
     trainer = Trainer.resume(run, dataset=POINTS)
-    assert trainer.round.critic_scaler.state_dict() == state["critic_scaler"]
+    assert trainer.task.critic_scaler.state_dict() == state["critic_scaler"]
     trainer.fit()
     assert numbers_of(run) == numbers_of(whole)
     plain = Trainer(points(tmp_path, name="plain"), dataset=POINTS).fit().run
@@ -177,9 +177,9 @@ def test_an_overflow_of_float16_is_no_divergence(tmp_path):
     """A scale that is too large for the losses: updates are skipped until it has come down, and training goes on."""
     scales = []
     trainer = Trainer(points(tmp_path, precision="fp16"), dataset=POINTS)
-    for scaler in (trainer.round.critic_scaler, trainer.round.generator_scaler):
+    for scaler in (trainer.task.critic_scaler, trainer.task.generator_scaler):
         scaler.load_state_dict({**scaler.state_dict(), "scale": 2.0**120})
-    trainer.callbacks.append(Do(lambda t: scales.append(t.round.critic_scaler.get_scale())))
+    trainer.callbacks.append(Do(lambda t: scales.append(t.task.critic_scaler.get_scale())))
     assert trainer.fit().step == 20
     assert scales[-1] < scales[0] < 2.0**120
     assert all(math.isfinite(line["critic_loss"]) for line in stats_of(trainer.run))

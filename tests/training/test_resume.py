@@ -13,7 +13,7 @@ from torch import nn
 from gpgan import data
 from gpgan.cli import main
 from gpgan.data.order import Order
-from gpgan.settings.presets import PRESETS
+from gpgan.settings.presets import PRESETS, presets_of
 from gpgan.training.trainer import Trainer
 from gpgan.util import random_states
 
@@ -84,6 +84,9 @@ CASES = {
     ),
     "noisy, lazy": ("ring", {"penalty.points": "noisy", "penalty.lazy": 5}),
     "both, pack": ("digits", {"penalty.points": "both", "pack": 4, "objective": "relativistic"}),
+    "super-resolution": ("digits", {"task": "superresolve"}),
+    "super-resolution by L1 alone": ("digits", {"task": "superresolve", "task.critic": 0.0}),
+    "super-resolution, no average, lazy": ("digits", {"task": "superresolve", "network.ema": 0.0, "penalty.lazy": 3}),
     "resnet": ("digits", {"network.kind": "resnet", "network.width": 4, "network.norm": "layer"}),
 }
 
@@ -143,7 +146,7 @@ def broken(tmp_path, source, stops, way="callback", modules=None, **settings):
 
 
 @pytest.mark.parametrize("source", ["ring", "digits"])
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", presets_of("generation"))
 def test_100_steps_are_60_and_40(tmp_path, drawn, preset, source):
     n_critic, lazy = PRESETS[preset].get("n_critic", 3), PRESETS[preset].get("penalty.lazy", 1)
     settings = {"preset": preset, "steps": 100, "n_critic": n_critic, "tick": max(5, lazy)}

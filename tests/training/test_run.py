@@ -21,9 +21,10 @@ from small_runs import Do, numbers_of, small, stats_of, without_pictures
 
 import gpgan
 from gpgan.data import Dataset, load
+from gpgan.data.drawing import image_grid
 from gpgan.nn import build
 from gpgan.records import checkpoint
-from gpgan.settings.merging import from_settings
+from gpgan.tasks.configure import from_settings
 from gpgan.training import interrupt
 from gpgan.training.trainer import Trainer
 
@@ -68,8 +69,8 @@ def test_files_are_as_readable_as_others(digits_run):
 
 def test_config_is_resolved_and_says_what_the_run_was_made_of(digits_run):
     written = json.loads((digits_run / "config.json").read_text("utf-8"))
-    assert list(written) == ["config", "data", "device", "versions", "git"]
-    config = from_settings(written["config"])
+    assert list(written) == ["config", "data", "device", "versions", "git", "numbers"]
+    _, config = from_settings(written["config"])
     assert (config.data, config.steps, config.seed, config.n_critic, config.keep) == ("digits", 20, 3, 2, 10)
     assert (config.device, config.impl, config.threads) == ("cpu", "native", 1)
     assert (config.network.kind, config.network.width, config.network.latent) == ("conv", 4, 4)
@@ -136,8 +137,6 @@ def test_image_grid_is_of_the_data_in_its_order(digits_run):
 
 
 def test_pictures_are_of_the_averaged_generator_at_fixed_latents(digits_run, tmp_path):
-    from gpgan.records.pictures import draw
-
     names = ("fakes_init.png", "fakes_000010.png", "fakes_000020.png", "samples.png", "reals.png")
     assert len({(digits_run / name).read_bytes() for name in names}) == len(names)
     for step in (10, 20):
@@ -146,7 +145,7 @@ def test_pictures_are_of_the_averaged_generator_at_fixed_latents(digits_run, tmp
         generator.load_state_dict(state["average"])
         latents = torch.randn(100, 4, generator=torch.Generator().manual_seed(3))
         with torch.no_grad():
-            draw(tmp_path / "again.png", generator.eval()(latents), None, None, "")
+            image_grid(tmp_path / "again.png", generator.eval()(latents))
         again, shown = (np.asarray(Image.open(p)).astype(int) for p in (tmp_path / "again.png", digits_run / f"fakes_{step:06d}.png"))  # fmt: skip
         assert np.abs(again - shown).max() <= 1
 
@@ -305,7 +304,7 @@ def test_drawing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
     drawn, clock = [], itertools.count()
 
     class Curves:
-        def __init__(self, run):
+        def __init__(self, run, panels):
             self.run = run
 
         def draw(self):

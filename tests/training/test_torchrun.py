@@ -20,6 +20,7 @@ from worker import Together, wait_for
 
 from gpgan.cli import main
 from gpgan.records import checkpoint
+from gpgan.tasks.adversarial import Adversarial
 from gpgan.training import trainer
 from gpgan.util import processes
 
@@ -74,7 +75,7 @@ def test_one_run_from_outside(tmp_path):
     out, err = run.communicate(timeout=110)
     assert run.returncode == 0, err
     told = out.splitlines()
-    assert [line for line in told if "samples of 1 x 8 x 8" in line] == [told[0]]
+    assert [line for line in told if "images of 1 x 8 x 8" in line] == [told[0]]
     assert "2 processes" in told[0]
     assert sum(line.startswith("Done at step 20") for line in told) == 1
     assert json.loads(told[-1]) == {"run": str(tmp_path / "00000-digits"), "step": 20, "reason": "done"}
@@ -135,14 +136,14 @@ def impatient(rank: int, *arguments: str) -> int:
 
 def failing(rank: int, wrong: int, *arguments: str) -> int:
     """A command line in which one of the processes raises an error at step 8."""
-    right = trainer.Round.__call__
+    right = Adversarial.step
 
-    def step(self: trainer.Round, number: int) -> Any:
+    def step(self: Adversarial, number: int) -> Any:
         if rank == wrong and number == 8:
             raise ArithmeticError("raised on purpose")
         return right(self, number)
 
-    trainer.Round.__call__ = step  # type: ignore[method-assign]
+    Adversarial.step = step  # type: ignore[method-assign]
     return main(arguments)
 
 

@@ -1,4 +1,4 @@
-"""The defaults for a data set."""
+"""The defaults of generation for a data set."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import math
 from dataclasses import replace
 
 from gpgan.data import Dataset
-from gpgan.settings.config import Config, NetworkConfig, OptimizerConfig, PenaltyConfig
-
-# A sample of at most so many numbers, 3 x 8 x 8, is small.
-SMALL = 192
+from gpgan.data.kinds import SMALL
+from gpgan.settings.config import OptimizerConfig, PenaltyConfig
+from gpgan.tasks.generation.config import Config, NetworkConfig
 
 
 def for_data(data: str, dataset: Dataset) -> Config:
@@ -18,7 +17,7 @@ def for_data(data: str, dataset: Dataset) -> Config:
     # A second thread makes such small networks hardly faster, and many times slower where another program has the core.
     threads = 1 if numbers <= SMALL else 0
     config = Config(data, batch=max(2, min(Config.batch, count)), threads=threads)
-    if len(dataset.shape) == 1:
+    if dataset.kind.name == "points":
         return replace(
             config,
             steps=5000,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gpgan.data import Dataset
-from gpgan.settings.config import Config
+from gpgan.tasks.generation.config import Config
 
 # At most so many are looked at in a tick.
 MOST = 512

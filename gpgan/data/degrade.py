@@ -1,0 +1,28 @@
+"""Images made worse in a known way, for tasks that learn to undo it."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def downscale(images: Tensor, factor: int) -> Tensor:
+    """Images ``[N, C, H, W]`` with sides divided by ``factor``, each pixel the mean of the factor x factor pixels it covers.
+
+    The mean is the simplest antialiased reduction: no frequency above the new Nyquist limit is folded over, as it is when
+    every factor-th pixel is taken.
+
+    Raises:
+        ValueError: factor does not divide both sides.
+    """
+    height, width = images.shape[2:]
+    if height % factor or width % factor:
+        raise ValueError(
+            f"images have {height} x {width} pixels and factor is {factor}; expected a factor that divides both sides"
+        )
+    return F.avg_pool2d(images, factor)
+
+
+def upscale(images: Tensor, factor: int) -> Tensor:
+    """Images ``[N, C, h, w]`` enlarged by ``factor`` with bicubic interpolation: what a network has to beat."""
+    return F.interpolate(images, scale_factor=factor, mode="bicubic", align_corners=False)

@@ -1,0 +1,31 @@
+"""The metrics by name. To add one: a file with its METRIC, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpgan.metrics import modes, norms, restoration, transport
+from gpgan.metrics.evaluation import Evaluation, Values
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        *(transport.METRIC, norms.METRIC, modes.METRIC),
+        *(restoration.PSNR, restoration.SSIM, restoration.DETAIL_ENERGY),
+    )
+}
+
+
+def measure(names: Sequence[str], evaluation: Evaluation) -> Values:
+    """The numbers of the metrics of these names that apply to an evaluation."""
+    values: Values = {}
+    for name in names:
+        if METRICS[name].applies(evaluation):
+            values |= METRICS[name].measure(evaluation)
+    return values
+
+
+def rows(names: Sequence[str], values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Lines (label, text) for the console, of the metrics that were measured."""
+    return [row for name in names for row in METRICS[name].rows(values)]

@@ -1,0 +1,133 @@
+"""How near restored images are to the true ones: PSNR, SSIM and detail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gpgan.metrics.evaluation import Evaluation, Metric, Values
+
+# The width of values from -1 to 1.
+RANGE = 2.0
+# Of SSIM: window, its standard deviation, and the two constants, as in the paper.
+WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03
+# Frequencies from here on, in cycles per pixel, are detail: half of the highest one.
+DETAIL = 0.25
+
+
+def psnr(images: Tensor, truths: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, ``[N]``, of images in [-1, 1]; infinite where they are equal.
+
+    Args:
+        images: ``[N, C, H, W]``.
+        truths: Likewise.
+    """
+    error = (images - truths).square().flatten(1).mean(1)
+    return 10 * torch.log10(RANGE**2 / error)
+
+
+def ssim(images: Tensor, truths: Tensor) -> Tensor:
+    """Structural similarity ``[N]`` of images in [-1, 1]: 1 for equal images.
+
+    Over a Gaussian window of 11 pixels (the largest odd one that fits into smaller images), at the places where it lies
+    inside the image, per channel. As SSIM depends on where black is, values go from -1..1 to 0..1 first.
+
+    Args:
+        images: ``[N, C, H, W]``.
+        truths: Likewise.
+
+    Source:
+        Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE
+        Transactions on Image Processing 13(4), 2004.
+    """
+    images, truths = (images + 1) / 2, (truths + 1) / 2
+    channels, *sides = images.shape[1:]
+    side = min(WINDOW, *sides)
+    side -= 1 - side % 2
+    line = torch.arange(side, dtype=images.dtype, device=images.device) - side // 2
+    weights = torch.exp(-line.square() / (2 * SIGMA**2))
+    weights = torch.outer(weights, weights)
+    kernel = (weights / weights.sum()).expand(channels, 1, side, side)
+
+    def local_mean(values: Tensor) -> Tensor:
+        return F.conv2d(values, kernel, groups=channels)
+
+    a, b = local_mean(images), local_mean(truths)
+    # Rounding may leave a little less than nothing.
+    var_a = (local_mean(images.square()) - a.square()).clamp(min=0)
+    var_b = (local_mean(truths.square()) - b.square()).clamp(min=0)
+    covariance = local_mean(images * truths) - a * b
+    c1, c2 = K1**2, K2**2
+    similarity = (2 * a * b + c1) * (2 * covariance + c2) / ((a.square() + b.square() + c1) * (var_a + var_b + c2))
+    return similarity.flatten(1).mean(1)
+
+
+def detail(images: Tensor, truths: Tensor) -> float:
+    """The energy of all images at frequencies of a quarter cycle per pixel and more, over that of the true ones.
+
+    1 is right; below it, images are too smooth. Says nothing about whether the detail is in the right place.
+
+    Args:
+        images: ``[N, C, H, W]``.
+        truths: Likewise, with some detail.
+    """
+    mine, true = _high_energy(images), _high_energy(truths)
+    return float(mine / true) if true > 0 else math.nan
+
+
+def _high_energy(images: Tensor) -> Tensor:
+    height, width = images.shape[2:]
+    spectrum = torch.fft.fft2(images).abs().square()
+    y = torch.fft.fftfreq(height, dtype=images.dtype, device=images.device)
+    x = torch.fft.fftfreq(width, dtype=images.dtype, device=images.device)
+    radius = torch.hypot(y[:, None], x[None, :])
+    energy: Tensor = spectrum[..., radius >= DETAIL].sum()
+    return energy
+
+
+def _pairs(evaluation: Evaluation) -> tuple[Tensor, Tensor]:
+    """Samples and truths in float64, clipped to the range of images."""
+    assert evaluation.truths is not None
+    truths = evaluation.truths
+    return (
+        evaluation.cached("samples, clipped", lambda: evaluation.samples.double().clamp(-1, 1)),
+        evaluation.cached("truths, clipped", lambda: truths.double().clamp(-1, 1)),
+    )
+
+
+def _has_pairs(evaluation: Evaluation) -> bool:
+    return evaluation.truths is not None and evaluation.truths.dim() == 4
+
+
+def _measure_psnr(evaluation: Evaluation) -> Values:
+    return {"psnr": float(psnr(*_pairs(evaluation)).mean())}
+
+
+def _measure_ssim(evaluation: Evaluation) -> Values:
+    return {"ssim": float(ssim(*_pairs(evaluation)).mean())}
+
+
+def _measure_detail(evaluation: Evaluation) -> Values:
+    return {"detail": detail(*_pairs(evaluation))}
+
+
+def _rows(name: str, label: str, form: str, text: str) -> Any:
+    def rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+        return [(label, f"{values[name]:{form}}{text}")] if name in values else []
+
+    return rows
+
+
+PSNR = Metric("psnr", _measure_psnr, _rows("psnr", "PSNR", ".2f", " dB, mean over the images"), _has_pairs)
+SSIM = Metric("ssim", _measure_ssim, _rows("ssim", "SSIM", ".3f", "  1 is equal"), _has_pairs)
+DETAIL_ENERGY = Metric(
+    "detail",
+    _measure_detail,
+    _rows("detail", "detail", ".3f", "  high-frequency energy over that of the truth"),
+    _has_pairs,
+)

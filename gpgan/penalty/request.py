@@ -1,0 +1,66 @@
+"""One penalty that is asked for, and what both methods do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpgan.ops._checks import accumulate_dtype
+from gpgan.penalty import graph
+from gpgan.penalty.checks import BatchNormCalls, refuse_batch_statistics
+
+# The largest power of two that float16 holds with room for one doubling.
+FLOAT16_SEED_MAX = 2.0**14
+
+
+@dataclass(frozen=True)
+class Request:
+    """A penalty's arguments, checked."""
+
+    critic: Any
+    """What ``run`` calls: looked into for modules."""
+    run: Callable[[Tensor], Tensor]
+    """From points ``[B, ...]`` to the critic's scores there."""
+    x: Tensor
+    """The points ``[B, ...]``, a leaf that requires grad."""
+    value: Callable[[Tensor], tuple[Tensor, Tensor]]
+    """From gradients ``[B, ...]`` to the penalty and the norms ``[B]``."""
+    coupled: bool
+    """Whether the samples of a batch may depend on each other."""
+    scale: Tensor | None
+    """0-d float32: the critic's gradient is computed times this and divided by it in float32. None for 1."""
+    calls: BatchNormCalls | None = None
+    """What ``run`` saw of batch_norm, where the graph does not show it."""
+
+    def graph_behind(self, scores: Tensor) -> list[Any]:
+        """The graph's nodes behind scores at x. Raises where they couple the samples and may not."""
+        behind = [] if scores.grad_fn is None else graph.nodes(scores.grad_fn)
+        if not self.coupled:
+            refuse_batch_statistics(self.critic, behind, self.x, self.calls)
+        return behind
+
+    def input_gradient(self, scores: Tensor, differentiate: Callable[[Tensor], Tensor | None]) -> Tensor:
+        """d sum(scores) / dx ``[B, ...]``.
+
+        Args:
+            scores: At x.
+            differentiate: From a seed of the shape of the scores to seed . d scores / dx; None where there is none.
+        """
+        seed = torch.ones_like(scores)
+        scale = self.scale
+        if scale is not None:
+            # One score's share of the scaled loss must be finite in float16, which may lie anywhere behind float32
+            # scores; any power of two unscales to the same number.
+            scale = scale.clamp(max=FLOAT16_SEED_MAX)
+            seed = seed * scale.to(scores.dtype)
+        grads = differentiate(seed) if scores.requires_grad else None
+        if grads is None:
+            raise ValueError(
+                "critic's scores do not depend on its input (is it computed under no_grad, detached, or of another tensor?); "
+                "expected a critic that is differentiable in its first argument"
+            )
+        return grads if scale is None else grads.to(accumulate_dtype(grads.dtype)) / scale

@@ -1,0 +1,65 @@
+"""The settings of generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gpgan.settings.config import AdversarialConfig, TaskConfig, check, number, switch, text, whole
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Generator and critic."""
+
+    kind: Literal["auto", "mlp", "conv", "resnet"] = text(
+        "auto", "mlp, conv (DCGAN), resnet, or mlp or conv by size", "KIND"
+    )
+    latent: int = whole(64, "numbers that a sample is made from", 1, 65536)
+    width: int = whole(0, "channels at full size; mlp: hidden units; 0: by kind", 0, 8192)
+    depth: int = whole(3, "mlp: hidden layers", 1, 32)
+    critic_depth: int = whole(0, "mlp: those of the critic; 0: as many", 0, 32)
+    norm: Literal["none", "batch", "layer"] = text("none", "the critic's normalisation: none, batch or layer", "NORM")
+    spectral_norm: bool = switch("spectral normalisation of the critic")
+    ema: float = number(0.999, "decay of the averaged generator, which samples; 0: none", 0, 1)
+    generator: str = text("", "module:attribute of your own, called with latent=, shape=", "M:A")
+    critic: str = text("", "module:attribute of your own, called with shape=", "M:A")
+
+    def __post_init__(self) -> None:
+        check(self, "network.")
+
+
+@dataclass(frozen=True)
+class GenerationConfig(TaskConfig):
+    """Nothing but the name: what generation has to set is in the other trees."""
+
+    name: str = text("generation", "what is trained", "NAME")
+
+
+@dataclass(frozen=True)
+class Config(AdversarialConfig):
+    """A run that trains a generator from latents to samples. ``gpgan.configure`` makes one."""
+
+    conditional: bool = switch("train with the data's labels")
+    pack: int = whole(1, "samples that the critic sees at once (PacGAN)", 1)
+    task: GenerationConfig = field(default_factory=GenerationConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weight_clip and self.network.spectral_norm:
+            raise ValueError(
+                f"weight-clip is {self.weight_clip:g} and network.spectral-norm is on: the weights are divided by their "
+                "norm whatever their size; expected one of them"
+            )
+        if self.pack > 1 and self.conditional:
+            raise ValueError(
+                f"pack is {self.pack} and conditional is on: a pack's samples have no common label; expected one of them"
+            )
+        if self.batch % self.pack:
+            raise ValueError(f"pack is {self.pack} and batch is {self.batch}; expected a batch that it divides")
+        if self.network.critic and (self.network.norm != "none" or self.network.critic_depth):
+            raise ValueError(
+                f"network.critic is {self.network.critic!r} and network.norm or network.critic-depth is given, which are "
+                "of gpgan's own critics; expected one of them"
+            )

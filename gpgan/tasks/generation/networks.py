@@ -1,0 +1,139 @@
+"""The networks of generation: built, checked, and what is known to go wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from gpgan import nn as networks
+from gpgan.nn.packing import pack
+from gpgan.nn.spectral import is_normalised, spectral_norm
+from gpgan.settings.config import PenaltyConfig
+from gpgan.tasks.generation.config import Config
+from gpgan.tasks.own_modules import check_output, own_module
+from gpgan.torch_private import batch_norms
+from gpgan.util import random_states
+
+
+def build_networks(
+    config: Config,
+    shape: Sequence[int],
+    classes: int,
+    generator: nn.Module | None = None,
+    critic: nn.Module | None = None,
+) -> tuple[nn.Module, nn.Module]:
+    """Generator and critic of a resolved configuration, on its device.
+
+    Args:
+        config: ``network.generator`` and ``network.critic`` name callables ``(latent=, shape=)`` and ``(shape=)`` that
+            return modules; conditional runs also give ``classes=``. With ``pack`` the critic's shape is that of a pack.
+        shape: Of a sample.
+        classes: How many there are; 0 for unconditional networks.
+        generator, critic: Modules that there are already, taken in place of what the configuration names; the critic is
+            changed in place where spectral normalisation is asked for.
+
+    Raises:
+        ValueError: A network cannot be built so.
+    """
+    net = config.network
+    if critic is not None and (net.norm != "none" or net.critic_depth):
+        raise ValueError(
+            f"network.norm is {net.norm!r} and network.critic-depth is {net.critic_depth}, which are of gpgan's own critics, "
+            "and a critic is given; expected one of them"
+        )
+    pair = [generator, critic]
+    extra = {"classes": classes} if classes else {}
+    # Networks of a user's own draw their first weights from the process's states, as torch's constructors do.
+    with random_states.borrowed():
+        random_states.seed(config.seed)
+        if generator is None and net.generator:
+            pair[0] = own_module(
+                "network.generator", net.generator, {"latent": net.latent, "shape": tuple(shape), **extra}
+            )
+        if critic is None and net.critic:
+            packed = (config.pack * shape[0], *shape[1:])
+            pair[1] = own_module("network.critic", net.critic, {"shape": packed, **extra})
+        if pair[1] is not None and net.spectral_norm:
+            _normalise(pair[1])
+        if None in pair:
+            rng = torch.Generator().manual_seed(config.seed)
+            built = networks.build(
+                net.kind,
+                shape,
+                latent=net.latent,
+                width=net.width,
+                depth=net.depth,
+                critic_depth=net.critic_depth,
+                norm=net.norm,
+                spectral_norm=net.spectral_norm,
+                pack=config.pack,
+                classes=classes,
+                rng=rng,
+            )
+            pair = [ours if own is None else own for own, ours in zip(pair, built, strict=True)]
+    made, judge = (module.to(config.device) for module in pair if module is not None)
+    return made, judge
+
+
+def _normalise(critic: nn.Module) -> None:
+    try:
+        spectral_norm(critic)
+    except ValueError as error:
+        raise ValueError(f"network.spectral-norm is on: {error}") from error
+
+
+def check_networks(config: Config, generator: nn.Module, critic: nn.Module, shape: Sequence[int], classes: int) -> None:
+    """Runs both networks on a few samples.
+
+    Raises:
+        ValueError: The generator does not make samples of the data's shape, or the critic no scores of them.
+    """
+    labels = (torch.arange(2, device=config.device) % classes,) if classes else ()
+    was = generator.training, critic.training
+    try:
+        with torch.no_grad(), random_states.borrowed():
+            fake = generator.eval()(torch.randn(2, config.network.latent, device=config.device), *labels)
+            check_output("generator", fake, (2, *shape))
+            packs = pack(fake.repeat_interleave(config.pack, 0), config.pack)
+            check_output("critic", critic.eval()(packs, *labels), (2,))
+    finally:
+        generator.train(was[0])
+        critic.train(was[1])
+
+
+def known_problems(config: Config, critic: nn.Module) -> list[str]:
+    """What is known to go wrong with such a configuration and critic, a sentence each."""
+    kinds = [type(module) for module in critic.modules()]
+    penalised = config.penalty.weight > 0
+    problems = []
+    if penalised and any(issubclass(kind, batch_norms()) for kind in kinds):
+        problems.append(
+            "the critic has BatchNorm and a gradient penalty: its samples depend on one another, so that no sample's "
+            "gradient is its own (arXiv 1704.00028, section 4); take --network.norm layer or none"
+        )
+    if penalised and nn.ELU in kinds:
+        problems.append(
+            "the critic has ELU activations, with which gradient penalties are reported not to converge "
+            "(igul222/improved_wgan_training#16); take LeakyReLU, or a lower --optimizer.lr"
+        )
+    own, usual = config.penalty, PenaltyConfig()
+    idle = [name for name in ("points", "target", "one_sided") if getattr(own, name) != getattr(usual, name)]
+    if not penalised and idle:
+        names = " and ".join(f"penalty.{name.replace('_', '-')}" for name in idle)
+        problems.append(
+            f"penalty.weight is 0, which leaves {names} without effect; take a weight above 0, or leave that out"
+        )
+    held = penalised or config.weight_clip or any(map(is_normalised, critic.modules()))
+    if config.objective == "wasserstein" and not held:
+        problems.append(
+            "the Wasserstein objective has nothing that holds its critic to a slope, so that its loss has no lower bound; "
+            "take --penalty.weight 10, --weight-clip 0.01 or --network.spectral-norm"
+        )
+    if config.weight_clip and config.optimizer.kind != "rmsprop" and config.optimizer.beta1 > 0:
+        problems.append(
+            "a critic with clipped weights trains unstably by an optimizer with momentum (arXiv 1701.07875, section 4); "
+            "take --optimizer.kind rmsprop, or --optimizer.beta1 0"
+        )
+    return problems

@@ -1,0 +1,216 @@
+"""The task ``generation``: latents, and labels if asked for, to samples like those of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpgan import objectives
+from gpgan.data import Dataset
+from gpgan.data.facts import Facts
+from gpgan.data.kinds import kind_of
+from gpgan.metrics.evaluation import CriticPairs, Evaluation
+from gpgan.nn.packing import pack
+from gpgan.tasks.adversarial import NUMBERS, Adversarial, adversarial_panels, describe_critic
+from gpgan.tasks.average import Average
+from gpgan.tasks.generation.config import Config
+from gpgan.tasks.generation.defaults import for_data
+from gpgan.tasks.generation.held_out import held_out_samples
+from gpgan.tasks.generation.networks import build_networks, check_networks, known_problems
+from gpgan.tasks.sampling import BATCH, buffers_kept, run_sampler
+from gpgan.tasks.task import Number
+from gpgan.util import random_states
+from gpgan.util.processes import Processes
+
+WIDTHS = {"conv": 16, "mlp": 256, "resnet": 64}
+# So many fakes are made for the estimate on held-out data.
+FAKES = 512
+# ``gpgan eval`` takes gradient norms at so many points.
+NORMS = 512
+
+
+class Generation(Adversarial):
+    """See ``gpgan.tasks.task.Task``.
+
+    Args:
+        config: Resolved.
+        facts: Of the data.
+        modules: ``generator``, from latents ``[B, latent]`` (and labels ``[B]`` if the run is conditional) to samples, and
+            ``critic``, from samples (and labels), or packs of them, to scores ``[B]`` or ``[B, 1]``; what is missing is built.
+    """
+
+    config_class = Config
+    config: Config
+    numbers: Mapping[str, Number] = NUMBERS
+    metrics: Sequence[str] = ("w1", "norms", "modes")
+
+    def __init__(self, config: Config, facts: Facts, modules: Mapping[str, nn.Module]) -> None:
+        self.config, self.facts, self.kind = config, facts, kind_of(facts.shape)
+        self.pack, self.labelled = config.pack, config.conditional
+        self.classes = len(facts.classes) if config.conditional else 0
+        self.generator, self.critic = build_networks(
+            config, facts.shape, self.classes, modules.get("generator"), modules.get("critic")
+        )
+        self.modules = {"critic": self.critic, "generator": self.generator}
+        self.sampler = self.generator
+        self.objective = objectives.get(config.objective)
+        self.panels = adversarial_panels(config)
+        self.warnings: list[str] = []
+
+    @classmethod
+    def defaults(cls, data: str, dataset: Dataset) -> Config:
+        return for_data(data, dataset)
+
+    @classmethod
+    def resolve(cls, config: Config, dataset: Dataset, processes: Processes) -> Config:
+        if config.batch % (config.pack * processes.size):
+            raise ValueError(
+                f"pack is {config.pack} and each of {processes.size} processes has {config.batch // processes.size} samples "
+                f"of the batch; expected a batch of {config.pack * processes.size} or a multiple of it"
+            )
+        if config.network.norm == "batch" and config.batch == config.pack * processes.size:
+            raise ValueError(
+                f"network.norm is 'batch' and the batch of {config.batch} is one pack of {config.pack} for each of "
+                f"{processes.size} processes, which a BatchNorm cannot normalise; expected a batch of {2 * config.batch} or "
+                "more, or --network.norm layer"
+            )
+        if config.conditional and dataset.labels is None:
+            raise ValueError(
+                f"conditional is True and {config.data} has no labels; expected data with labels, or leave it out"
+            )
+        net = config.network
+        if net.kind == "auto":
+            net = replace(net, kind=dataset.kind.network(dataset.shape))
+        return replace(config, network=replace(net, width=net.width or WIDTHS[net.kind]))
+
+    def prepare(self, dataset: Dataset, processes: Processes) -> None:
+        config = self.config
+        check_networks(config, self.generator, self.critic, self.facts.shape, self.classes)
+        self.warnings = known_problems(config, self.critic)
+        self._held_out = held_out_samples(dataset, config)
+        processes.align(self.modules.values())
+        average = Average(self.generator, config.network.ema) if config.network.ema else None
+        if average is not None:
+            self.sampler = average.module
+        self.prepare_round(dataset, average, processes)
+        # Spread over the whole data set, which may be sorted.
+        count = min(self.kind.pictured, len(dataset))
+        self._reals = dataset.samples(torch.linspace(0, len(dataset) - 1, count).long())
+
+    def title(self) -> str:
+        return "conditional " * self.config.conditional + f"{self.config.network.kind} networks"
+
+    def given(self, real: Tensor, labels: Tensor | None) -> list[tuple[Tensor, ...]]:
+        config = self.config
+        latents = self.share(torch.randn(config.n_critic + 1, config.batch, config.network.latent, generator=self.rng))
+        if labels is None:
+            return [(each,) for each in latents]
+        return list(zip(latents, [*labels, labels[-1]], strict=True))
+
+    def held_out(self, n: int) -> dict[str, float | None]:
+        return {"held_out": None if self._held_out is None else self.held_out_estimate(*self._held_out, n)}
+
+    @torch.no_grad()
+    def held_out_estimate(self, real: Tensor, labels: Tensor | None, step: int) -> float:
+        """The objective's divergence with real samples that were not trained on, and fakes as training makes them.
+
+        All processes must call it. It leaves no trace: neither in random states nor in a network's buffers.
+        """
+        rng, batch, size = torch.Generator().manual_seed(step), self.config.batch, self.pack
+        fakes: list[Tensor] = []
+        reals: list[Tensor] = []
+        own: tuple[Tensor, ...]
+        with random_states.borrowed(), buffers_kept(self.generator), buffers_kept(self.critic), self.casting():
+            for start in range(0, FAKES, batch):
+                latents = self.share(torch.randn(batch, self.config.network.latent, generator=rng), 0)
+                rows = self.share(torch.arange(start, start + batch) % len(real), 0)
+                own = () if labels is None else (labels[rows],)
+                fakes.append(self.critic(pack(self.generator(latents, *own).float(), size), *own))
+                if self.objective.paired:
+                    reals.append(self.critic(pack(real[rows], size), *own))
+            if not self.objective.paired:  # all of them, as often as one another
+                own = () if labels is None else (labels,)
+                reals.append(self.critic(pack(real[: len(real) // size * size], size), *own))
+        estimate = self.objective.estimate(torch.cat(reals).double(), torch.cat(fakes).double())
+        return float(self.processes.mean(estimate.cpu()))
+
+    def score(self, numbers: Mapping[str, float | None]) -> float:
+        held_out, estimate = numbers["held_out"], numbers["estimate"]
+        assert estimate is not None
+        return estimate if held_out is None else held_out
+
+    def describe(self, numbers: Mapping[str, float | None]) -> str:
+        return describe_critic(numbers, self.objective.symbol)
+
+    def signature(self) -> dict[str, Any]:
+        return {"latent": self.config.network.latent}
+
+    def inputs(self, count: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+        latents = torch.randn(count, self.config.network.latent, generator=rng)
+        return self._with_labels(latents.to(self.config.device))
+
+    def _with_labels(self, latents: Tensor, labels: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Latents and, in a conditional run, labels ``[count]``, by default all classes in turn."""
+        if not self.classes:
+            return (latents,)
+        if labels is None:
+            labels = torch.arange(len(latents), device=latents.device) % self.classes
+        return latents, labels
+
+    def picture(self, path: Path, seed: int, title: str) -> None:
+        inputs = self.inputs(self.kind.pictured, torch.Generator().manual_seed(seed))
+        critic = self.critic if not self.labelled and self.pack == 1 else None
+        self.kind.draw(path, run_sampler(self.sampler, inputs), self._reals, critic, title)
+
+    def reals(self, path: Path) -> None:
+        self.kind.draw(path, self._reals, self._reals, None, "Real samples")
+
+    def sample(
+        self,
+        count: int,
+        rng: torch.Generator,
+        data: Callable[[], Dataset],
+        *,
+        truncation: float | None = None,
+        source: Path | None = None,
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        if source is not None:
+            raise ValueError(
+                f"input is {str(source)!r}, and this run makes samples from latents; expected no --input, or a run of a task "
+                "that takes samples in, such as superresolve"
+            )
+        latents = torch.randn(count, self.config.network.latent, generator=rng)
+        if truncation is not None:  # Brock et al., arXiv 1809.11096, section 3.1
+            torch.nn.init.trunc_normal_(latents, a=-truncation, b=truncation, generator=rng)
+        inputs = self._with_labels(latents)
+        return inputs, run_sampler(self.sampler, inputs, BATCH)
+
+    def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
+        self.kind.draw(path, samples, None, None, title)
+
+    def evaluation(self, dataset: Dataset, count: int, seed: int) -> Evaluation:
+        _, samples = self.sample(count, torch.Generator().manual_seed(seed), lambda: dataset)
+        rng = torch.Generator().manual_seed(seed)
+        held_out = dataset.held_out
+        is_held_out = held_out is not None and len(held_out) >= 2
+        pool = dataset.scaled(held_out) if held_out is not None and is_held_out else dataset.samples()
+        reals = pool[torch.randperm(len(pool), generator=rng)[:count]]
+        every = dataset.samples(torch.randperm(len(dataset), generator=rng)[: 2 * len(reals)])
+        # Between real samples and generated ones of the same class, as in training. Whole packs, one at least.
+        size = self.pack
+        chosen = torch.randperm(len(dataset), generator=rng)[: max(min(len(dataset), count, NORMS) // size, 1) * size]
+        labels = dataset.labels[chosen] if self.classes and dataset.labels is not None else None
+        latents = torch.randn(len(chosen), self.config.network.latent, generator=torch.Generator().manual_seed(seed))
+        fakes = run_sampler(self.sampler, self._with_labels(latents, labels), BATCH)
+        pairs = CriticPairs(
+            self.critic,
+            pack(dataset.samples(chosen), size),
+            pack(fakes, size),
+            () if labels is None else (labels,),
+        )
+        return Evaluation(dataset, samples, reals, is_held_out, every, seed, pairs)

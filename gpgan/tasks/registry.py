@@ -1,0 +1,27 @@
+"""The tasks by name."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from gpgan.util.nearest import nearest
+
+# Each is imported when it is asked for.
+TASKS = {
+    "generation": "gpgan.tasks.generation.task:Generation",
+    "superresolve": "gpgan.tasks.superresolve:SuperResolution",
+}
+DEFAULT = "generation"
+
+
+def task_class(name: str) -> Any:
+    """The class of a task: see ``gpgan.tasks.task.Task``.
+
+    Raises:
+        ValueError: There is no task of this name; the nearest one is given.
+    """
+    if name not in TASKS:
+        raise ValueError(f"task is {name!r}; expected {' or '.join(TASKS)}{nearest(str(name), TASKS)}")
+    module, _, attribute = TASKS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,75 @@
+"""The settings of any task decided for this machine, this data and these processes; every check comes before any file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Literal, TypeVar
+
+import torch
+
+from gpgan import ops
+from gpgan.data import Dataset
+from gpgan.settings.config import RunConfig
+from gpgan.tasks.registry import task_class
+from gpgan.util.processes import Processes
+
+C = TypeVar("C", bound=RunConfig)
+
+
+def resolve(config: C, dataset: Dataset, processes: Processes) -> C:
+    """The configuration with everything decided: device, operators, threads, and what its task decides.
+
+    Raises:
+        ValueError: It is not possible with this data, this machine or these processes.
+    """
+    count = len(dataset)
+    if config.batch > count:
+        raise ValueError(
+            f"batch is {config.batch} and {config.data} has {count} samples to train on; expected a batch from 2 to {count}"
+        )
+    # A BatchNorm cannot normalise one sample.
+    if config.batch % processes.size or config.batch < 2 * processes.size:
+        raise ValueError(
+            f"batch is {config.batch} and there are {processes.size} processes; expected a multiple of {processes.size}, "
+            f"{2 * processes.size} or more"
+        )
+    processors = os.cpu_count() or 1
+    if config.threads > processors:
+        raise ValueError(f"threads is {config.threads}; expected a whole number from 0 to {processors}")
+    device = _device(config.device)
+    threads = config.threads or torch.get_num_threads()
+    config = replace(config, device=str(device), impl=_impl(config.impl, device), threads=threads)
+    resolved: C = task_class(config.task.name).resolve(config, dataset, processes)
+    return resolved
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is None:  # torchrun gives each process of a machine its number
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+            raise RuntimeError("gpgan trains on no such device")
+        if device.type == "cpu":  # and not cpu:0, which is the same
+            device = torch.device("cpu")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device is {name!r}, which this torch cannot use ({reason}); expected auto, cpu, cuda or cuda:N"
+        ) from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _impl(impl: Literal["auto", "native", "reference"], device: torch.device) -> Literal["native", "reference"]:
+    reason = ops.why_not_native(device)
+    if impl == "native" and reason:
+        raise ValueError(f"impl is 'native', which cannot run on {device}: {reason}; or take --impl reference")
+    if impl == "auto":
+        return "reference" if reason else "native"
+    return impl

@@ -1,0 +1,286 @@
+"""The task ``superresolve``: small images to larger ones, by L1 and a critic that knows real images.
+
+L1 alone gives the mean of all images that a small one may come from, which is smooth. The critic asks for an image that could
+be real (Ledig et al., SRGAN, arXiv 1609.04802), here with a gradient penalty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpgan.data import Dataset, load
+from gpgan.data.degrade import downscale, upscale
+from gpgan.data.drawing import image_groups
+from gpgan.data.facts import Facts
+from gpgan.data.kinds import SMALL, kind_of
+from gpgan.metrics.evaluation import Evaluation
+from gpgan.metrics.registry import measure
+from gpgan.nn.conv import ConvCritic
+from gpgan.nn.initialise import SLOPE, initialise
+from gpgan.settings.config import AdversarialConfig, OptimizerConfig, TaskConfig, check, number, text, whole
+from gpgan.tasks.adversarial import NUMBERS, Adversarial, adversarial_panels
+from gpgan.tasks.average import Average
+from gpgan.tasks.own_modules import check_output
+from gpgan.tasks.sampling import BATCH, run_sampler
+from gpgan.tasks.task import Curve, Number, Panel
+from gpgan.util.processes import Processes
+
+# Held-out images that a tick looks at, and triples in a picture.
+HELD_OUT, PICTURED = 256, 24
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The residual network that enlarges, and its critic."""
+
+    width: int = whole(32, "channels of the network that enlarges", 1, 1024)
+    depth: int = whole(4, "its residual blocks", 1, 64)
+    critic_width: int = whole(16, "the critic's channels at full size", 1, 1024)
+    ema: float = number(0.999, "decay of the averaged network, which samples; 0: none", 0, 1)
+
+    def __post_init__(self) -> None:
+        check(self, "network.")
+
+
+@dataclass(frozen=True)
+class SuperResolutionConfig(TaskConfig):
+    name: str = text("superresolve", "what is trained", "NAME")
+    scale: int = whole(2, "how many times larger the output's sides are", 2, 8)
+    critic: float = number(0.01, "weight of the critic beside L1; 0: L1 alone", 0)
+
+
+@dataclass(frozen=True)
+class Config(AdversarialConfig):
+    """A run that trains a network to enlarge images."""
+
+    task: SuperResolutionConfig = field(default_factory=SuperResolutionConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+
+
+class Enlarger(nn.Module):
+    """Images ``[B, C, h, w]`` in [-1, 1] to ``[B, C, scale h, scale w]``: bicubic interpolation plus what is learnt.
+
+    Residual blocks at the small size, as in EDSR (Lim et al., arXiv 1707.02921); then pixels are repeated and convolved, which
+    leaves no checkerboard. Any size of image will do.
+    """
+
+    def __init__(self, channels: int, scale: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(SLOPE), nn.Conv2d(width, width, 3, padding=1)
+            )
+            for _ in range(depth)
+        )
+        self.repeat = nn.Upsample(scale_factor=scale)
+        self.smooth = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(SLOPE))
+        self.last = nn.Conv2d(width, channels, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.first(images)
+        for block in self.blocks:
+            features = features + block(features)
+        added: Tensor = self.last(self.smooth(self.repeat(features)))
+        return upscale(images, self.scale) + added
+
+
+class SuperResolution(Adversarial):
+    """See ``gpgan.tasks.task.Task``.
+
+    Args:
+        config: Resolved.
+        facts: Of the data, whose images are the true outputs.
+        modules: ``generator``, from ``[B, C, H / scale, W / scale]`` to ``[B, C, H, W]``, and ``critic``, from that to scores
+            ``[B]``; what is missing is built.
+    """
+
+    config_class = Config
+    config: Config
+    metrics: Sequence[str] = ("psnr", "ssim", "detail")
+
+    def __init__(self, config: Config, facts: Facts, modules: Mapping[str, nn.Module]) -> None:
+        self.config, self.facts = config, facts
+        self.scale, self.adversarial_weight = config.task.scale, config.task.critic
+        channels, height, width = facts.shape
+        self.small = (channels, height // self.scale, width // self.scale)
+        net, rng = config.network, torch.Generator().manual_seed(config.seed)
+        generator, critic = modules.get("generator"), modules.get("critic")
+        if generator is None:
+            generator = Enlarger(channels, self.scale, net.width, net.depth)
+            initialise(generator, rng)
+            nn.init.zeros_(generator.last.weight)  # so that it begins as the interpolation
+        if critic is None:
+            critic = ConvCritic(facts.shape, net.critic_width)
+            initialise(critic, rng)
+        self.generator, self.critic = generator.to(config.device), critic.to(config.device)
+        self.modules = {"critic": self.critic, "generator": self.generator}
+        self.sampler = self.generator
+        self.numbers, self.panels = _numbers(config), _panels(config)
+        self.warnings: list[str] = []
+
+    @classmethod
+    def defaults(cls, data: str, dataset: Dataset) -> Config:
+        count = len(dataset)
+        return Config(
+            data,
+            steps=4000,
+            batch=max(2, min(32, count)),
+            threads=1 if dataset.kind.name == "images" and dataset.stored[0].numel() <= SMALL else 0,
+            tick=50,
+            n_critic=1,
+            optimizer=OptimizerConfig(lr=5e-4),
+        )
+
+    @classmethod
+    def resolve(cls, config: Config, dataset: Dataset, processes: Processes) -> Config:
+        shape, scale = dataset.shape, config.task.scale
+        if dataset.kind.name != "images":
+            raise ValueError(
+                f"task is 'superresolve' and {config.data} holds {dataset.kind.name} of shape {shape}; expected images"
+            )
+        if shape[1] % scale or shape[2] % scale:
+            raise ValueError(
+                f"task.scale is {scale} and images have {shape[1]} x {shape[2]} pixels; expected a scale that divides both, or "
+                "another --size"
+            )
+        return config
+
+    def prepare(self, dataset: Dataset, processes: Processes) -> None:
+        example = torch.zeros(2, *self.small, device=self.config.device)
+        with torch.no_grad():
+            check_output("generator", run_sampler(self.generator, (example,)), (2, *self.facts.shape))
+            truths = torch.zeros(2, *self.facts.shape, device=self.config.device)
+            check_output("critic", run_sampler(self.critic, (truths,)), (2,))
+        processes.align(self.modules.values())
+        average = Average(self.generator, self.config.network.ema) if self.config.network.ema else None
+        if average is not None:
+            self.sampler = average.module
+        self.prepare_round(dataset, average, processes)
+
+    def title(self) -> str:
+        channels, height, width = self.small
+        judged = f"L1 and {self.adversarial_weight:g} of a critic" if self.adversarial_weight else "L1"
+        return f"super-resolution from {channels} x {height} x {width} by {judged}"
+
+    def given(self, real: Tensor, labels: Tensor | None) -> list[tuple[Tensor, ...]]:
+        small = [(downscale(each, self.scale),) for each in real]
+        return [*small, small[-1]]
+
+    def terms(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
+        return {"l1_loss": (made.float() - real).abs().mean()}
+
+    def held_out(self, n: int) -> dict[str, float | None]:
+        if self.dataset.held_out is None:
+            return {}
+        return measure(self.metrics, self.evaluation(self.dataset, HELD_OUT, self.config.seed))
+
+    def score(self, numbers: Mapping[str, float | None]) -> float:
+        psnr, l1 = numbers.get("psnr"), numbers["l1_loss"]
+        assert l1 is not None
+        return l1 if psnr is None else -psnr
+
+    def describe(self, numbers: Mapping[str, float | None]) -> str:
+        words = f"L1 {numbers['l1_loss']:.4f}"
+        if numbers.get("psnr") is not None:
+            words += f"  PSNR {numbers['psnr']:.2f} dB  SSIM {numbers['ssim']:.3f}  detail {numbers['detail']:.2f}"
+        if numbers.get("norm_mean") is not None:
+            words += f"  W1 {numbers['estimate']:.3f}  |grad| {numbers['norm_mean']:.3f}"
+        return words
+
+    def signature(self) -> dict[str, Any]:
+        return {"input": list(self.small), "scale": self.scale}
+
+    def inputs(self, count: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+        return (torch.rand(count, *self.small, generator=rng).mul(2).sub(1).to(self.config.device),)
+
+    def picture(self, path: Path, seed: int, title: str) -> None:
+        pairs = self.evaluation(self.dataset, PICTURED, seed)
+        assert pairs.truths is not None
+        small = downscale(pairs.truths, self.scale)
+        image_groups(path, {"input": small, "output": pairs.samples, "truth": pairs.truths})
+
+    def reals(self, path: Path) -> None:
+        kind = kind_of(self.facts.shape)
+        count = min(kind.pictured, len(self.dataset))
+        kind.draw(path, self.dataset.samples(torch.linspace(0, len(self.dataset) - 1, count).long()))
+
+    def sample(
+        self,
+        count: int,
+        rng: torch.Generator,
+        data: Callable[[], Dataset],
+        *,
+        truncation: float | None = None,
+        source: Path | None = None,
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        if truncation is not None:
+            raise ValueError(
+                f"truncation is {truncation:g}, and super-resolution has no latents; expected no --truncation"
+            )
+        if source is None:
+            small = downscale(_held_out(data(), count, rng), self.scale)
+        else:
+            images = load(str(source))
+            if images.kind.name != "images" or images.shape[0] != self.small[0]:
+                raise ValueError(
+                    f"{source} holds {images.kind.name} of shape {images.shape}, and the run enlarges images of {self.small[0]} "
+                    "channels; expected a folder of such images"
+                )
+            small = images.samples()
+        return (small,), self._enlarge(small)
+
+    def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
+        image_groups(path, {"input": inputs[0], "output": samples})
+
+    def evaluation(self, dataset: Dataset, count: int, seed: int) -> Evaluation:
+        truths = _held_out(dataset, count, torch.Generator().manual_seed(seed)).to(self.config.device)
+        samples = self._enlarge(downscale(truths, self.scale))
+        return Evaluation(dataset, samples, truths, dataset.held_out is not None, truths, seed, truths=truths)
+
+    def _enlarge(self, small: Tensor) -> Tensor:
+        return run_sampler(self.sampler, (small,), BATCH).clamp(-1, 1)
+
+
+def _held_out(dataset: Dataset, count: int, rng: torch.Generator) -> Tensor:
+    """At most ``count`` images ``[n, C, H, W]``, of those that are not trained on if there are such."""
+    total = len(dataset) if dataset.held_out is None else len(dataset.held_out)
+    chosen = torch.randperm(total, generator=rng)[:count]
+    return dataset.samples(chosen) if dataset.held_out is None else dataset.scaled(dataset.held_out[chosen])
+
+
+def _numbers(config: Config) -> dict[str, Number]:
+    own = {
+        "psnr": Number("PSNR on held-out images, dB", "PSNR"),
+        "ssim": Number("SSIM on held-out images", "SSIM"),
+        "detail": Number("Detail on held-out images, share of the truth's", "detail"),
+        "l1_loss": Number("L1"),
+    }
+    if not config.task.critic:
+        return {**own, "generator_loss": NUMBERS["generator_loss"]}
+    critics = {name: replace(each, column="") for name, each in NUMBERS.items() if name != "held_out"}
+    return {**own, "adversarial_loss": Number("The critic's share of the generator's loss"), **critics}
+
+
+def _panels(config: Config) -> list[Panel]:
+    _, norm, losses = adversarial_panels(config)
+    restored = [
+        Panel("PSNR on held-out images", "dB", (Curve("psnr", "PSNR"),)),
+        Panel(
+            "SSIM and detail on held-out images",
+            "1: as the truth",
+            (Curve("ssim", "SSIM"), Curve("detail", "detail")),
+            level=(1.0, "truth"),
+        ),
+    ]
+    if not config.task.critic:
+        return [*restored, Panel("Loss", "L1", (Curve("l1_loss", "L1"),))]
+    own = (Curve("l1_loss", "L1"), Curve("adversarial_loss", "critic's share"), *losses.curves[::2])
+    return [*restored, norm, replace(losses, curves=own)]
