@@ -114,16 +114,16 @@ def _check(kind: str, classes: int, critic_depth: int, pack: int) -> None:
             f"network.kind is {kind!r}; expected one of {', '.join(map(repr, KINDS))}{nearest(str(kind), KINDS)}"
         )
     if classes < 0:
-        raise ValueError(f"classes is {classes}; expected how many classes the labels have, or 0 for none")
+        raise ValueError(f"classes is {classes}; expected the number of classes, or 0 for none")
     if critic_depth < 0:
-        raise ValueError(f"critic_depth is {critic_depth}; expected how many hidden layers, or 0 for the same as depth")
+        raise ValueError(f"critic_depth is {critic_depth}; expected the number of hidden layers, or 0 for the same as depth")
     if critic_depth and kind != "mlp":
         raise ValueError(
             f"critic_depth is {critic_depth} and network.kind is {kind!r}, whose depth follows from the size of the "
             "samples; expected 0, or kind 'mlp'"
         )
     if pack < 1:
-        raise ValueError(f"pack is {pack}; expected how many samples the critic sees at once, 1 or more")
+        raise ValueError(f"pack is {pack}; expected the number of samples the critic sees at once, 1 or more")
     if pack > 1 and classes:
         raise ValueError(
             f"pack is {pack} and classes is {classes}: the samples of a pack need not share a class; expected pack 1, or "

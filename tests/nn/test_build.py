@@ -216,10 +216,10 @@ def test_a_score_depends_on_each_sample_of_its_pack_and_on_no_other(kind: str, s
         ("conv", {"norm": "group"}, "norm is 'group'; expected none, batch, layer"),
         ("resnet", {"norm": "layers"}, "norm is 'layers'; expected none, batch, layer; did you mean layer?"),
         ("resent", {}, "network.kind is 'resent'; expected one of 'mlp', 'conv', 'resnet'; did you mean resnet?"),
-        ("mlp", {"critic_depth": -1}, "critic_depth is -1; expected how many hidden layers"),
+        ("mlp", {"critic_depth": -1}, "critic_depth is -1; expected the number of hidden layers"),
         ("conv", {"critic_depth": 12}, "critic_depth is 12 and network.kind is 'conv'.*; expected 0, or kind 'mlp'"),
         ("resnet", {"critic_depth": 12}, "critic_depth is 12 and network.kind is 'resnet'"),
-        ("mlp", {"pack": 0}, "pack is 0; expected how many samples the critic sees at once, 1 or more"),
+        ("mlp", {"pack": 0}, "pack is 0; expected the number of samples the critic sees at once, 1 or more"),
         (
             "conv",
             {"pack": 2, "classes": 10},
