@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import gpgan
 from gpgan.util.nearest import nearest
 
 # Each has a function run(arguments) -> exit status. They are imported when asked for: they need the extra packages.
@@ -48,7 +49,7 @@ Examples:
 Commands:
 {commands}
 
-gpgan COMMAND --help lists the options of a command.
+gpgan COMMAND --help lists the options of a command; gpgan --version says which gpgan this is.
 Exit status: 0 done, 1 broke off, 2 bad input, 130 interrupted and saved, 143 terminated and saved.
 """
 
@@ -56,6 +57,9 @@ Exit status: 0 done, 1 broke off, 2 bad input, 130 interrupted and saved, 143 te
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line (``sys.argv`` where None) and returns its exit status: 0, 1, 2, 130 or 143."""
     command, *arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if command == "--version":
+        sys.stdout.write(f"gpgan {gpgan.__version__}\n")
+        return 0
     if command in ("-h", "--help"):
         rows = (f"  {name:<10} {what}" for name, what in COMMANDS.items())
         sys.stdout.write(HELP.format(commands="\n".join(rows)))

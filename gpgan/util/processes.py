@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 T = TypeVar("T")
 # A process that has not answered for so long is lost. Rank 0 also draws and saves between two answers.
 TIMEOUT = timedelta(minutes=5)
+GLOO = re.compile(r"\[[^\]]*\bgloo/[^\]]*\]")
 
 
 class ProcessLostError(RuntimeError):
@@ -112,11 +114,11 @@ class Processes:
         """Turns what a collective raises when another process is gone into ``ProcessLostError``."""
         try:
             yield
-        except RuntimeError as error:  # gloo raises nothing more special
-            words = str(error).lower()
+        except RuntimeError as error:
             if not (self.joined or self.size > 1):
                 raise
-            if isinstance(error, dist.DistError) or "gloo" in words or "connection" in words:
+            # gloo raises a plain RuntimeError, which begins with the file of its own source that it comes from.
+            if isinstance(error, dist.DistError) or GLOO.match(str(error)):
                 raise ProcessLostError(str(error).splitlines()[0]) from error
             raise
 

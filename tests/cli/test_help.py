@@ -153,3 +153,7 @@ def test_a_missing_package_is_named():
     assert done.stderr.splitlines() == [
         f"gpgan: gpgan train needs {package}, which is not installed: pip install {package}" for package in packages
     ]
+
+
+def test_version(cli):
+    assert cli("--version") == (0, f"gpgan {gpgan.__version__}\n", "")

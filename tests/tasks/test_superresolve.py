@@ -110,7 +110,7 @@ def test_it_learns(tmp_path, monkeypatch):
     assert interpolated < 8
     assert lines[-1]["psnr"] > 15
     assert lines[-1]["ssim"] > 0.9
-    assert lines[-1]["detail"] == pytest.approx(1, abs=0.3)
+    assert 0.5 < lines[-1]["detail"] < 1.5  # the interpolation has none
 
 
 def test_a_run_leaves_what_every_run_leaves(run):

@@ -21,7 +21,7 @@ from gpgan.data.kinds import Kind
 from gpgan.nn import SyncedBatchNorm
 from gpgan.records import checkpoint, recorder
 from gpgan.tasks import adversarial, superresolve
-from gpgan.util.processes import Processes
+from gpgan.util.processes import Processes, ProcessLostError
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
 STEPS, TICK = 50, 10
@@ -290,3 +290,19 @@ def test_functions_alone():
     group.align([nn.Linear(1, 1)])
     group.leave()
     assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize(("error", "is_lost"), [
+    (RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer [::1]:9"), True),
+    (RuntimeError("[../third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 6000ms"), True),
+    (dist.DistNetworkError("failed to recv, got 0 bytes"), True),
+    (RuntimeError("no connection to the database of samples"), False),
+    (RuntimeError("gloo is not what this is about"), False),
+    (ValueError("Connection closed by peer"), False),
+])  # fmt: skip
+def test_only_a_collective_s_error_is_a_lost_process(monkeypatch, error, is_lost):
+    group = Processes()
+    monkeypatch.setattr(group, "size", 2)
+    with pytest.raises(ProcessLostError if is_lost else type(error)) as raised, group.watching():
+        raise error
+    assert isinstance(raised.value, ProcessLostError) == is_lost
