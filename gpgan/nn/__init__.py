@@ -116,7 +116,9 @@ def _check(kind: str, classes: int, critic_depth: int, pack: int) -> None:
     if classes < 0:
         raise ValueError(f"classes is {classes}; expected the number of classes, or 0 for none")
     if critic_depth < 0:
-        raise ValueError(f"critic_depth is {critic_depth}; expected the number of hidden layers, or 0 for the same as depth")
+        raise ValueError(
+            f"critic_depth is {critic_depth}; expected the number of hidden layers, or 0 for the same as depth"
+        )
     if critic_depth and kind != "mlp":
         raise ValueError(
             f"critic_depth is {critic_depth} and network.kind is {kind!r}, whose depth follows from the size of the "
