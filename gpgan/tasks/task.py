@@ -81,7 +81,6 @@ class Task(Protocol):
         sampler: What pictures, ``sample``, ``eval`` and ``export`` run.
         panels: What curves.png draws.
         numbers: How its numbers are told.
-        metrics: Names in ``gpgan.metrics.registry`` that ``gpgan eval`` measures.
         warnings: What is known to go wrong with this configuration; filled by ``prepare``.
         samples_per_step: Real samples that one step sees, over all processes.
         penalised: Whether a gradient penalty is taken.
@@ -92,7 +91,6 @@ class Task(Protocol):
     sampler: nn.Module
     panels: Sequence[Panel]
     numbers: Mapping[str, Number]
-    metrics: Sequence[str]
     warnings: Sequence[str]
     samples_per_step: int
     penalised: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,6 @@ class Generation(Adversarial):
     config_class = Config
     config: Config
     numbers: Mapping[str, Number] = NUMBERS
-    metrics: Sequence[str] = ("w1", "norms", "modes")
 
     def __init__(self, config: Config, facts: Facts, modules: Mapping[str, nn.Module]) -> None:
         self.config, self.facts, self.kind = config, facts, kind_of(facts.shape)
