@@ -274,7 +274,7 @@ def adversarial_panels(config: AdversarialConfig, held_out: bool = True) -> tupl
     objective = objectives.get(config.objective)
     penalised = config.penalty.weight > 0
     estimate = Panel(
-        f"The critic's estimate of the {objective.divergence}",
+        f"The critic's {objective.estimated}",
         objective.symbol,
         (Curve("estimate", "training data"), *([Curve("held_out", "held-out data")] if held_out else [])),
     )
