@@ -17,7 +17,7 @@ COMMANDS = {
     "sample": "draw samples of a run's generator",
     "eval": "measure a run's generator against real data",
     "export": "a run's generator for use elsewhere",
-    "lab": "show an argument of the theory, with numbers and a picture",
+    "lab": "run a theory demo: a picture and its numbers",
     "ls": "list the runs",
     "doctor": "say what is installed and what is missing",
 }
