@@ -238,6 +238,9 @@ class SuperResolution(Adversarial):
             small = images.samples()
         return (small,), self._enlarge(small)
 
+    def note(self) -> str:
+        return ""
+
     def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
         image_groups(path, {"input": inputs[0], "output": samples})
 

@@ -174,6 +174,9 @@ class Task(Protocol):
             ValueError: The task has no latents, or takes no inputs from a folder.
         """
 
+    def note(self) -> str:
+        """What a user has to know of the order of samples; "" for nothing."""
+
     def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
         """Writes a picture of ``samples``, beside the inputs they were made from if these can be shown."""
 

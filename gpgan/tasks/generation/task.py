@@ -189,6 +189,9 @@ class Generation(Adversarial):
         inputs = self._with_labels(latents)
         return inputs, run_sampler(self.sampler, inputs, BATCH)
 
+    def note(self) -> str:
+        return f"classes in turn: {', '.join(self.facts.classes)}" if self.classes else ""
+
     def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
         self.kind.draw(path, samples, None, None, title)
 
