@@ -52,7 +52,7 @@ def refuse_failing(reached: Iterable[Any], behind: list[Any], x: Tensor) -> None
     # the function's part of the second derivative would be silently lost.
     for node in [node for node in behind if isinstance(node, BackwardCFunction)]:
         once = torch_private.is_once_differentiable(node)
-        if once is False or type(node).__name__ in PRUNED_NODES:
+        if once is False or (once is None and type(node).__name__ in PRUNED_NODES):
             continue
         if torch.autograd.graph.get_gradient_edge(x).node in graph.nodes(node):
             if once:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +50,22 @@ def test_the_plan_says_which_path_and_why() -> None:
     case = CRITICS["projection"]
     critic = case.build()
     assert plan(critic, critic.parameters(), case.samples()[0], critic_args=case.args()).startswith("general path")
+
+
+@pytest.mark.parametrize("how", ["module", "function", "in place"])
+def test_a_compiled_critic_is_run_underneath_with_one_warning(how: str) -> None:
+    net = CRITICS["MLP"].build()
+    compiled = torch.compile(net) if how == "module" else torch.compile(lambda x: net(x)) if how == "function" else net
+    if how == "in place":
+        net.compile()
+    step = CriticStep(compiled, torch.optim.SGD(net.parameters(), lr=0.1))
+    x = torch.randn(4, 2, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="runs the module underneath"):
+        step(x, -x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        step(x, -x)
+    assert step.plan.startswith("general")
 
 
 # --- changes between steps

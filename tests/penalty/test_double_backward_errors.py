@@ -84,6 +84,13 @@ def test_once_differentiable_function_is_named(last: nn.Module, second_order: st
         gradient_penalty(WithSine(last), x, -x, second_order=second_order)
 
 
+def test_once_differentiable_function_with_the_name_of_one_of_gpgans_own() -> None:
+    own = type("_Convolution", (Sine,), {})
+    net, x = nn.Linear(3, 4), torch.randn(5, 3)
+    with pytest.raises(RuntimeError, match=r"marked once_differentiable"):
+        gradient_penalty(lambda x: own.apply(net(x)), x, -x)
+
+
 def test_once_differentiable_function_that_x_does_not_pass_is_none_of_the_critics() -> None:
     critic, x, w = smooth(3, torch.float32), torch.randn(5, 3), torch.ones(5, requires_grad=True)
     penalty = gradient_penalty(lambda x: critic(x).squeeze(1) + Sine.apply(w), x, -x)
