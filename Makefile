@@ -8,6 +8,7 @@
 # make results-toy      trains the presets on mixtures of Gaussians and writes the table; resumes where it was interrupted
 # make results-presets  trains each preset for four minutes on fashion and writes docs/presets.md; resumes likewise
 # make results-labs     runs all labs and writes docs/labs.html
+# make results-superresolve   trains super-resolution with and without a critic, 5 minutes each, and writes its table into docs/tasks.md
 # make clean   removes .venv and everything that was built
 #
 # Each target does only what is out of date. PYTHON names the interpreter (>= 3.10) that .venv is made from.
@@ -23,7 +24,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 TORCH_VERSIONS := 2.11.0 2.14.1
 TORCH_TESTS := tests/ops tests/pruning tests/penalty tests/schedule tests/critic tests/objectives
 
-.PHONY: train test lint format debian torch-versions results-toy results-presets results-labs native clean
+.PHONY: train test lint format debian torch-versions results-toy results-presets results-labs results-superresolve native clean
 
 train: .venv/.ready gpgan/_C.abi3.so
 	gpgan train digits
@@ -68,6 +69,9 @@ results-toy: .venv/.ready gpgan/_C.abi3.so
 
 results-presets: .venv/.ready gpgan/_C.abi3.so
 	python -m benchmarks.presets
+
+results-superresolve: .venv/.ready gpgan/_C.abi3.so
+	python -m benchmarks.superresolve
 
 results-labs: .venv/.ready gpgan/_C.abi3.so
 	gpgan lab --all --out build/labs

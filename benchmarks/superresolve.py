@@ -95,8 +95,9 @@ def write(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
 def table(
     rows: list[dict[str, Any]], described: dict[str, Any], date: str, options: argparse.Namespace, numbers: str
 ) -> str:
+    side = load(options.data).shape[-1]
     head = (
-        f"{options.data}, 14 to 28 pixels, {options.minutes:g} minutes each on {described['cpu']}, "
+        f"{options.data}, {side // SCALE} to {side} pixels, {options.minutes:g} minutes each on {described['cpu']}, "
         f"{described['cpu_threads']} threads, {date}; one seed; {COUNT} held-out images; [settings and numbers]"
         f"(../benchmarks/results/{numbers})\n\n"
         "|  | steps | PSNR, dB | SSIM | detail |\n| --- | --- | --- | --- | --- |\n"
