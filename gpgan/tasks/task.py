@@ -81,7 +81,6 @@ class Task(Protocol):
         sampler: What pictures, ``sample``, ``eval`` and ``export`` run.
         panels: What curves.png draws.
         numbers: How its numbers are told.
-        metrics: Names in ``gpgan.metrics.registry`` that ``gpgan eval`` measures.
         warnings: What is known to go wrong with this configuration; filled by ``prepare``.
         samples_per_step: Real samples that one step sees, over all processes.
         penalised: Whether a gradient penalty is taken.
@@ -92,7 +91,6 @@ class Task(Protocol):
     sampler: nn.Module
     panels: Sequence[Panel]
     numbers: Mapping[str, Number]
-    metrics: Sequence[str]
     warnings: Sequence[str]
     samples_per_step: int
     penalised: bool
@@ -175,6 +173,9 @@ class Task(Protocol):
         Raises:
             ValueError: The task has no latents, or takes no inputs from a folder.
         """
+
+    def note(self) -> str:
+        """What a user has to know of the order of samples; "" for nothing."""
 
     def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
         """Writes a picture of ``samples``, beside the inputs they were made from if these can be shown."""

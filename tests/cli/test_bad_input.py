@@ -92,7 +92,7 @@ CASES = {
     "flag cut short": (["train", "digits", "--step", "3"], "did you mean --steps?"),
     "no value": (["train", "digits", "--steps"], "--steps: expected one argument"),
     "value for a switch": (["train", "digits", "--conditional=yes"], "--conditional: ignored explicit argument 'yes'"),
-    "unknown preset": (["train", "ring", "--preset", "wgan-gpp"], "preset is 'wgan-gpp'; expected auto, gan, nsgan, wgan, wgan-gp, wgan-gp-toy, wgan-lp, dragan, lsgan, sngan, stylegan-r1, r3gan; did you mean wgan-gp?"),
+    "unknown preset": (["train", "ring", "--preset", "wgan-gpp"], "preset is 'wgan-gpp'; expected auto, gan, nsgan, wgan, wgan-gp, wgan-gp-toy, wgan-lp, dragan, lsgan, sngan, stylegan-r1, r3gan, superresolve; did you mean wgan-gp?"),
     "unknown choice": (["train", "ring", "--impl", "fast"], "impl is 'fast'; expected auto or native or reference"),
     "unknown precision": (["train", "ring", "--precision", "fp8"], "precision is 'fp8'; expected fp32 or bf16 or fp16"),
     "unknown schedule": (["train", "ring", "--optimizer.schedule", "step"], "optimizer.schedule is 'step'; expected constant or linear or cosine"),
