@@ -1,7 +1,7 @@
 """Every private name of torch that gpgan uses, one function each.
 
-Any release of torch may rename or drop such a name. Each docstring says what happens then, after "Absent": gpgan does more
-work, takes the general path, refuses or warns. It is never silently wrong, and ``import gpgan`` does not fail.
+Any release of torch may rename or drop such a name. Each docstring says what happens then, after "Absent": gpgan does
+more work, takes the general path, refuses or warns. It is never silently wrong, and ``import gpgan`` does not fail.
 """
 
 from __future__ import annotations

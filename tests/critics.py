@@ -117,8 +117,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # No bias of keys or values: it would add a constant to all inputs of the softmax or to all results, and the penalty's
-        # gradient with respect to it would be rounding only.
+        # No bias of keys or values: it would add a constant to all inputs of the softmax or to all results, and the
+        # penalty's gradient with respect to it would be rounding only.
         self.query, self.key = nn.Conv2d(channels, 2, 1), nn.Conv2d(channels, 2, 1, bias=False)
         self.value = nn.Conv2d(channels, channels, 1, bias=False)
         self.gain = nn.Parameter(torch.tensor(0.7))
@@ -352,7 +352,8 @@ def parameter_grads(module: nn.Module, loss: Tensor) -> list[Tensor]:
 def assert_exact(got: Sequence[Tensor], wanted: Sequence[Tensor], relative: float = 1e-12) -> None:
     """Raises unless each tensor differs from the expected one by at most ``relative`` times its norm, i.e. by rounding.
 
-    In a gradient that is a sum with cancellation, rounding is relative to the terms: 1e-15 of the largest norm is allowed.
+    In a gradient that is a sum with cancellation, rounding is relative to the terms: 1e-15 of the largest norm
+    is allowed.
     """
     free = 1e-15 * max((float(theirs.detach().norm()) for theirs in wanted), default=0.0)
     for index, (mine, theirs) in enumerate(zip(got, wanted, strict=True)):

@@ -35,7 +35,7 @@ def assert_near(actual: Tensor, exact: Tensor, terms: float | Tensor = 0.0) -> N
 def assert_as_good(actual: Tensor, plain: Tensor, exact: Tensor) -> None:
     """Raises unless the largest error of actual is at most twice that of plain, the result of plain PyTorch.
 
-    exact: the result in float64. One rounding of the largest element is always allowed, as plain may happen to be exact.
+    exact: the result in float64. One rounding of the largest element is allowed, as plain may happen to be exact.
     """
     exact = exact.detach().double()
 

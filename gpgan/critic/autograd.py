@@ -13,7 +13,8 @@ from gpgan.penalty.checks import check_scores, twice
 from gpgan.penalty.value import penalty_at
 from gpgan.torch_private import has_gradient_hooks, outside_of_compiled_graphs
 
-# A count outside of these limits, in F, has missed operators that have no formula. Another batch of points adds at most MORE.
+# A count outside of these limits, in F, has missed operators without a formula. Each further batch of points adds at
+# most MORE.
 LEAST, MOST, MORE = 3.0, 14.0, 8.0
 
 _penalty_at = outside_of_compiled_graphs(penalty_at)

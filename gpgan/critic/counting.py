@@ -12,8 +12,8 @@ def counter() -> Any | None:
     """A context that counts the operations of the matrix products and convolutions in it, by torch's formulas, in its
     attribute ``count``. None if torch does not offer them.
 
-    ``torch.utils.flop_counter.FlopCounterMode`` also tracks modules, which breaks the double backward of a module that is
-    called with a leaf.
+    ``torch.utils.flop_counter.FlopCounterMode`` also tracks modules, which breaks the double backward of a module that
+    is called with a leaf.
     """
     offered = operation_counting()
     if offered is None:

@@ -39,7 +39,7 @@ def update(
 
 
 def choose_fused(optimizer: torch.optim.Optimizer) -> None:
-    """Switches Adam and AdamW to the fused implementation, one call for all parameters, unless the user has chosen one."""
+    """Switches Adam and AdamW to the fused implementation, a single call, unless the user has chosen one."""
     if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or optimizer.state:
         return
     for group in optimizer.param_groups:

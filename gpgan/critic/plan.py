@@ -147,10 +147,10 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Sched
             rows = len(inputs.real)
             schedule = _trial(critic, batch, rows * batches)
             memory_format = torch.contiguous_format
-            # Points in the same batch save calls and fill matrix products. Convolutions on a CPU gain nothing from that,
-            # and their activations would take more memory.
+            # Points in the same batch save calls and fill matrix products. Convolutions on a CPU gain nothing from
+            # that, and their activations would take more memory.
             convolutions_on_cpu = not batch.is_cuda and any(isinstance(map, Convolution) for map in schedule.maps)
-            # oneDNN's convolutions are faster in channels_last, unless the critic needs a view that this layout forbids.
+            # oneDNN's convolutions are faster in channels_last, unless the critic needs a view that it forbids.
             if convolutions_on_cpu and batch.dim() == 4:
                 with contextlib.suppress(Exception):
                     _trial(critic, batch.contiguous(memory_format=torch.channels_last), schedule.point_rows)

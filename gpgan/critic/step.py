@@ -26,8 +26,8 @@ from gpgan.util.threads import cpu_threads
 
 
 class CriticStep:
-    """``step(real, fake)`` is one whole update of a critic: it zeroes the gradients, computes those of the real term, the
-    fake term and the penalty, averages and clips them if requested, and steps the optimizer.
+    """``step(real, fake)`` is one whole update of a critic: it zeroes the gradients, computes those of the real term,
+    the fake term and the penalty, averages and clips them if requested, and steps the optimizer.
 
     The numbers are those of the usual script,
 
@@ -38,15 +38,15 @@ class CriticStep:
     what cost.
 
     Args:
-        critic: Any callable from ``[B, ...]`` to scores ``[B, ...]``. The schedule works for ``nn.Module``s only, and may
-            call the critic with real, fake and penalty samples as one batch.
+        critic: Any callable from ``[B, ...]`` to scores ``[B, ...]``. The schedule works for ``nn.Module``s only, and
+            may call the critic with real, fake and penalty samples as one batch.
         optimizer: The optimizer of the critic's parameters. An Adam or AdamW with the default implementation
             (``fused=None, foreach=None``) that has not stepped yet is switched to the fused one.
         penalty: None for no penalty.
         objective: An ``Objective``, as ``gpgan.objectives.get(name)`` gives it; or its ``critic``: ``(real_term,
-            fake_term)``, each from scores ``[B, ...]`` to a 0-d loss, or one function of (real scores, fake scores) that
-            compares them in pairs. Wasserstein by default. A paired objective keeps both forward graphs alive on the
-            general path.
+            fake_term)``, each from scores ``[B, ...]`` to a 0-d loss, or one function of (real scores, fake scores)
+            that compares them in pairs. Wasserstein by default. A paired objective keeps both forward graphs alive on
+            the general path.
         lazy: k: the penalty is computed at every k-th step only, from the first on, with weight * k (lazy
             regularisation, Karras et al., arXiv 1912.04958, appendix B).
         max_grad_norm: Clips the joint norm of all gradients.
@@ -56,8 +56,8 @@ class CriticStep:
             arithmetic stay float32; with float16, so does the critic's forward for the penalty.
         scaler: ``torch.amp.GradScaler(device)``. Scales the losses of a float16 critic, unscales before clipping and
             skips updates that overflowed. Use a scaler that nothing else uses; CriticStep calls ``update()``.
-        compile: Compiles the schedule's sweeps. They are traced at the first step, which fixes what the critic's forward
-            reads from its attributes. If this fails, the step runs uncompiled and ``plan`` gives the reason.
+        compile: Compiles the schedule's sweeps. They are traced at the first step, which fixes what the critic's
+            forward reads from its attributes. If this fails, the step runs uncompiled and ``plan`` gives the reason.
         cuda_graph: Captures the whole step, optimizer included, as a CUDA graph and replays it. If this fails, the step
             runs without and ``plan`` gives the reason.
         process_group: Averages the gradients over this ``torch.distributed`` group. Each process has its own share of
@@ -163,8 +163,8 @@ class CriticStep:
         return stats
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that the next step depends on, besides the critic and its optimizer: the number of steps (for ``lazy``)
-        and whether steps run on one CPU thread."""
+        """The state that the next step depends on, besides the critic and its optimizer: the number of steps (for
+        ``lazy``) and whether steps run on one CPU thread."""
         return {"steps": self.steps, "serial": self._plan.serial}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -20,12 +20,12 @@ class Objective:
 
     Attributes:
         name: As ``gpgan train --objective`` takes it.
-        critic: ``(real_term, fake_term)``, whose sum the critic minimises; or one function of (real scores, fake scores)
-            if it compares the two.
+        critic: ``(real_term, fake_term)``, whose sum the critic minimises; or one function of (real scores, fake
+            scores) if it compares the two.
         generator: What the generator minimises: a function of the fake scores, or of (real scores, fake scores) if
             ``critic`` is one.
-        divergence: The divergence between the two distributions that the best critic's loss measures, in words. Empty if
-            no closed form is known; then leave out the rest, and the critic's negated loss is reported instead.
+        divergence: The divergence between the two distributions that the best critic's loss measures, in words. Empty
+            if no closed form is known; then leave out the rest, and the critic's negated loss is reported instead.
         symbol: The same, short.
         chance: The best critic's loss if the two distributions are the same.
         per_loss: The divergence that one unit of loss below ``chance`` stands for.
@@ -49,7 +49,8 @@ class Objective:
         return loss_of(self.critic, real_scores, fake_scores)
 
     def generator_loss(self, real_scores: Tensor | None, fake_scores: Tensor) -> Tensor:
-        """The generator's loss, 0-d, from scores ``[B, ...]``. The real scores may be None unless the objective is paired.
+        """The generator's loss, 0-d, from scores ``[B, ...]``. The real scores may be None unless the objective is
+        paired.
 
         Raises:
             ValueError: The real scores are None and the objective is paired.
@@ -65,8 +66,8 @@ class Objective:
     def estimate(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """The critic's estimate of the divergence, 0-d: a lower bound, up to sampling noise; or its negated loss.
 
-        For the Wasserstein distance it is a lower bound only if the critic's slope is at most 1. A gradient penalty allows
-        steeper slopes.
+        For the Wasserstein distance it is a lower bound only if the critic's slope is at most 1. A gradient penalty
+        allows steeper slopes.
         """
         return self.per_loss * (self.chance - self.critic_loss(real_scores, fake_scores))
 

@@ -1,7 +1,7 @@
 """The relativistic paired objective (RpGAN): each real score is compared with one fake score.
 
-The losses of critic and generator are E softplus(-(f(x) - f(y))) and E softplus(f(x) - f(y)) over pairs of a real x and a
-fake y. Because every fake is compared with a real sample, the loss is not flat for a generator that drops modes.
+The losses of critic and generator are E softplus(-(f(x) - f(y))) and E softplus(f(x) - f(y)) over pairs of a real x and
+a fake y. Because every fake is compared with a real sample, the loss is not flat for a generator that drops modes.
 
 Source:
     Jolicoeur-Martineau, The relativistic discriminator, arXiv 1807.00734, and On Relativistic f-Divergences,

@@ -114,15 +114,15 @@ def gradient_penalty(
             ``"both"`` it is repeated to 2B rows. Tensors inside lists or other containers are not checked.
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` (``[B]``; ``[2B]`` with ``"both"``), over all points.
         method: ``"exact"`` uses double backward. ``"finite_difference"`` does not: it is for critics without a double
-            backward (fused attention, cuDNN RNNs, critics that must run compiled, reentrant checkpoints). Value and norms
-            are the same. The gradient is that of a central difference of the scores along each sample's own gradient,
-            from two more forwards with the same random numbers and buffers. Its relative error is below 1e-6 in float64
-            and 1e-2 in float32 (measured: 1e-9 and 1e-4, more for strongly curved critics), and a few percent in
-            bfloat16. The step is 0.1 * eps^(1/3) * |x_i|, where eps is the largest of the samples', scores' and
-            autocast's dtypes (TF32 included) and |x_i| is at least the batch's mean. Piecewise-linear activations and max
-            pooling are held on the side of their kinks where they are at x. This is not possible in compiled critics and
-            checkpoints: there a difference may cross kinks, its error is then as large as the gradient, and a warning
-            says so.
+            backward (fused attention, cuDNN RNNs, critics that must run compiled, reentrant checkpoints). Value and
+            norms are the same. The gradient is that of a central difference of the scores along each sample's own
+            gradient, from two more forwards with the same random numbers and buffers. Its relative error is below 1e-6
+            in float64 and 1e-2 in float32 (measured: 1e-9 and 1e-4, more for strongly curved critics), and a few
+            percent in bfloat16. The step is 0.1 * eps^(1/3) * |x_i|, where eps is the largest of the samples', scores'
+            and autocast's dtypes (TF32 included) and |x_i| is at least the batch's mean. Piecewise-linear activations
+            and max pooling are held on the side of their kinks where they are at x. This is not possible in compiled
+            critics and checkpoints: there a difference may cross kinks, its error is then as large as the gradient, and
+            a warning says so.
         second_order: ``"pruned"`` or ``"stock"`` double backward. Both give the same numbers; ``"pruned"`` skips work
             that is known to give zero. No effect on finite differences.
         impl: ``"native"`` kernels, the ``"reference"`` in plain PyTorch, or ``"auto"``: native if the compiled library
@@ -143,8 +143,8 @@ def gradient_penalty(
             a Tensor ``[B, ...]`` or does not depend on its input; the critic couples the samples of a batch.
         RuntimeError: Grad mode is off; ``impl="native"`` without the library; ``method="exact"`` and an operator of the
             critic has no second derivative (the message names it and the cure); ``method="finite_difference"`` with a
-            reentrant checkpoint in a critic whose module is not found, with a checkpoint around layers that change their
-            buffers, or during the capture of a CUDA graph.
+            reentrant checkpoint in a critic whose module is not found, with a checkpoint around layers that change
+            their buffers, or during the capture of a CUDA graph.
 
     Source:
         Gulrajani et al., Improved Training of Wasserstein GANs, arXiv 1704.00028, equation 3 and algorithm 1.

@@ -15,8 +15,8 @@ from gpgan.penalty import graph
 from gpgan.pruning.mode import NODES as PRUNED_NODES
 from gpgan.util.warn import warn_once
 
-# The node types that autograd uses for a missing derivative, and for a second derivative ruled out by once_differentiable.
-# If a torch renames them, the caller's backward raises torch's own error instead.
+# The node types that autograd uses for a missing derivative, and for a second derivative ruled out by
+# once_differentiable. If a torch renames them, the caller's backward raises torch's own error instead.
 NOT_IMPLEMENTED = "NotImplemented"
 RULED_OUT = "Error"
 # Node types that only raise, and the operators whose derivatives they stand for.

@@ -5,8 +5,8 @@ the parameters equals that of sum_i c_i u_i . grad f(x_i) with c and u held fixe
 
     S = sum_i c_i (f(x_i + e_i u_i) - f(x_i - e_i u_i)) / (2 e_i)
 
-up to O(e^2). This takes one ordinary backward for g, two ordinary forwards, and the caller's own backward. Related work:
-arXiv 1905.11468, 2210.02720, and the approximate R1 of arXiv 2501.08316.
+up to O(e^2). This takes one ordinary backward for g, two ordinary forwards, and the caller's own backward. Related
+work: arXiv 1905.11468, 2210.02720, and the approximate R1 of arXiv 2501.08316.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from gpgan.torch_private import OPAQUE_NODES, REENTRANT_NODE, watch
 from gpgan.util.warn import warn_once
 
 # e_i = STEP * eps^(1/3) * |x_i|: the rounding error is eps / e, the truncation error e^2. Measured on the critics of
-# tests/penalty/test_finite_difference.py in float64, float32 and bfloat16: half the step rounds more, twice truncates more.
+# tests/penalty/test_finite_difference.py in float64, float32 and bfloat16: half the step rounds more, twice
+# truncates more.
 STEP = 0.1
 TF32_EPS = 2.0**-10
 # Modules that reveal the kinks of a compiled critic.
@@ -118,7 +119,7 @@ class FiniteDifference:
         (slopes,) = torch.autograd.grad(self.request.value(leaf.unsqueeze(1))[0].sum(), leaf)
         steps = self._steps(eps)
         if self.request.coupled:
-            # A sample's score depends on all samples, so there is one difference, along one direction of the whole batch.
+            # A sample's score depends on all samples, so there is one difference, for the whole batch.
             largest = slopes.abs().amax()
             step = steps.mean() / largest.where(largest != 0, 1)
             lengths, weights = slopes * step, (0.5 / step).expand_as(slopes)
@@ -227,8 +228,8 @@ def _held_fixed(leaves: Iterable[Tensor]) -> Iterator[None]:
 
 
 def _epsilon(x: Tensor, scores: Tensor, kinds: set[str]) -> float:
-    """The machine epsilon of the critic's computation: the largest of its input's, scores' and autocast's dtypes, and of
-    TF32 if enabled.
+    """The machine epsilon of the critic's computation: the largest of its input's, scores' and autocast's dtypes, and
+    of TF32 if enabled.
 
     Args:
         kinds: The kinds of node that the scores depend on.

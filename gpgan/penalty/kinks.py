@@ -123,8 +123,8 @@ class Kinks:
 
     @contextmanager
     def replaying(self) -> Iterator[None]:
-        """Within the block, activations take the recorded sides. A critic that calls other operators runs unchanged from
-        there on."""
+        """Within the block, activations take the recorded sides. A critic that calls other operators runs unchanged
+        from there on."""
         held = iter(self.held)
 
         def hold(func: Any, input: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

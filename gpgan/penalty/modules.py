@@ -40,7 +40,7 @@ def reachable(critic: Any) -> Iterator[Any]:
 
 
 def _held(function: FunctionType) -> list[Any]:
-    """The objects that a function closes over, names, has as defaults or as attributes (such as the function it wraps)."""
+    """The objects that a function closes over, names, or has as defaults or attributes (e.g. ``__wrapped__``)."""
     held = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *function.__dict__.values()]
     for cell in function.__closure__ or ():
         try:

@@ -53,8 +53,8 @@ class Request:
         seed = torch.ones_like(scores)
         scale = self.scale
         if scale is not None:
-            # The scaled gradient of one score must be finite in float16, which the critic may use even if its scores are
-            # float32. Any power of two unscales to the same number.
+            # The scaled gradient of one score must be finite in float16, which the critic may use even if its scores
+            # are float32. Any power of two unscales to the same number.
             scale = scale.clamp(max=FLOAT16_SEED_MAX)
             seed = seed * scale.to(scores.dtype)
         grads = differentiate(seed) if scores.requires_grad else None

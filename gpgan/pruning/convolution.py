@@ -1,7 +1,7 @@
 """Convolution whose derivatives of every order are direct convolutions.
 
-A convolution y = conv(x, w) is linear in x and in w. Its two gradients are linear in both of their arguments as well, and
-the gradients of these are the same three functions again (t is the incoming gradient):
+A convolution y = conv(x, w) is linear in x and in w. Its two gradients are linear in both of their arguments as well,
+and the gradients of these are the same three functions again (t is the incoming gradient):
 
     conv(x, w)               w.r.t. x: input_gradient(t, w)    w.r.t. w: weight_gradient(t, x)
     input_gradient(d, w)     w.r.t. d: conv(t, w)              w.r.t. w: weight_gradient(d, t)
@@ -41,15 +41,15 @@ class Geometry(NamedTuple):
 def _gradients(
     grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needs: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The needed ones among the gradients of x, weight and bias. If only that of x is needed, x gives only its shape, and
-    likewise for weight."""
+    """The needed ones among the gradients of x, weight and bias. If only that of x is needed, x gives only its shape,
+    and likewise for weight."""
     bias_sizes = [grad.shape[1]]
     return aten.convolution_backward(grad, x, weight, bias_sizes, *geometry, needs)  # type: ignore[no-any-return]
 
 
 def _needed(ctx: Any, index: int) -> bool:
-    """Whether the running backward needs the gradient of an argument. autograd.grad with respect to the samples does not
-    need those of the weights; ``needs_input_grad`` does not tell."""
+    """Whether the running backward needs the gradient of an argument. autograd.grad with respect to the samples does
+    not need those of the weights; ``needs_input_grad`` does not tell."""
     return bool(ctx.needs_input_grad[index]) and engine_needs(ctx.next_functions[index][0])
 
 

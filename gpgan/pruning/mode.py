@@ -1,9 +1,9 @@
 """The mode for the critic's forward that removes branches known to be zero from its double backward.
 
-The second derivative of a piecewise-linear activation is zero, but autograd computes it and propagates the zeros through
-every layer before it. That is a sixth of a penalised critic step (Etmann, arXiv 1906.06637). In this mode these operators
-run in a form without a second derivative, and convolutions in a form with a direct double backward. Nothing else
-changes, and the numbers are the same.
+The second derivative of a piecewise-linear activation is zero, but autograd computes it and propagates the zeros
+through every layer before it. That is a sixth of a penalised critic step (Etmann, arXiv 1906.06637). In this mode these
+operators run in a form without a second derivative, and convolutions in a form with a direct double backward. Nothing
+else changes, and the numbers are the same.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The parts of a critic that is a sum of chains: linear maps, and activations that are linear near the input.
 
 Besides its value, each part has a transpose, which maps the derivative of the scores with respect to its output (the
-delta) to that with respect to its input; a tangent, which maps a change of its input to the change of its output; and the
-gradient of its parameters, if any. A delta with fewer rows than the batch belongs to the last rows, the penalty's points.
+delta) to that with respect to its input; a tangent, which maps a change of its input to the change of its output; and
+the gradient of its parameters, if any. A delta with fewer rows than the batch belongs to the penalty's points.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Map(ABC):
 class Weighted(Map):
     """A linear map with a weight and an optional bias.
 
-    Keeps its input. Later the tangent replaces the input's last rows, so that one product over all rows gives the gradient
-    of the critic's terms and of the penalty together.
+    Keeps its input. Later the tangent replaces the input's last rows, so that one product over all rows gives the
+    gradient of the critic's terms and of the penalty together.
     """
 
     renews = True

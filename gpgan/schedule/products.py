@@ -20,8 +20,8 @@ BLOCK = 16
 
 @functools.cache
 def onednn_is_faster() -> bool:
-    """Whether oneDNN is faster for float32 products. torch.mm calls MKL, which uses AVX-512 on Intel CPUs only; oneDNN uses
-    it on every CPU that has it. Measured on an AMD EPYC: 350 GFLOP/s against 175."""
+    """Whether oneDNN is faster for float32 products. torch.mm calls MKL, which uses AVX-512 on Intel CPUs only; oneDNN
+    uses it on every CPU that has it. Measured on an AMD EPYC: 350 GFLOP/s against 175."""
     if platform.machine() != "x86_64" or not torch.backends.mkl.is_available():
         return False
     if "AVX512" not in torch.backends.cpu.get_cpu_capability():
@@ -35,7 +35,7 @@ _traced = False
 
 @contextlib.contextmanager
 def traced() -> Iterator[None]:
-    """Within the block, only torch.mm computes products: inductor takes oneDNN's operator for one with a frozen weight."""
+    """Within the block, only torch.mm computes products: inductor misreads oneDNN's operator as frozen weights."""
     global _traced
     before, _traced = _traced, True
     try:

@@ -6,8 +6,8 @@ penalty's points x form one batch of 3B rows:
 1. Forward: the values of all rows.
 2. Deltas, backwards: d score / d value of all rows, multiplied by d loss / d score for the real and fake rows. At the
    input, the last B rows are g = d score / d x. From g follows v = d penalty / d g.
-3. Tangents of the last B rows, forwards: the derivative of g's graph along v. It is the critic's linear part applied to v,
-   with the same activation pattern.
+3. Tangents of the last B rows, forwards: the derivative of g's graph along v. It is the critic's linear part applied
+   to v, with the same activation pattern.
 4. Weight gradients: delta outer value for the critic's terms, delta outer tangent for the penalty. The tangents replace
    the values of the last rows, so this is one product over all rows.
 

@@ -94,7 +94,7 @@ class Tape(TorchFunctionMode):
             raise Unsupported("a change in place of a value that is still needed")
 
     def numbered(self, map: Map, result: Tensor, inputs: tuple[int, ...]) -> Tensor:
-        """Records that map computed result from the values with these numbers, which were read before any change in place."""
+        """Records that map computed result from the values with these numbers, read before any change in place."""
         map.inputs = inputs
         map.output = self._name(result)
         self.learned.append(map.learned or any(self.learned[i] for i in inputs))

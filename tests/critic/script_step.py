@@ -144,8 +144,8 @@ def compare(
 ) -> CriticStep:
     """Runs CriticStep and the script side by side, compares them after every step, and returns the CriticStep.
 
-    wrap: makes the callable that both use from the critic. before: called with the critic before each step. formula: the
-    script's objective, if it differs from CriticStep's.
+    wrap: makes the callable that both use from the critic. before: called with the critic before each step. formula:
+    the script's objective, if it differs from CriticStep's.
     """
     ours = make()
     script = copy.deepcopy(ours)

@@ -56,7 +56,7 @@ def test_a_step_without_penalty(general: bool) -> None:
 @pytest.mark.parametrize("name", ["MLP", "DCGAN"])
 @pytest.mark.parametrize("general", [False, True], ids=["scheduled", "general"])
 def test_a_penalty_at_both_costs_one_batch_of_points_more(name: str, general: bool) -> None:
-    """It costs as much as the penalty at one batch of points, four forwards. The plan still counts in forwards over B."""
+    """Another batch of points costs four forwards, as the first does. The plan still counts in forwards over B."""
     make, shape, most = TABLE[name]
     penalty = Penalty(weight=1.0, target=0.0, points="both")
     taken, plan = forwards_of(make(), shape, general, penalty=penalty)

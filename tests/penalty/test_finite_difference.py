@@ -1,4 +1,4 @@
-"""method="finite_difference": the exact value, and the gradient within the documented error, without double backward."""
+"""method="finite_difference": the exact value and, without double backward, the gradient within the documented error."""
 
 from __future__ import annotations
 

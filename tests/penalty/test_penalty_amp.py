@@ -111,8 +111,8 @@ def test_half_module_and_half_samples(dtype: torch.dtype, impl: str) -> None:
 
 
 def test_training_step_under_a_grad_scaler(impl: str) -> None:
-    # The whole AMP recipe, from GradScaler's default scale, which is halved until the penalty's own gradient fits float16:
-    # then the step equals the float32 step up to float16's rounding.
+    # The whole AMP recipe, from GradScaler's default scale, which is halved until the penalty's own gradient fits
+    # float16: then the step equals the float32 step up to float16's rounding.
     exact, half = small_critic(), small_critic()
     real, fake, alpha = torch.randn(32, 6), torch.randn(32, 6), torch.rand(32)
     gradient_penalty(exact, real, fake, alpha=alpha, impl=impl).backward()

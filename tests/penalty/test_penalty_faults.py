@@ -285,7 +285,7 @@ def test_import_prints_nothing_and_draws_no_random_number() -> None:
 
 
 def test_threads_that_overlap_leave_compilation_on() -> None:
-    """torch.compile's stance is process-wide: the first thread to leave must not end it, the last must not leave it set."""
+    """torch.compile's stance is process-wide: the first thread to leave must not end it, the last must end it."""
     first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
 
     def first(x: Tensor) -> Tensor:
