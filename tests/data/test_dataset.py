@@ -36,12 +36,12 @@ FAULTS = {
         r"shape \(3,\); expected torch.int64 and \(4,\)",
     ),
     "float labels": (ValueError, {"labels": torch.zeros(4)}, "labels is a torch.float32"),
-    "labels beyond the classes": (ValueError, {"labels": torch.arange(4)}, "goes from 0 to 3; expected 0 to 1"),
+    "labels beyond the classes": (ValueError, {"labels": torch.arange(4)}, "ranges from 0 to 3; expected 0 to 1"),
     "held out of another shape": (ValueError, {"held_out": torch.zeros(2, 5)}, r"held_out has samples of shape \(5,\)"),
     "held-out labels": (
         ValueError,
         {"held_out": torch.zeros(2, 2), "held_out_labels": torch.tensor([0, -1])},
-        "held_out_labels goes from -1 to 0",
+        "held_out_labels ranges from -1 to 0",
     ),
 }
 
