@@ -1,4 +1,4 @@
-"""The metrics by name. To add one: a file with its METRIC, and a line here."""
+"""The metrics by name. To add one, add a file with its METRIC and a line here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ METRICS = {
 
 
 def measure(names: Sequence[str], evaluation: Evaluation) -> Values:
-    """The numbers of the metrics of these names that apply to an evaluation."""
+    """The numbers of the named metrics that apply to an evaluation."""
     values: Values = {}
     for name in names:
         if METRICS[name].applies(evaluation):
@@ -27,5 +27,5 @@ def measure(names: Sequence[str], evaluation: Evaluation) -> Values:
 
 
 def rows(names: Sequence[str], values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Lines (label, text) for the console, of the metrics that were measured."""
+    """Lines (label, text) for the console, for the metrics that were measured."""
     return [row for name in names for row in METRICS[name].rows(values)]

@@ -235,7 +235,9 @@ def test_names_that_are_no_text(picture, photos):
 
 def test_folders_without_samples(picture, photos, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty holds 0 files and no image; expected two or more images that end in .png"):
+    with pytest.raises(
+        ValueError, match=r"empty holds 0 files and no image; expected two or more images that end in .png"
+    ):
         load(str(tmp_path / "empty"))
     picture("notes.png", grey()).rename(f"{photos}/notes.txt")
     with pytest.raises(ValueError, match="photos holds 1 files and no image"):

@@ -71,7 +71,7 @@ def test_real_data_as_in_print(name, modes, share, kl):
 
 @pytest.mark.parametrize("shape", [(0, 2), (4,), (4, 3), (4, 1, 2)], ids=str)
 def test_samples_of_another_shape(shape):
-    with pytest.raises(ValueError, match=r"samples has shape \(.*\); expected \[N, 2\] with N from 1 on"):
+    with pytest.raises(ValueError, match=r"samples has shape \(.*\); expected \[N, 2\] with N at least 1"):
         mode_coverage(torch.zeros(shape), TRIANGLE)
 
 

@@ -104,9 +104,9 @@ def test_too_few_samples_for_a_floor(n):
     [
         (torch.zeros(3, 2), torch.zeros(3, 3), r"x has shape \(3, 2\) and y \(3, 3\); expected"),
         (torch.zeros(()), torch.zeros(3), r"x has shape \(\) and y \(3,\); expected"),
-        (torch.zeros(0, 2), torch.zeros(3, 2), r"x has shape \(0, 2\), which holds no values"),
-        (torch.zeros(3, 2), torch.zeros(0, 2), r"y has shape \(0, 2\), which holds no values"),
-        (torch.zeros(3, 0), torch.zeros(3, 0), r"x has shape \(3, 0\), which holds no values"),
+        (torch.zeros(0, 2), torch.zeros(3, 2), r"x has shape \(0, 2\), which has no values"),
+        (torch.zeros(3, 2), torch.zeros(0, 2), r"y has shape \(0, 2\), which has no values"),
+        (torch.zeros(3, 0), torch.zeros(3, 0), r"x has shape \(3, 0\), which has no values"),
         (torch.zeros(3, 2), torch.full((3, 2), math.nan), "y holds NaN or infinite values"),
         (torch.tensor([math.inf]), torch.zeros(3), "x holds NaN or infinite values"),
     ],

@@ -108,8 +108,8 @@ def test_a_pickled_object_is_refused_and_not_run(tmp_path, checksum):
 
 
 ODD = {
-    "no dictionary": (torch.zeros(3), "is no checkpoint of gpgan"),
-    "no checksum": ({"step": 1}, "is no checkpoint of gpgan"),
+    "no dictionary": (torch.zeros(3), "is not a gpgan checkpoint"),
+    "no checksum": ({"step": 1}, "is not a gpgan checkpoint"),
     "another's checksum": ({"step": 1, "sha256": "0" * 64}, "is damaged"),
     "values that none holds": ({"step": torch.float32, "sha256": "0" * 64}, "odd.pt"),
     "tensors that have no bytes": ({"step": torch.eye(2).to_sparse(), "sha256": "0" * 64}, "odd.pt"),
@@ -192,7 +192,7 @@ def test_fallback_goes_through_all_that_there_is_and_names_the_damaged(tmp_path,
         assert [problem.split()[0] for problem in problems] == named
         damage(path, how)
         named.append(str(path))
-    with pytest.raises(CheckpointError, match="has no checkpoint that is whole: ") as error:
+    with pytest.raises(CheckpointError, match="has no intact checkpoint: ") as error:
         checkpoint.newest(tmp_path)
     assert all(path in str(error.value) for path in named)
 
@@ -204,10 +204,10 @@ def test_nothing_to_go_on_from(tmp_path, there, capsys):
         run.touch()
     elif there == "an empty folder":
         (run / "checkpoints").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match=r"run holds no checkpoint; expected the folder of a run"):
+    with pytest.raises(CheckpointError, match=r"run has no checkpoint; expected a run's folder"):
         checkpoint.newest(run)
     assert main(["resume", str(run)]) == 2
-    assert capsys.readouterr().err.startswith(f"gpgan: {run} holds no checkpoint")
+    assert capsys.readouterr().err.startswith(f"gpgan: {run} has no checkpoint")
 
 
 def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(run, trained, tmp_path, monkeypatch, capsys):
