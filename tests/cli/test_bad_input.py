@@ -109,26 +109,26 @@ CASES = {
     "size of what has none": (["train", "ring", "--size", "32"], "size is 32 and data 'ring'; only folders of images"),
     "keep without a checkpoint": (["train", "ring", "--keep", "7"], "keep is 7 and checkpoint is 500; expected a multiple"),
     "penalty too rare": (["train", "digits", "--penalty.lazy", "800"], "penalty.lazy is 800 and a line of statistics covers"),
-    "slash in the name": (["train", "ring", "--name", "a/b"], "name is 'a/b'; expected the name of one folder"),
-    "name of two lines": (["train", "ring", "--name", "a\nb"], "expected the name of one folder"),
-    "long name": (["train", "ring", "--name", "x" * 300], "expected the name of one folder"),
-    "empty name": (["train", "ring", "--name", ""], "name is ''; expected the name of one folder"),
-    "file as out": (["train", "ring", "--out", "points.npy"], "points.npy is no folder, so that no run can be made in it; choose another --out"),
-    "below a file": (["train", "ring", "--out", "points.npy/runs"], "points.npy is no folder"),
+    "slash in the name": (["train", "ring", "--name", "a/b"], "name is 'a/b'; expected a single folder name"),
+    "name of two lines": (["train", "ring", "--name", "a\nb"], "expected a single folder name"),
+    "long name": (["train", "ring", "--name", "x" * 300], "expected a single folder name"),
+    "empty name": (["train", "ring", "--name", ""], "name is ''; expected a single folder name"),
+    "file as out": (["train", "ring", "--out", "points.npy"], "points.npy is not a folder, so no run can be created in it; choose another --out"),
+    "below a file": (["train", "ring", "--out", "points.npy/runs"], "points.npy is not a folder"),
     "config that is not there": (["train", "ring", "--config", "none.toml"], "config is 'none.toml', which cannot be read (No such file or directory); expected a TOML file"),
-    "config that is none": (["train", "ring", "--config", "points.npy"], "which is no TOML"),
-    "generator that is not there": (["train", "ring", "--network.generator", "no_such:thing"], "network.generator is 'no_such:thing', and there is no module no_such"),
+    "config that is none": (["train", "ring", "--config", "points.npy"], "which is not valid TOML"),
+    "generator that is not there": (["train", "ring", "--network.generator", "no_such:thing"], "network.generator is 'no_such:thing', and no module no_such is in"),
     "generator without a colon": (["train", "ring", "--network.generator", "thing"], "network.generator is 'thing'; expected module:attribute"),
     "generator that is no module": (["train", "ring", "--network.generator", "builtins:dict"], "network.generator is 'builtins:dict', which returned a dict; expected an nn.Module"),
     "critic that takes something else": (["train", "ring", "--network.critic", "torch.nn:Linear"], "network.critic is 'torch.nn:Linear', which cannot be called with shape="),
-    "module that is not there": (["train", "no_such:thing"], "there is no module no_such"),
+    "module that is not there": (["train", "no_such:thing"], "no module no_such is in"),
     "unknown objective": (["train", "ring", "--objective", "hing"], "objective is 'hing'; expected wasserstein, minimax, non-saturating, least-squares, hinge, relativistic; did you mean hinge?"),
     "objective under another name": (["train", "ring", "--objective", "least_squares"], "did you mean least-squares?"),
     "nearest network": (["train", "digits", "--network.kind", "resnets"], "network.kind is 'resnets'; expected auto or mlp or conv or resnet; did you mean resnet?"),
     "nearest points": (["train", "ring", "--penalty.points", "noise"], "penalty.points is 'noise'; expected between or real or fake or both or noisy; did you mean noisy?"),
     "nearest optimizer": (["train", "ring", "--optimizer.kind", "adamw"], "optimizer.kind is 'adamw'; expected adam or rmsprop or sgd; did you mean adam?"),
     "nearest norm": (["train", "ring", "--network.norm", "layers"], "network.norm is 'layers'; expected none or batch or layer; did you mean layer?"),
-    "clipping and a penalty": (["train", "digits", "--weight-clip", "0.01", "--penalty.weight", "5"], "weight-clip is 0.01 and penalty.weight is 5: two ways to hold the critic back; expected one of them, e.g. --penalty.weight 0"),
+    "clipping and a penalty": (["train", "digits", "--weight-clip", "0.01", "--penalty.weight", "5"], "weight-clip is 0.01 and penalty.weight is 5: two ways to regularise the critic; expected one of them, e.g. --penalty.weight 0"),
     "clipping and the default penalty": (["train", "digits", "--weight-clip", "0.01"], "weight-clip is 0.01 and penalty.weight is 10"),
     "clipping and spectral norm": (["train", "ring", "--weight-clip", "0.01", "--penalty.weight", "0", "--network.spectral-norm"], "weight-clip is 0.01 and network.spectral-norm is on"),
     "pack that does not divide the batch": (["train", "ring", "--pack", "3", "--batch", "64"], "pack is 3 and batch is 64; expected a batch that it divides"),
@@ -158,12 +158,12 @@ def test_command_lines(refused, case):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("stesp = 3", "a.toml: there is no setting 'stesp'; did you mean steps?"),
+        ("stesp = 3", "a.toml: unknown setting 'stesp'; did you mean steps?"),
         ("steps = true", "a.toml: steps is True; expected a whole number"),
         ("steps = 1.5", "a.toml: steps is 1.5; expected a whole number"),
-        ("[steps]\na = 1", "a.toml: there is no setting 'steps.a'; did you mean steps?"),
+        ("[steps]\na = 1", "a.toml: unknown setting 'steps.a'; did you mean steps?"),
         ("steps = [1]", "a.toml: steps is [1]; expected a whole number"),
-        ("steps = = 1", "config is 'a.toml', which is no TOML"),
+        ("steps = = 1", "config is 'a.toml', which is not valid TOML"),
         ("steps = 0", "steps is 0; expected a whole number from 1 to"),
     ],
 )
@@ -195,7 +195,7 @@ DATA = {
     "missing file": (lambda: None, "none.npy", ["none.npy does not exist; expected"]),
     "missing folder": (lambda: None, "none/", ["none does not exist; expected"]),
     "empty file": (lambda: Path("a.npy").touch(), "a.npy", ["a.npy is empty"]),
-    "unknown kind": (lambda: Path("a.txt").write_text("x"), "a.txt", ["a.txt", "a file of a kind that is not known"]),
+    "unknown kind": (lambda: Path("a.txt").write_text("x"), "a.txt", ["a.txt", "a file of an unknown format"]),
     "numbers alone": (lambda: np.save("a.npy", np.zeros(4)), "a.npy", ["a.npy", "(4,)"]),
     "not finite": (lambda: np.save("a.npy", np.array([[1.0], [np.nan]])), "a.npy", ["a.npy", "NaN"]),
     "pickled": (
@@ -244,8 +244,8 @@ def test_corrupt_images_among_others_are_listed(cli, here, quick, undrawn):
     Path("photos with Ü & 馬/broken.png").write_bytes(b"no image")
     status, out, err = cli("train", "photos with Ü & 馬", *quick, "--size", 8, "--name", "mine")
     assert (status, err) == (0, "")
-    assert "left out: broken.png: " in out
-    assert "left out: broken.png: " in Path("runs/mine/log.txt").read_text("utf-8")
+    assert "skipped: broken.png: " in out
+    assert "skipped: broken.png: " in Path("runs/mine/log.txt").read_text("utf-8")
 
 
 def test_many_corrupt_images_do_not_fill_the_screen(cli, here, quick, undrawn):
@@ -253,9 +253,9 @@ def test_many_corrupt_images_do_not_fill_the_screen(cli, here, quick, undrawn):
         image(f"photos/{number}.png", 8, 8)
         Path(f"photos/broken {number}.png").write_bytes(b"no image")
     out = cli("train", "photos", *quick, "--name", "mine")[1]
-    assert out.count("left out: ") == 11
-    assert "left out: 15 more, see log.txt" in out
-    assert Path("runs/mine/log.txt").read_text("utf-8").count("left out: ") == 25
+    assert out.count("skipped: ") == 11
+    assert "skipped: 15 more, see log.txt" in out
+    assert Path("runs/mine/log.txt").read_text("utf-8").count("skipped: ") == 25
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -275,7 +275,7 @@ def test_a_file_system_that_refuses(cli, here, monkeypatch):
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     status, _, err = cli("train", "points.npy", "--out", "runs")
-    assert (status, err) == (2, "gpgan: no run can be made in runs (Read-only file system); choose another --out\n")
+    assert (status, err) == (2, "gpgan: no run can be created in runs (Read-only file system); choose another --out\n")
     assert sorted(os.listdir()) == ["oblong.npy", "odd.npy", "points.npy"]
 
 

@@ -48,7 +48,7 @@ def test_numbers_of_digits(cli, trained):
     assert metrics["w1"] == pytest.approx(costs[linear_sum_assignment(costs)].mean(), rel=1e-9)
     assert (metrics["step"], metrics["samples"], metrics["reals"], metrics["reals_held_out"]) == (4, COUNT, COUNT, True)
     assert 0 < metrics["w1_floor"] < metrics["w1"]
-    assert f"W1             {metrics['w1']:.4f}  exact, 60 samples to as many real ones, held out" in out
+    assert f"W1             {metrics['w1']:.4f}  exact, between 60 generated and as many real samples, held out" in out
     assert "modes" not in out
     assert not any(name.startswith("modes") for name in metrics)
 
@@ -147,7 +147,7 @@ def test_same_seed_same_numbers(cli, trained):
 
 BAD = {
     "no run": ([], "RUN is missing; expected a run's folder"),
-    "none": (["{tmp}/none"], "{tmp}/none holds no checkpoint"),
+    "none": (["{tmp}/none"], "{tmp}/none has no checkpoint"),
     "one sample": (["{run}", "-n", "1"], "n is 1; expected a whole number from 2 to 10000"),
     "many samples": (["{run}", "-n", "10001"], "n is 10001; expected"),
     "seed": (["{run}", "--seed", "-1"], "seed is -1; expected a whole number from 0 to"),

@@ -132,7 +132,7 @@ def test_bad_input_is_one_line(cli, trained, tmp_path):
     (tmp_path / "file").touch()
     cases = {
         (): "RUN is missing; expected a run's folder",
-        (tmp_path / "none",): "holds no checkpoint; expected the folder of a run",
+        (tmp_path / "none",): "has no checkpoint; expected a run's folder",
         (run, "--out", tmp_path / "file"): "File exists",
         (run, "--uot", tmp_path): "did you mean --out?",
         (run, "--steps", "3"): "unrecognized arguments: --steps 3",
@@ -156,7 +156,7 @@ def test_networks_that_only_their_own_code_can_build(cli, tmp_path, undrawn):
     for command in (["export"], ["sample", "--out", tmp_path / "a.npy"]):
         status, out, err = cli(command[0], tmp_path / "own", *command[1:])
         assert (status, out, err.count("\n")) == (2, "", 1)
-        assert "was trained with networks of its own" in err
+        assert "was trained with custom networks passed as objects" in err
 
 
 def test_a_network_that_is_no_program(cli, tmp_path, undrawn, monkeypatch):

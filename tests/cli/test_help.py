@@ -121,7 +121,7 @@ def test_the_examples_of_the_others_are_understood(cli, tmp_path, monkeypatch, c
         line = known if line.startswith(known) else line
         status, out, err = cli(*shlex.split(line)[1:])
         assert (status, out) == (2, "")
-        assert "holds no checkpoint" in err or (command == "ls" and "is no folder" in err), (line, err)
+        assert "has no checkpoint" in err or (command == "ls" and "is not a folder" in err), (line, err)
 
 
 def python(code):

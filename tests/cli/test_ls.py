@@ -77,7 +77,7 @@ def test_bad_input_is_one_line(cli, tmp_path, monkeypatch):
     for arguments in ((), ("none",), ("file",)):
         status, out, err = cli("ls", *arguments)
         assert (status, out, err.count("\n")) == (2, "", 1)
-        assert "is no folder; expected one that holds runs" in err
+        assert "is not a folder; expected one that holds runs" in err
     assert "unrecognized arguments: --al" in cli("ls", "--al")[2]
 
 

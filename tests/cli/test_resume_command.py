@@ -103,7 +103,7 @@ def test_on_a_smaller_machine(cli, tmp_path, quick, monkeypatch):
 BAD = {
     "nothing left": (
         ["--steps", "4"],
-        "steps is 4 and {run} is at step 4 already; expected more: they count all steps",
+        "steps is 4 and {run} is already at step 4; expected more, counted from the run's start",
     ),
     "nothing left as started": ([], "steps is 4 and {run} is at step 4 already"),
     "no number": (["--steps", "many"], "--steps: invalid int value: 'many'"),
@@ -131,7 +131,7 @@ def test_no_run(cli, tmp_path):
     for path in (tmp_path, tmp_path / "none", tmp_path / "file"):
         status, out, err = cli("resume", path)
         assert (status, out, err.count("\n")) == (2, "", 1)
-        assert f"{path} holds no checkpoint; expected the folder of a run, as gpgan ls lists them" in err
+        assert f"{path} has no checkpoint; expected a run's folder" in err
     assert "RUN is missing; expected a run's folder: gpgan ls lists them" in cli("resume")[2]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
@@ -142,7 +142,7 @@ def test_no_checkpoint_that_is_whole(cli, trained):
         path.write_bytes(b"no checkpoint")
     status, out, err = cli("resume", run, "--steps", 9)
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert "has no checkpoint that is whole" in err
+    assert "has no intact checkpoint" in err
 
 
 @pytest.mark.parametrize("change", ["one value", "one sample more", "gone"])

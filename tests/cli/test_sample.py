@@ -178,7 +178,7 @@ def test_a_run_that_was_killed_still_samples(cli, tmp_path):
 
 BAD = {
     "no run": ([], "RUN is missing; expected a run's folder"),
-    "none": (["{tmp}/none"], "{tmp}/none holds no checkpoint; expected the folder of a run"),
+    "none": (["{tmp}/none"], "{tmp}/none has no checkpoint; expected a run's folder"),
     "no samples": (["{run}", "-n", "0"], "n is 0; expected a whole number from 1 to 10000 for a .png file"),
     "a large picture": (["{run}", "-n", "10001"], "n is 10001; expected"),
     "a large array": (["{run}", "-n", "1000001", "--out", "{tmp}/a.npy"], "expected a whole number from 1 to 1000000 for a .npy"),

@@ -188,7 +188,7 @@ def test_existing_name_says_so_and_offers_to_go_on(cli, trained):
     status, out, err = cli("train", "digits", "--out", run.parent, "--name", run.name)
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
-    assert f"{run} exists already; to go on with it: gpgan resume {run};" in err
+    assert f"{run} already exists; to continue it: gpgan resume {run};" in err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 

@@ -246,7 +246,7 @@ def test_the_guard_names_loss_step_and_tensor(tmp_path, owner, value, words):
     trainer = Trainer(small(tmp_path, checkpoint=5), callbacks=[Do(at_7)])
     with pytest.raises(DivergedError) as raised:
         trainer.fit()
-    assert str(raised.value).startswith(f"{words}. The checkpoint of step 5 stands.")
+    assert str(raised.value).startswith(f"{words}. The checkpoint of step 5 is intact.")
     for hint in ("--optimizer.lr (it is 0.002)", "--optimizer.clip", "--penalty.weight"):
         assert hint in str(raised.value)
     assert "--precision" not in str(raised.value)
@@ -264,7 +264,7 @@ def test_weights_that_are_not_finite_though_the_losses_are(tmp_path):
             spoil(trainer.generator, math.inf)
 
     with pytest.raises(
-        DivergedError, match=r"generator's layers.0.weight is not finite at step 5, though the losses are"
+        DivergedError, match=r"generator's layers.0.weight is not finite at step 5, although the losses are"
     ):
         Trainer(small(tmp_path), callbacks=[Do(at_5)]).fit()
 
@@ -277,7 +277,7 @@ def test_the_guard_looks_before_every_checkpoint(tmp_path):
             spoil(trainer.critic, math.nan)
 
     trainer = Trainer(small(tmp_path, tick=1000, checkpoint=2), callbacks=[Do(at_2)])
-    with pytest.raises(DivergedError, match=r"critic's layers.0.weight is not finite at step 2.* of step 0 stands"):
+    with pytest.raises(DivergedError, match=r"critic's layers.0.weight is not finite at step 2.* of step 0 is intact"):
         trainer.fit()
     assert checkpoint.newest(trainer.run)[0]["step"] == 0
 

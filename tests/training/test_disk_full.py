@@ -64,7 +64,7 @@ def test_checkpoint_that_does_not_fit(disk, run, whole, capsys, share):
     assert main(["resume", str(run), "--steps", "20"]) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "the checkpoint of step 15 cannot be written (No space left on device); the one of step 10 stands" in err
+    assert "the checkpoint of step 15 cannot be written (No space left on device); that of step 10 is intact" in err
     assert sizes(run) == before
     state, path, problems = checkpoint.newest(run)
     assert (state["step"], path.name, problems) == (10, "latest.pt", [])
@@ -104,7 +104,7 @@ def test_a_run_for_which_there_is_no_room(disk, capsys):
     assert main(["train", "ring", "--steps", "2", "--batch", "8", "--out", str(disk / "runs")]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "no run can be made in" in err
+    assert "no run can be created in" in err
     assert "No space left on device" in err
     assert files_of(disk) == before
 

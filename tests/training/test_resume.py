@@ -246,7 +246,7 @@ def test_a_pure_resume_reads_and_does_not_write(tmp_path):
     run = unbroken(tmp_path, "ring", steps=5)
     before = files_of(run)
     Trainer.resume(run, steps=10)
-    with pytest.raises(ValueError, match=r"steps is 5 and .* is at step 5 already; expected more"):
+    with pytest.raises(ValueError, match=r"steps is 5 and .* is already at step 5; expected more"):
         Trainer.resume(run)
     assert files_of(run) == before
 

@@ -110,8 +110,8 @@ def test_what_was_left_out_on_loading_is_in_the_log(tmp_path, monkeypatch):
     dataset = Dataset("made", torch.randn(30, 3), skipped=("a.png: broken", "b.png: too small"))
     run = Trainer(small(tmp_path, "made", dataset, steps=1), dataset=dataset).fit().run
     log = (run / "log.txt").read_text("utf-8")
-    assert "left out: a.png: broken" in log
-    assert "left out: b.png: too small" in log
+    assert "skipped: a.png: broken" in log
+    assert "skipped: b.png: too small" in log
 
 
 def test_stats(digits_run):
@@ -228,7 +228,7 @@ def test_runs_are_numbered(tmp_path, quick):
     names = [Trainer(small(tmp_path, **config)).fit().run.name for _ in range(2)]
     assert names == ["00000-digits", "00001-digits"]
     assert Trainer(small(tmp_path, name="mine", **config)).fit().run == tmp_path / "mine"
-    with pytest.raises(ValueError, match=r"mine exists already; to go on with it: gpgan resume .*/mine"):
+    with pytest.raises(ValueError, match=r"mine already exists; to continue it: gpgan resume .*/mine"):
         Trainer(small(tmp_path, name="mine", **config)).fit()
 
 

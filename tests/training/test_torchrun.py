@@ -219,8 +219,8 @@ def test_bad_input_is_told_once(tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "file").touch()
     cases: list[tuple[dict[str, str], str]] = [
-        ({"--name": "taken"}, "exists already; to go on with it: gpgan resume"),
-        ({"--out": str(tmp_path / "file")}, "is no folder, so that no run can be made in it"),
+        ({"--name": "taken"}, "already exists; to continue it: gpgan resume"),
+        ({"--out": str(tmp_path / "file")}, "is not a folder, so no run can be created in it"),
         ({"--batch": "9"}, "batch is 9 and there are 2 processes; expected a multiple of 2"),
     ]
     for options, message in cases:
@@ -255,4 +255,4 @@ def taken_late(rank: int, *arguments: str) -> int:
 def test_an_error_that_only_the_first_process_can_see(tmp_path):
     with train(tmp_path, taken_late) as pair:
         assert pair.ended() == [2, 2]
-        assert ["exists already" in text for text in pair.complained()] == [True, False]
+        assert ["already exists" in text for text in pair.complained()] == [True, False]

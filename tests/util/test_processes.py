@@ -183,7 +183,7 @@ def work(rank: int, out: Path) -> None:
                 spoil(fault, patch, rank)
                 fit(out, "convolutions", fault, steps=TICK)
     trainer = gpgan.Trainer(gpgan.configure("ring", **SMALL, out=out, name="two points"))
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(ValueError, match="already exists"):
         trainer.fit()
     with pytest.raises(ValueError, match=r"batch is 9 and there are 2 processes; expected a multiple of 2"):
         gpgan.Trainer(gpgan.configure("ring", **{**SMALL, "batch": 9}, out=out))
