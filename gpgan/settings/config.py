@@ -100,7 +100,7 @@ class OptimizerConfig:
     kind: Literal["adam", "rmsprop", "sgd"] = text("adam", "adam, rmsprop or sgd", "KIND")
     lr: float = number(1e-3, "initial learning rate", 0, above=True)
     schedule: Literal["constant", "linear", "cosine"] = text(
-        "constant", "constant, linear or cosine; the last two decay to 0 at --steps", "S"
+        "constant", "constant, or linear or cosine decay to 0 at --steps", "S"
     )
     beta1: float = number(0.0, "adam: decay of the gradient's mean; sgd: momentum", 0, 1)
     beta2: float = number(0.9, "adam, rmsprop: decay of the gradient's square", 0, 1)
@@ -142,7 +142,7 @@ class RunConfig:
     )
     deterministic: bool = switch("GPU: refuse nondeterministic operators")
     impl: Literal["auto", "native", "reference"] = text(
-        "auto", "implementation of the penalty's operators: auto, native or reference", "I"
+        "auto", "the penalty's operators: auto, native or reference", "I"
     )
     threads: int = whole(0, "CPU threads; 0: torch's default", 0)
     tick: int = whole(25, "steps between lines of statistics", 1)

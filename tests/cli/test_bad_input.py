@@ -1,4 +1,4 @@
-"""Bad input to gpgan train: one line on stderr that names it, exit status 2, and nothing left behind."""
+"""Bad input to gpgan train: one line on stderr that names the problem, exit status 2, and no files written."""
 
 import math
 import os
@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An own folder with 30 points in it, and images of odd shapes."""
+    """A working folder with 30 points and images of odd shapes."""
     monkeypatch.chdir(tmp_path)
     np.save("points.npy", RNG.normal(size=(30, 2)))
     np.save("odd.npy", RNG.integers(0, 256, (80, 1, 9, 9), dtype=np.uint8))
@@ -27,7 +27,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def refused(cli, here):
-    """Runs a command line that is refused and returns its one line on stderr."""
+    """Runs a command line that must be refused and returns its line on stderr."""
 
     def refused(*arguments):
         before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
@@ -78,8 +78,8 @@ def test_every_setting_that_has_a_range_was_tried():
 
 
 CASES = {
-    "unknown command": (["trian"], "there is no command 'trian'; expected train or resume or sample or eval or export or lab or ls or doctor; did you mean train?"),
-    "no command like it": (["zzz"], "there is no command 'zzz'; expected train or"),
+    "unknown command": (["trian"], "unknown command 'trian'; expected train or resume or sample or eval or export or lab or ls or doctor; did you mean train?"),
+    "no command like it": (["zzz"], "unknown command 'zzz'; expected train or"),
     "no data": (["train"], "DATA is missing; expected digits, ring"),
     "no data, but flags": (["train", "--steps", "3"], "DATA is missing"),
     "empty data": (["train", ""], "DATA is missing"),
@@ -92,7 +92,7 @@ CASES = {
     "flag cut short": (["train", "digits", "--step", "3"], "did you mean --steps?"),
     "no value": (["train", "digits", "--steps"], "--steps: expected one argument"),
     "value for a switch": (["train", "digits", "--conditional=yes"], "--conditional: ignored explicit argument 'yes'"),
-    "unknown preset": (["train", "ring", "--preset", "wgan-gpp"], "preset is 'wgan-gpp'; expected auto, gan, nsgan, wgan, wgan-gp, wgan-gp-toy, wgan-lp, dragan, lsgan, sngan, stylegan-r1, r3gan; did you mean wgan-gp?"),
+    "unknown preset": (["train", "ring", "--preset", "wgan-gpp"], "preset is 'wgan-gpp'; expected auto, gan, nsgan, wgan, wgan-gp, wgan-gp-toy, wgan-lp, dragan, lsgan, sngan, stylegan-r1, r3gan, superresolve; did you mean wgan-gp?"),
     "unknown choice": (["train", "ring", "--impl", "fast"], "impl is 'fast'; expected auto or native or reference"),
     "unknown precision": (["train", "ring", "--precision", "fp8"], "precision is 'fp8'; expected fp32 or bf16 or fp16"),
     "unknown schedule": (["train", "ring", "--optimizer.schedule", "step"], "optimizer.schedule is 'step'; expected constant or linear or cosine"),
@@ -106,8 +106,8 @@ CASES = {
     "large batch": (["train", "points.npy", "--batch", "28"], "has 27 samples to train on; expected a batch from 2 to 27"),
     "labels that are not there": (["train", "ring", "--conditional"], "conditional is True and ring has no labels; expected data with labels"),
     "convolution of vectors": (["train", "ring", "--network.kind", "conv"], "network.kind is 'conv' and samples have shape (2,)"),
-    "size of what has none": (["train", "ring", "--size", "32"], "size is 32 and data 'ring'; only folders of images"),
-    "keep without a checkpoint": (["train", "ring", "--keep", "7"], "keep is 7 and checkpoint is 500; expected a multiple"),
+    "size of what has none": (["train", "ring", "--size", "32"], "size is 32 and data is 'ring'; expected no size: only folders of images"),
+    "keep without a checkpoint": (["train", "ring", "--keep", "7"], "keep is 7 and checkpoint is 500; expected keep to be a multiple of checkpoint"),
     "penalty too rare": (["train", "digits", "--penalty.lazy", "800"], "penalty.lazy is 800 and a line of statistics covers"),
     "slash in the name": (["train", "ring", "--name", "a/b"], "name is 'a/b'; expected a single folder name"),
     "name of two lines": (["train", "ring", "--name", "a\nb"], "expected a single folder name"),
@@ -131,7 +131,7 @@ CASES = {
     "clipping and a penalty": (["train", "digits", "--weight-clip", "0.01", "--penalty.weight", "5"], "weight-clip is 0.01 and penalty.weight is 5: two ways to regularise the critic; expected one of them, e.g. --penalty.weight 0"),
     "clipping and the default penalty": (["train", "digits", "--weight-clip", "0.01"], "weight-clip is 0.01 and penalty.weight is 10"),
     "clipping and spectral norm": (["train", "ring", "--weight-clip", "0.01", "--penalty.weight", "0", "--network.spectral-norm"], "weight-clip is 0.01 and network.spectral-norm is on"),
-    "pack that does not divide the batch": (["train", "ring", "--pack", "3", "--batch", "64"], "pack is 3 and batch is 64; expected a batch that it divides"),
+    "pack that does not divide the batch": (["train", "ring", "--pack", "3", "--batch", "64"], "pack is 3 and batch is 64; expected a batch that is a multiple of 3"),
     "pack and labels": (["train", "digits", "--pack", "2", "--conditional"], "pack is 2 and conditional is on"),
     "norm of a critic of one's own": (["train", "ring", "--network.critic", "torch.nn:Linear", "--network.norm", "layer"], "network.critic is 'torch.nn:Linear' and network.norm or network.critic-depth is given"),
     "depth of a critic of one's own": (["train", "ring", "--network.critic", "torch.nn:Linear", "--network.critic-depth", "2"], "network.critic is 'torch.nn:Linear' and network.norm or network.critic-depth is given"),
@@ -143,7 +143,7 @@ CASES = {
     "preset and its contradiction": (["train", "ring", "--preset", "wgan", "--penalty.weight", "10"], "weight-clip is 0.01 and penalty.weight is 10"),
     "preset and another clip": (["train", "ring", "--preset", "wgan-gp", "--weight-clip", "0.1"], "weight-clip is 0.1 and penalty.weight is 10"),
     "spectral preset and a clip": (["train", "ring", "--preset", "sngan", "--weight-clip", "0.1"], "weight-clip is 0.1 and network.spectral-norm is on"),
-    "preset and a pack": (["train", "ring", "--preset", "gan", "--pack", "3"], "pack is 3 and batch is 100; expected a batch that it divides"),
+    "preset and a pack": (["train", "ring", "--preset", "gan", "--pack", "3"], "pack is 3 and batch is 100; expected a batch that is a multiple of 3"),
     "preset that is too lazy": (["train", "ring", "--preset", "stylegan-r1", "--tick", "2"], "penalty.lazy is 16 and a line of statistics covers 2 critic steps"),
     "arguments to doctor": (["doctor", "digits"], "doctor got 'digits'; expected no arguments"),
 }  # fmt: skip
@@ -190,7 +190,7 @@ def corrupt_images():
     Path("photos/b.jpg").write_bytes(b"no image")
 
 
-# What makes the data, its name, and the words that the line has. The loaders' own tests have the rest.
+# A function that creates the data, its name, and words in the error. The loaders' own tests cover the rest.
 DATA = {
     "missing file": (lambda: None, "none.npy", ["none.npy does not exist; expected"]),
     "missing folder": (lambda: None, "none/", ["none does not exist; expected"]),

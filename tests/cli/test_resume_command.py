@@ -1,4 +1,4 @@
-"""gpgan resume: how far, on what, and what it refuses. That nothing differs is tested with the trainer."""
+"""gpgan resume: steps, devices and refusals. That resumed runs are identical is tested with the trainer."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(cli, trained, 
     run = trained()
     path = run / "checkpoints" / "latest.pt"
     whole = bytearray(path.read_bytes())
-    if damage == "altered":  # more than the padding between two tensors, which nothing depends on
+    if damage == "altered":  # more than the padding between two tensors, which is not used
         middle = len(whole) // 2
         whole[middle : middle + 256] = bytes(byte ^ 1 for byte in whole[middle : middle + 256])
     path.write_bytes(whole[: len(whole) if damage == "altered" else 1000])
@@ -89,7 +89,7 @@ def test_a_run_may_be_moved(cli, trained):
 
 
 def test_on_a_smaller_machine(cli, tmp_path, quick, monkeypatch):
-    """A run that took all of many threads, and native operators, goes on where there are few threads and none."""
+    """A run with many threads and native operators resumes with few threads and without those operators."""
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert cli("train", "digits", *quick, "--threads", 48, "--out", tmp_path, "--name", "mine")[0] == 0
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
@@ -105,7 +105,7 @@ BAD = {
         ["--steps", "4"],
         "steps is 4 and {run} is already at step 4; expected more, counted from the run's start",
     ),
-    "nothing left as started": ([], "steps is 4 and {run} is at step 4 already"),
+    "nothing left as started": ([], "steps is 4 and {run} is already at step 4"),
     "no number": (["--steps", "many"], "--steps: invalid int value: 'many'"),
     "negative": (["--steps", "-1"], "steps is -1; expected a whole number from 1 to"),
     "minutes no number": (["--steps", "9", "--minutes", "nan"], "minutes is nan; expected a finite number"),

@@ -1,4 +1,4 @@
-"""Which loader a word goes to, and what .npy, .npz and IDX files give and how they are refused."""
+"""The choice of the loader, and reading and refusing .npy, .npz and IDX files."""
 
 import gzip
 import pickle
@@ -125,7 +125,7 @@ def test_what_is_pickled_is_never_executed(tmp_path):
         with pytest.raises(ValueError, match="expected"):
             load(str(path))
     assert not (tmp_path / "sprung").exists()
-    # The trap does spring where pickles are executed.
+    # The payload does run if pickles are executed.
     np.load(tmp_path / "objects.npy", allow_pickle=True)
     assert (tmp_path / "sprung").exists()
 
@@ -166,7 +166,7 @@ def test_large_npy_is_mapped_and_checked_by_blocks(save, tmp_path, monkeypatch):
     parts = split(dataset)
     assert maps()
     assert parts.fingerprint() == fingerprint
-    # Written to in memory, the file stays as it is.
+    # Writing to the array in memory does not change the file.
     dataset.stored[0] = 7
     assert np.array_equal(np.load(path), array)
     del dataset, parts
@@ -174,7 +174,7 @@ def test_large_npy_is_mapped_and_checked_by_blocks(save, tmp_path, monkeypatch):
     whole = load(path)
     assert not maps()
     assert whole.fingerprint() == fingerprint
-    # A fault in the last block is found; a file shorter than its header says is refused.
+    # A bad value in the last block is found; a file shorter than its header says is refused.
     monkeypatch.setattr(numpy_files, "MAPPED_BYTES", 100)
     monkeypatch.setattr("gpgan.data.arrays.BLOCK_BYTES", 100)
     floats = array.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The folder of a run: whole or not there, and a number for each."""
+"""The folder of a run: complete or absent, each with its own number."""
 
 import multiprocessing
 import os
@@ -22,7 +22,7 @@ def create(out, name=None, data="digits"):
 def test_numbers_go_on_after_the_largest(tmp_path):
     (tmp_path / "00007-ring").mkdir()
     (tmp_path / "named").mkdir()
-    (tmp_path / "00009").mkdir()  # no run's name
+    (tmp_path / "00009").mkdir()  # not the name of a run
     assert create(tmp_path).name == "00008-digits"
     assert create(tmp_path / "new" / "deep").name == "00000-digits"
     (tmp_path / "99999-ring").mkdir()
@@ -124,7 +124,7 @@ def test_file_in_place_of_the_folder(tmp_path, below, capsys):
 
 
 def test_folder_that_is_not_writable(tmp_path, monkeypatch):
-    # Permissions do not bind whoever may do everything.
+    # Permissions do not restrict root.
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match="is not writable; choose another --out"):
         create(tmp_path / "runs")
@@ -136,7 +136,9 @@ def test_folder_that_the_system_refuses(tmp_path, monkeypatch):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(type(tmp_path), "mkdir", refuse)
-    with pytest.raises(ValueError, match=r"no run can be created in .* \(Read-only file system\); choose another --out"):
+    with pytest.raises(
+        ValueError, match=r"no run can be created in .* \(Read-only file system\); choose another --out"
+    ):
         create(tmp_path / "runs")
 
 

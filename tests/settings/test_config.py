@@ -1,4 +1,4 @@
-"""Every range and type of the configuration, and what only the data or the machine can refuse."""
+"""The ranges and types of all settings, and values that only the data or the machine rule out."""
 
 import dataclasses
 import math
@@ -147,7 +147,7 @@ def resolved(dataset=POINTS, **changes):
         ({"device": ""}, "device is '', which this torch cannot use"),
         (
             {"conditional": True},
-            "conditional is True and made has no labels; expected data with labels, or leave it out",
+            "conditional is True and made has no labels; expected data with labels, or conditional False",
         ),
         (
             {"pack": 8, "network": NetworkConfig(norm="batch")},
@@ -163,7 +163,7 @@ def test_what_the_data_or_the_machine_refuses(changes, message):
 
 def test_native_that_is_missing(monkeypatch):
     monkeypatch.setattr(ops, "why_not_native", lambda device: "it was not built")
-    with pytest.raises(ValueError, match="impl is 'native', which cannot run on cpu: it was not built; or take --impl"):
+    with pytest.raises(ValueError, match="impl is 'native', which cannot run on cpu: it was not built; or use --impl"):
         resolved(impl="native")
     assert resolved().impl == "reference"
 

@@ -1,4 +1,4 @@
-"""Where a value comes from: defaults for the data, then a preset, then a file, then what the user says."""
+"""The precedence of settings: defaults for the data, then a preset, then a file, then the user's settings."""
 
 import dataclasses
 import json
@@ -125,7 +125,7 @@ def test_names_with_hyphens(toml):
 
 
 def test_settings_that_only_fit_together(toml):
-    """A file and the settings over it are judged by what comes out, not half-way."""
+    """A file and the settings that override it are checked together, not one by one."""
     file = toml("keep = 100\npenalty.lazy = 100")
     config = configure("digits", DIGITS, file=file, checkpoint=50, tick=200)
     assert (config.keep, config.checkpoint, config.penalty.lazy) == (100, 50, 100)
@@ -174,7 +174,7 @@ def test_bad_files_are_named(toml, case):
     with pytest.raises(ValueError, match=r"\w") as raised:
         configure("digits", DIGITS, file=file)
     assert message in str(raised.value)
-    # Ranges and presets are judged when all has come together.
+    # Ranges and presets are checked after merging.
     assert str(file) in str(raised.value) or message.startswith(("preset", "n-critic", "minutes", "optimizer.lr"))
 
 
@@ -204,7 +204,7 @@ def test_bad_settings_are_named(settings, message):
 def test_every_setting_goes_through_json_and_back(tmp_path):
     changed = {}
     for name, field, wanted in options(Config):
-        # Some depend on others, or contradict them.
+        # Some depend on or contradict others.
         if name in ("data", "preset", "threads", "keep", "weight_clip", "pack", "network.critic", "task.name"):
             continue
         old = value(configure("digits", DIGITS), name)
