@@ -1,13 +1,17 @@
 # make train   sets up .venv, builds the native library, trains on handwritten digits
 # make test    the same set-up, then all tests
-# make lint    lint, format and type checks
-# make debian  fetches fashion and emoji, and a browser for the test of the report, from Debian; needs root
-# make results-toy      trains the presets on mixtures of Gaussians and writes the table; goes on where it was interrupted
-# make results-presets  trains each preset for four minutes on fashion and writes docs/presets.md; goes on likewise
-# make results-labs     runs all labs and writes docs/labs.html
+# make lint    lint, format, type and spelling checks
+# make format  applies the formatters and the lint fixes that are safe
+# make debian  installs the data sets fashion and emoji, and a browser for the report's test, from Debian; needs root
 # make native  builds the native library and the module that runs the CUDA kernels on the CPU
+# make torch-versions   runs the tests of everything that depends on torch's internals on other versions of torch
+# make results-toy      trains the presets on mixtures of Gaussians and writes the table; resumes where it was interrupted
+# make results-presets  trains each preset for four minutes on fashion and writes docs/presets.md; resumes likewise
+# make results-labs     runs all labs and writes docs/labs.html
+# make results-superresolve   trains super-resolution with and without a critic, 5 minutes each, and writes its table into docs/tasks.md
+# make clean   removes .venv and everything that was built
 #
-# Each target does only what has changed since. PYTHON names the interpreter (>= 3.10) that .venv is made from.
+# Each target does only what is out of date. PYTHON names the interpreter (>= 3.10) that .venv is made from.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,10 +20,15 @@ DEBIAN := dataset-fashion-mnist fonts-noto-color-emoji chromium
 CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(CSRC))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: train test lint format debian results-toy results-presets results-labs native clean
+# On these the tests run beside the pinned version: the oldest that is supported, and a newer one.
+TORCH_VERSIONS := 2.11.0 2.14.1
+TORCH_TESTS := tests/ops tests/pruning tests/penalty tests/schedule tests/critic tests/objectives
+
+.PHONY: train test lint format debian torch-versions results-toy results-presets results-labs results-superresolve native clean
 
 train: .venv/.ready gpgan/_C.abi3.so
 	gpgan train digits
+	@echo 'To have gpgan on the PATH of this shell: source $(BIN)/activate'
 
 test: native
 	python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
@@ -29,6 +38,7 @@ lint: .venv/.ready
 	ruff format --check .
 	mypy
 	clang-format --dry-run --Werror $(CXX_FILES)
+	codespell
 
 format: .venv/.ready
 	ruff check --fix .
@@ -39,11 +49,29 @@ debian:
 	dpkg --status $(DEBIAN) >/dev/null 2>&1 || (apt-get update -qq; \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(DEBIAN) >/dev/null)
 
+# The library is the one that was built against the pinned torch: through the stable ABI every torch since 2.11 loads it.
+torch-versions: $(TORCH_VERSIONS:%=build/torch-%/.ready) gpgan/_C.abi3.so
+	@for version in $(TORCH_VERSIONS); do \
+	    echo "torch $$version"; \
+	    PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 build/torch-$$version/bin/python -m pytest -q $(TORCH_TESTS) || failed=1; \
+	done; exit $${failed:-0}
+
+# setuptools is left to torch, whose older versions refuse newer ones.
+build/torch-%/.ready: constraints.txt
+	test -x build/torch-$*/bin/python || $(PYTHON) -m venv build/torch-$*
+	grep -vE '^(torch|setuptools)==' constraints.txt > build/torch-$*/constraints.txt
+	build/torch-$*/bin/python -m pip install --quiet --disable-pip-version-check -c build/torch-$*/constraints.txt \
+	    torch==$* numpy scipy pytest torch-abi-audit
+	@touch $@
+
 results-toy: .venv/.ready gpgan/_C.abi3.so
 	python -m benchmarks.toy --readme README.md
 
 results-presets: .venv/.ready gpgan/_C.abi3.so
 	python -m benchmarks.presets
+
+results-superresolve: .venv/.ready gpgan/_C.abi3.so
+	python -m benchmarks.superresolve
 
 results-labs: .venv/.ready gpgan/_C.abi3.so
 	gpgan lab --all --out build/labs
@@ -51,17 +79,17 @@ results-labs: .venv/.ready gpgan/_C.abi3.so
 
 native: gpgan/_C.abi3.so build/host/.built
 
-# torch and what the build needs come first: the package itself is built without isolation, against this torch.
+# torch and the build's requirements come first: the package itself is built without isolation, against this torch.
 .venv/.ready: constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "gpgan needs Python >= 3.10 and found " + sys.version.split()[0] + "; name another with PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools ninja numpy torch
 	GPGAN_CUDA=0 python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[train,test,lint]'
-	@rm -f gpgan/_C.abi3.so  # built by its own rule, with CUDA where there is nvcc
+	@rm -f gpgan/_C.abi3.so  # built by its own rule, with CUDA if nvcc is found
 	@touch $@
 
 gpgan/_C.abi3.so: .venv/.ready setup.py $(CSRC)
-	@echo "building the native library (a minute where nvcc compiles for every GPU; GPGAN_CUDA=0 leaves CUDA out)"
+	@echo "building the native library (about a minute if nvcc compiles for every GPU; GPGAN_CUDA=0 leaves CUDA out)"
 	@mkdir -p build && rm -f $@
 	@python setup.py --quiet build_ext --inplace 2>&1 | tee build/native.log \
 	    | sed -un 's|^\(\[[0-9/]*\]\) .* -c $(CURDIR)/\([^ ]*\) -o .*|  \1 \2|p'

@@ -1,10 +1,10 @@
-"""Builds gpgan/_C.abi3.so: one library for torch >= 2.11 and Python >= 3.10, with CUDA kernels where nvcc is.
+"""Builds gpgan/_C.abi3.so: one library for torch >= 2.11 and Python >= 3.10, with CUDA kernels if nvcc is found.
 
 Environment:
-    GPGAN_CUDA            auto (default): CUDA kernels where nvcc is found; 1: required; 0: left out.
-    TORCH_CUDA_ARCH_LIST  e.g. "8.0 9.0+PTX"; by default every one of DEFAULT_ARCHITECTURES that this nvcc knows, and
-                          PTX of the last, for devices yet to come.
-    CUDA_HOME             where the toolkit lies, if not beside the nvcc on the PATH.
+    GPGAN_CUDA            auto (default): CUDA kernels if nvcc is found; 1: required; 0: no CUDA kernels.
+    TORCH_CUDA_ARCH_LIST  e.g. "8.0 9.0+PTX"; by default all of DEFAULT_ARCHITECTURES that nvcc supports, and PTX of the
+                          last one for future devices.
+    CUDA_HOME             the toolkit, if it is not that of the nvcc on the PATH.
 """
 
 import os
@@ -20,7 +20,7 @@ from torch.utils import cpp_extension
 
 ROOT = Path(__file__).parent
 DEFAULT_ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
-# The oldest torch whose stable interface is used: what is built here runs on it and on every later one.
+# torch 2.11, the oldest version whose stable ABI is used: the library runs on it and on every later one.
 TARGET_VERSION = "0x020b000000000000"
 
 
@@ -38,23 +38,23 @@ def cuda_home() -> Path | None:
     candidates += [Path("/usr/local/cuda")]
     other = ""
     for home in candidates:
-        # An nvcc on the PATH may be a script far from its toolkit.
+        # An nvcc on the PATH may be a script outside its toolkit.
         if not ((home / "bin" / "nvcc").exists() and (home / "include" / "cuda_runtime.h").exists()):
             continue
-        # torch refuses to build with another major version than its own; without CUDA it has none.
+        # torch refuses to build with a major version other than its own; a torch without CUDA has none.
         version = subprocess.run(
             [home / "bin" / "nvcc", "--version"], check=True, capture_output=True, text=True
         ).stdout
         major = re.search(r"release (\d+)\.", version)
         if torch.version.cuda is None or (major and major[1] == torch.version.cuda.split(".")[0]):
             return home
-        other = f"; {home} has another major version than torch's CUDA {torch.version.cuda}"
+        other = f"; the major version of {home} differs from that of torch's CUDA {torch.version.cuda}"
     if choice == "auto" and other:
         print(f"gpgan is built without CUDA kernels{other}")  # noqa: T201
     if choice == "1":
         looked = ", ".join(str(home / "bin" / "nvcc") for home in candidates)
         raise SystemExit(
-            f"GPGAN_CUDA=1 but there is no toolkit with nvcc and cuda_runtime.h (looked for {looked}){other}; install the CUDA toolkit or set CUDA_HOME"
+            f"GPGAN_CUDA is 1 and no toolkit with nvcc and cuda_runtime.h was found (tried {looked}){other}; install the CUDA toolkit or set CUDA_HOME"
         )
     return None
 
@@ -83,18 +83,18 @@ def extension() -> Extension:
     includes = [str(ROOT / "csrc"), *cpp_extension.include_paths()]
     sources = sorted((ROOT / "csrc").glob("cpu/*.cpp")) + sorted((ROOT / "csrc").glob("torch/*.cpp"))
     macros: list[tuple[str, str | None]] = [("TORCH_TARGET_VERSION", TARGET_VERSION)]
-    # No contraction to fused multiply-add, so that every instruction set gives the same bits.
+    # No contraction to fused multiply-add, so that results are bitwise equal on every instruction set.
     cxx = ["-std=c++20", "-O3", "-fopenmp-simd", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-g0"]
-    # torch is linked though few of its symbols are named: the loader must find it first.
+    # --no-as-needed: the library names few of torch's symbols, but the loader must load torch first.
     link = ["-Wl,--no-as-needed", "-ltorch", "-Wl,--as-needed"] if sys.platform == "linux" else ["-ltorch"]
     library_dirs = cpp_extension.library_paths()
     nvcc: list[str] = []
     if home:
-        # torch looks this up once at import, and finds None where torch itself was built without CUDA.
+        # torch sets this at import, to None if torch itself was built without CUDA.
         cpp_extension.CUDA_HOME = str(home)
-        wanted = architectures(home / "bin" / "nvcc")
-        macros += [("GPGAN_WITH_CUDA", None), ("GPGAN_CUDA_ARCHITECTURES", f'"{" ".join(wanted)}"')]
-        nvcc = ["-std=c++20", "-O3", "--threads=2", *(flag for name in wanted for flag in gencode(name))]
+        chosen = architectures(home / "bin" / "nvcc")
+        macros += [("GPGAN_WITH_CUDA", None), ("GPGAN_CUDA_ARCHITECTURES", f'"{" ".join(chosen)}"')]
+        nvcc = ["-std=c++20", "-O3", "--threads=2", *(flag for name in chosen for flag in gencode(name))]
         sources += sorted((ROOT / "csrc").glob("cuda/*.cu"))
         includes.append(str(home / "include"))
         library_dirs += [str(home / folder) for folder in ("lib64", "lib") if (home / folder).is_dir()]
@@ -113,7 +113,7 @@ def extension() -> Extension:
 
 
 class Build(cpp_extension.BuildExtension):
-    """torch's build with ninja; without its demand for GPU architectures, which are given above as flags."""
+    """torch's build with ninja. It insists on TORCH_CUDA_ARCH_LIST; the architectures are already given as flags."""
 
     def build_extensions(self) -> None:
         os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "9.0")
@@ -121,7 +121,7 @@ class Build(cpp_extension.BuildExtension):
 
 
 if not torch.__version__ or tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 11):
-    raise SystemExit(f"gpgan needs torch >= 2.11 and found {torch.__version__}; pip install 'torch>=2.11'")
+    raise SystemExit(f"torch is {torch.__version__}; expected 2.11 or later: pip install 'torch>=2.11'")
 
 setup(
     ext_modules=[extension()],

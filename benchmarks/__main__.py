@@ -1,7 +1,7 @@
 """``python -m benchmarks``: measures, writes <machine>-<date>.json and .md, and prints the table.
 
-``penalty`` times gpgan's operations, ``critic_step`` whole critic steps (and draws a figure), ``loop`` what the trainer
-adds to the steps that it takes.
+``penalty`` times gpgan's operations, ``critic_step`` whole critic steps (and draws a figure), ``loop`` what the trainer adds
+to its steps.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", nargs="?", choices=("penalty", "critic_step", "loop"), default="penalty")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--output", type=Path, default=HERE / "results", help="folder of the files")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds, to see that everything runs")
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for the files")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds, to check that everything runs")
     parser.add_argument("--memory", choices=("kept", "fresh"), default="kept", help="whether malloc keeps freed memory")
-    parser.add_argument("--deadline", type=float, metavar="SECONDS", help="leave out the rows that come later")
+    parser.add_argument("--deadline", type=float, metavar="SECONDS", help="leave out rows that would start later")
     parser.add_argument(
         "-k",
         dest="only",
         metavar="EXPRESSION",
-        help="rows by name, as for pytest; of critic_step those critics whose name has it",
+        help="select rows by name, as in pytest; of critic_step, the critics whose name contains it",
     )
-    parser.add_argument("--doc", type=Path, help="a document that critic_step's tables are to be put into")
-    parser.add_argument("--readme", type=Path, help="a document that critic_step's summary is to be put into")
+    parser.add_argument("--doc", type=Path, help="document to write critic_step's tables into")
+    parser.add_argument("--readme", type=Path, help="document to write critic_step's summary into")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("no CUDA device; --device cpu measures here")
+        parser.error("there is no CUDA device; use --device cpu")
 
     given = [] if options.what == "penalty" else [options.what]
     given += [f"--device {options.device}"]
@@ -48,11 +48,11 @@ def main() -> int:
     given += [f"-k '{options.only}'"] if options.only else []
     options.output.mkdir(parents=True, exist_ok=True)
     if options.what == "critic_step":
-        from benchmarks.critic_step import command  # it needs matplotlib, which the penalty's table does not
+        from benchmarks.critic_step import command  # needs matplotlib, which the penalty's table does not
 
         return command.main(options, " ".join(given))
     if options.what == "loop":
-        from benchmarks import loop  # it needs what the trainer needs
+        from benchmarks import loop  # needs the trainer's packages
 
         return loop.main(options, " ".join(given))
     result = options.output / f"{machine.slug(options.device)}-{datetime.date.today()}.json"

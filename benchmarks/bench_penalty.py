@@ -1,4 +1,4 @@
-"""Every operation over sizes and dtypes: one benchmark a row, its providers timed in turn."""
+"""Every operation over sizes and dtypes: one benchmark per row, whose providers are timed in turn."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ CPU_SHAPES: tuple[Shape, ...] = (
     (64, 3, 256, 256),
     (8, 1, 96, 96, 96),
 )
-# On a GPU: one row length in each regime of csrc/cuda/reduce.cuh, in tensors of these many MiB.
+# On a GPU: one row length per regime of csrc/cuda/reduce.cuh, in tensors of this many MiB.
 GPU_SAMPLES: tuple[Shape, ...] = ((784,), (3, 32, 32), (3, 128, 128))
 GPU_MIB = (1, 8, 64, 256, 1024)
 GPU_OPERATIONS = ("interpolate", "penalty_forward", "penalty_backward", "one_pass")
 CPU_OPERATIONS = ("interpolate", "penalty_forward", "penalty_forward_backward", "one_pass", "gradient_penalty")
 CEILING_BYTES = 256 << 20
 
-# Seconds a row's rounds may take together, fewest and most rounds.
+# Seconds for all rounds of a row; fewest and most rounds.
 BUDGET = {"cpu": (1.5, (9, 41)), "cuda": (0.4, (9, 25))}
 QUICK = (0.05, (3, 5))
 
@@ -42,7 +42,7 @@ _started = time.monotonic()
 
 
 def provider_clock() -> float:
-    """pytest-benchmark's timer: goes only while gpgan, or a ceiling's copy, is timed."""
+    """pytest-benchmark's timer. It advances only while gpgan, or a ceiling's copy, is timed."""
     return _runs[-1].now
 
 
@@ -80,12 +80,12 @@ def run(benchmark: BenchmarkFixture, config: pytest.Config, calls: dict[str, Cal
 def _within_deadline(request: pytest.FixtureRequest) -> None:
     deadline = request.config.getoption("deadline")
     if time.monotonic() - _started > deadline:
-        pytest.skip(f"not measured: {deadline:.0f} s are over")
+        pytest.skip(f"not measured: the deadline of {deadline:.0f} s has passed")
 
 
 @pytest.mark.benchmark(timer=provider_clock)
 def test_ceiling(benchmark: BenchmarkFixture, pytestconfig: pytest.Config) -> None:
-    """What memory gives: bytes of a copy, of a read and of a write alone."""
+    """The memory's own speed: a copy, a read and a write."""
     device, quick = pytestconfig.getoption("device"), pytestconfig.getoption("quick")
     size = 1 << 20 if quick else CEILING_BYTES
     source, target = (torch.ones(size // 4, device=device) for _ in range(2))

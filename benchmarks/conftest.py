@@ -1,4 +1,4 @@
-"""Options of the benchmark run, and what pytest-benchmark writes about the machine and the commit."""
+"""Options of the benchmark run, and the facts about machine and commit that pytest-benchmark records."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from benchmarks import machine, measure
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("gpgan")
     group.addoption("--device", choices=("cpu", "cuda"), default="cpu")
-    group.addoption("--quick", action="store_true", help="tiny sizes and few rounds, to see that everything runs")
+    group.addoption("--quick", action="store_true", help="tiny sizes and few rounds, to check that everything runs")
     group.addoption("--memory", choices=("kept", "fresh"), default="kept", help="whether malloc keeps freed memory")
     group.addoption("--deadline", type=float, default=float("inf"), help="seconds after which rows are left out")
-    group.addoption("--command", default="", help="the command as it is to stand in the result")
+    group.addoption("--command", default="", help="the command, for the record in the result")
 
 
 def pytest_configure(config: pytest.Config) -> None:

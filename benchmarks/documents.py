@@ -1,4 +1,4 @@
-"""Tables that are written into documents, between two markers."""
+"""Writes tables into documents, between two markers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def write_into(document: Path, begin: str, end: str, text: str) -> None:
-    """Replaces what stands between the document's two markers.
+    """Replaces the text between the document's two markers.
 
     Raises:
-        ValueError: It has not both, in this order.
+        ValueError: The document lacks one of the markers, or has them in another order.
     """
     before, first, rest = document.read_text("utf-8").partition(begin)
     _, second, after = rest.partition(end)
     if not (first and second):
-        raise ValueError(f"{document} lacks {begin!r} or, behind it, {end!r}")
+        raise ValueError(f"{document} lacks {begin!r} or, after it, {end!r}; add both lines where the table belongs")
     document.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", "utf-8")

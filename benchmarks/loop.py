@@ -1,14 +1,14 @@
-"""``python -m benchmarks loop``: what the trainer's loop adds to the critic's and the generator's steps themselves.
+"""``python -m benchmarks loop``: what the trainer's loop adds to the steps of critic and generator.
 
-While a run trains as ``gpgan train`` does, with statistics, curves, pictures and checkpoints at their default intervals,
-a callback stops it after every tick and takes in turn as many steps of
+A run trains as ``gpgan train`` does, with statistics, curves, pictures and checkpoints at their default intervals. After
+every tick a callback pauses it, and times as many steps of each of these in turn:
 
-- steps: the generator's forward and CriticStep for each critic step, then the generator's update, on real samples, latents
-  and alphas that are there already;
-- updates: the same without the forwards, on fakes that are there too;
+- steps: the generator's forward and CriticStep for each critic step, then the generator's update, on prepared real samples,
+  latents and alphas;
+- updates: the same without the forwards, on prepared fakes;
 - rounds: the trainer's own steps, which also draw data and random numbers and average the weights.
 
-What a run takes beyond the steps is the loop's.
+The run's time beyond the steps is the loop's.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from gpgan.tasks.generation.config import Config
 from gpgan.training.callbacks import Callback
 from gpgan.training.trainer import Trainer
 
-# Data, and over how many periods it is measured: one of fashion takes minutes.
+# Data sets, and the number of periods measured: one of fashion takes minutes.
 DATA = {"ring": 5, "digits": 5, "fashion": 1}
 LIMIT = 1.05
 QUICK = {"tick": 2, "snapshot": 4, "checkpoint": 4, "batch": 8}
@@ -52,8 +52,8 @@ Part = Callable[[], Any]
 
 
 class SkippingClock:
-    """time.monotonic without the time that was skipped: a run that is stopped for a while does not see it pass, and so
-    draws no more curves than it would alone."""
+    """time.monotonic without the skipped time: a paused run does not see it pass, and so draws no more curves than it would
+    alone."""
 
     def __init__(self) -> None:
         self.real, self.skipped = time.monotonic, 0.0
@@ -63,10 +63,10 @@ class SkippingClock:
 
 
 class Stops(Callback):
-    """Stops a run after every ``chunk`` steps, from the first step on, and times the parts for as many.
+    """Pauses a run after every ``chunk`` steps, from the first step on, and times as many steps of each part.
 
     Attributes:
-        seconds: Of each chunk, by part; ``fit`` is the run itself.
+        seconds: For each part, the seconds of each chunk; ``fit`` is the run itself.
     """
 
     def __init__(self, parts: Mapping[str, Part], chunk: int, clock: SkippingClock, wait: Part) -> None:
@@ -83,7 +83,7 @@ class Stops(Callback):
             self.seconds["fit"].append(stopped - self.begun)
         for name, part in self.parts.items():
             if self.begun is None:
-                part()  # warm
+                part()  # warm-up
                 continue
             begin = time.perf_counter()
             for _ in range(self.chunk):
@@ -95,7 +95,7 @@ class Stops(Callback):
 
 
 class Steps:
-    """A step's arithmetic and nothing else, on copies of a trainer's networks."""
+    """Only the arithmetic of a step, on copies of a trainer's networks."""
 
     def __init__(self, trainer: Trainer) -> None:
         config, device = trainer.config, trainer.config.device
@@ -136,20 +136,20 @@ class Steps:
         self.critic.requires_grad_(True)
 
     def check(self) -> None:
-        """Raises where a weight is not finite: such numbers may take another time."""
+        """Raises if a weight is not finite: arithmetic on such numbers may take a different time."""
         if not all(bool(p.isfinite().all()) for net in (self.generator, self.critic) for p in net.parameters()):
-            raise FloatingPointError("the bare steps diverged, so that their times say nothing")
+            raise FloatingPointError("the bare steps diverged, so their times are meaningless")
 
 
 def measure_data(data: str, device: str, quick: bool, periods: int) -> dict[str, Any]:
-    """One data set: seconds of a generator step with its critic steps, by part, and the ratios, over the periods."""
+    """One data set: seconds per generator step with its critic steps, by part, and their ratios, over the periods."""
     dataset = load(data)
     config = configure(data, dataset, device=device, **(QUICK if quick else {}))
     if quick:
         config = replace(config, network=replace(config.network, width=8))
     period = math.lcm(config.tick, config.snapshot, config.checkpoint)
     with tempfile.TemporaryDirectory() as folder:
-        # A step more than whole periods: the first one is for warming up, and the last one's records belong to the end.
+        # One step more than whole periods: the first step is the warm-up, and the last one's records belong to the end.
         config = replace(config, out=Path(folder), steps=periods * period + 1)
         return _measure_run(data, config, period, functools.partial(Trainer, config, dataset=dataset))
 
@@ -180,7 +180,7 @@ def _measure_run(data: str, config: Config, period: int, make: Callable[..., Tra
 
 
 def summary(seconds: Mapping[str, list[float]], period: int, chunk: int) -> dict[str, Any]:
-    """What the chunks' seconds say over whole periods; ``seconds`` of the result are those of one step."""
+    """Times over whole periods, from the chunks' seconds; ``seconds`` of the result are per step."""
     size = period // chunk
     sums = {name: [sum(values[i : i + size]) for i in range(0, len(values), size)] for name, values in seconds.items()}
     return {
@@ -243,19 +243,19 @@ def render(result: dict[str, Any]) -> str:
     if result["cases"]:
         lines += ["", *markdown(HEADER, [_row(case, result["quick"]) for case in result["cases"]]), ""]
         lines += [
-            "Time: of a generator step with its critic steps in a run, the median over periods, in which every interval of",
-            "the run (statistics, pictures, checkpoints) is whole. Of that, in percent: the updates on samples that are",
-            "there; the generator's forwards for the critic steps, which with the updates are the steps; what the trainer's steps add (drawing data, latents and",
-            "alphas, the averaged generator); what the rest of the run adds (statistics, curves, pictures, checkpoints).",
-            "Ratios: median and quartiles over the periods, runs and bare steps taking turns at every line of statistics; in",
-            "all: the sums of all periods. Start and end of a run count by themselves.",
+            "Time: a generator step with its critic steps in the run, the median over periods. A period holds whole intervals of",
+            "statistics, pictures and checkpoints. Of that time, in percent: the updates on prepared samples; the generator's",
+            "forwards for the critic steps, which together with the updates are the steps; what the trainer's steps add (drawing",
+            "data, latents and alphas, the averaged generator); what the rest of the run adds (statistics, curves, pictures,",
+            "checkpoints). Ratios: median and quartiles over the periods; run and bare steps take turns at every line of",
+            "statistics. In all: the sums over all periods. Start and end of a run are separate.",
         ]
     lines += ["", *(f"- {name}: left out, {why}" for name, why in result["left_out"].items())]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def main(options: argparse.Namespace, given: str) -> int:
-    """given: the options as they are to stand in the result. Returns 1 where the target is missed or nothing was measured."""
+    """Returns 1 if the target is missed or nothing was measured. ``given``: the options, for the record in the result."""
     end = math.inf if options.deadline is None else time.monotonic() + options.deadline
     if options.device == "cpu":
         use_threads(1 if options.quick else THREADS)
@@ -276,7 +276,7 @@ def main(options: argparse.Namespace, given: str) -> int:
     }
     for data in chosen:
         if time.monotonic() > end:
-            result["left_out"][data] = "the time was over"
+            result["left_out"][data] = "the deadline had passed"
             continue
         sys.stderr.write(f"{data}\n")
         try:

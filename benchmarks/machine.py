@@ -1,4 +1,4 @@
-"""What a result was measured on: models and versions; neither host names nor paths."""
+"""What a result was measured on: models and versions, without host names or paths."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cpu_model() -> str:
 
 
 def library_compiler() -> str:
-    """What compiled the native library, as the compiler itself wrote into it."""
+    """The compiler of the native library, as it is recorded in the library."""
     library = Path(gpgan.__file__).with_name("_C.abi3.so")
     found = (
         re.search(rb"GCC: \([^)]*\) [\d.]+|clang version [\d.]+", library.read_bytes()) if library.exists() else None
@@ -69,6 +69,6 @@ def describe(device: str, command: str) -> dict[str, Any]:
 
 
 def slug(device: str) -> str:
-    """The measured processor's model as part of a file name."""
+    """The measured processor's model, for file names."""
     model = torch.cuda.get_device_name(0) if device == "cuda" else cpu_model()
     return re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")

@@ -1,4 +1,4 @@
-"""Times providers in turn, A B C A B C, and says what the times are worth."""
+"""Times providers in turn, A B C A B C, and summarises the times."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 
 Call = Callable[[], Any]
 
-ROUND_SECONDS = 500e-6  # a call that is shorter is repeated, so that the clock's own cost does not count
-FLUSH_BYTES = 1 << 30  # many times any cache; the host gets its launches in while the device writes it
+ROUND_SECONDS = 500e-6  # shorter calls are repeated, so that the clock's own cost does not matter
+FLUSH_BYTES = 1 << 30  # many times any cache; while the device writes it, the host runs ahead with its launches
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 class Clock(Protocol):
     def seconds(self, call: Call, repeats: int) -> float:
-        """Seconds of one call, the mean over repeats."""
+        """Seconds per call, the mean over repeats."""
 
 
 class HostClock:
@@ -32,7 +32,7 @@ class HostClock:
 
 
 class DeviceClock:
-    """Time between two events on the device, from a cold second-level cache."""
+    """Time between two events on the device, with a cold second-level cache."""
 
     def __init__(self) -> None:
         self.flush = torch.empty(FLUSH_BYTES, dtype=torch.int8, device="cuda")
@@ -51,8 +51,8 @@ class DeviceClock:
 
 
 class WallClock:
-    """The host's clock until the device is done, so that the time of launches counts. Where a call is short, one goes
-    ahead untimed: it meets what the provider before has left, such as its threads still waiting for work."""
+    """The host's clock until the device is done, so that launches count. Short calls are preceded by an untimed one, which
+    absorbs what the previous provider left behind, such as threads that still wait for work."""
 
     def __init__(self, device: str) -> None:
         self.wait: Call = torch.cuda.synchronize if device == "cuda" else lambda: None
@@ -69,9 +69,10 @@ class WallClock:
 
 
 class Interleaved:
-    """Providers timed in turn. ``others`` runs all but the first and ``first`` the first: together they are a round.
+    """Providers timed in turn. ``others`` runs all but the first, ``first`` runs the first: together they are one round.
 
-    The object is a clock that goes only while the first is timed, so that pytest-benchmark's statistics are its.
+    ``now`` is a clock that advances only while the first is timed, so that pytest-benchmark's statistics are those of the
+    first.
     """
 
     def __init__(
@@ -82,14 +83,21 @@ class Interleaved:
         rounds: tuple[int, int],
         round_seconds: float = ROUND_SECONDS,
     ) -> None:
-        """Warms up, and leaves out a provider that raises. budget: seconds for all rounds; rounds: fewest and most;
-        round_seconds: what a provider's turn in a round is to take at least."""
+        """Warms up, and leaves out a provider that raises.
+
+        Args:
+            clock: Measures a call.
+            calls: By provider. The first may not fail.
+            budget: Seconds for all rounds.
+            rounds: Fewest and most rounds.
+            round_seconds: The least that a provider's turn in a round takes.
+        """
         self.clock = clock
         self.failed: dict[str, str] = {}
         self.calls: dict[str, Call] = {}
         self.repeats: dict[str, int] = {}
         self.now = 0.0
-        # What pytest and torch.compile keep alive is not for the garbage collector to walk through while we time.
+        # Keeps the garbage collector from walking through the objects of pytest and torch.compile during timing.
         gc.collect()
         gc.freeze()
         self.name, *others = calls
@@ -128,14 +136,14 @@ class Interleaved:
         return self.now
 
     def run(self) -> None:
-        """All rounds."""
+        """Runs all rounds."""
         for _ in range(self.rounds):
             self.others()
             self.first()
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles; of one value, three times that."""
+    """Median and quartiles. A single value is all three."""
     if len(values) == 1:
         values = values * 2
     q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
@@ -143,9 +151,12 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def summary(run: Interleaved, size: int, moved: int | None) -> dict[str, dict[str, Any]]:
-    """For each provider its time, how many times the first's it is round by round, GB/s and percent of the copy.
+    """For each provider its time, its ratio to the first's round by round, GB/s and percent of the copy.
 
-    size: bytes of one tensor; moved: how many such tensors the computation must read or write, None where unknown.
+    Args:
+        run: After its rounds.
+        size: Bytes of one tensor.
+        moved: How many such tensors the computation has to read or write; None if unknown.
     """
     rows: dict[str, dict[str, Any]] = {name: {"failed": why} for name, why in run.failed.items()}
     first = run.samples[run.name]
@@ -162,8 +173,8 @@ def summary(run: Interleaved, size: int, moved: int | None) -> dict[str, dict[st
 
 
 def keep_freed_memory() -> None:
-    """Lets malloc reuse what was freed. As it comes, glibc asks the kernel anew for every tensor above 32 MB, and the
-    kernel's clearing of those pages takes longer than any of the computations, whoever does them."""
+    """Lets malloc reuse freed memory. By default glibc asks the kernel anew for every tensor above 32 MB, and clearing those
+    pages takes the kernel longer than any of the computations."""
     libc = ctypes.CDLL(None)
     if not (hasattr(libc, "mallopt") and libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)):
-        raise RuntimeError("malloc cannot be told to keep memory here; run with --memory fresh")
+        raise RuntimeError("malloc cannot be made to keep freed memory on this system; run with --memory fresh")

@@ -1,8 +1,8 @@
 """The computations that are timed, each by several providers: gpgan, and PyTorch in three ways.
 
-A provider is a function without arguments that returns the results as a tuple of tensors. ``plain`` is what scripts
-have, ``best`` the fastest composition of PyTorch's own operators found, ``compiled`` is ``best`` under torch.compile.
-Eager PyTorch gets its alpha in the samples' dtype, so that it need not convert it.
+A provider is a function without arguments that returns the results as a tuple of tensors. ``plain`` is what scripts do,
+``best`` the fastest composition found of PyTorch's own operators, ``compiled`` is ``best`` under torch.compile. Eager PyTorch
+gets alpha in the samples' dtype, so that it need not convert it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def make_inputs(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Inpu
 
 
 def _share_compilation(value: Tensor) -> Tensor:
-    """On a GPU, where many batch sizes are measured, one compilation serves all of them."""
+    """Lets one compilation serve all batch sizes on a GPU, where many are measured."""
     if value.is_cuda:
         torch._dynamo.maybe_mark_dynamic(value, 0)
     return value
@@ -60,7 +60,7 @@ def _leaf(grads: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=1)
 def _compiled_for(inputs_key: tuple[Any, ...], function: Callable[..., Any]) -> Callable[..., Any]:
-    torch._dynamo.reset()  # each compilation as in a process of its own
+    torch._dynamo.reset()  # so that each compilation is as in a new process
     return torch.compile(function, fullgraph=True)
 
 
@@ -139,7 +139,7 @@ def penalty_forward_backward(x: Inputs) -> dict[str, Call]:
 
 
 def penalty_backward(x: Inputs) -> dict[str, Call]:
-    """The backward alone, again and again over one graph for each provider."""
+    """The backward alone, repeated over one graph per provider."""
     grads = _leaf(x.grads)
     graphs: dict[str, Tensor] = {}
 
@@ -148,7 +148,7 @@ def penalty_backward(x: Inputs) -> dict[str, Call]:
             graphs[name] = function(grads)[0]
         return torch.autograd.grad(graphs[name], grads, retain_graph=True)
 
-    # A compiled backward may otherwise write over what its forward saved, and so run once only.
+    # Otherwise a compiled backward may overwrite what its forward saved, and can run only once.
     torch._functorch.config.donated_buffer = False
     return {name: functools.partial(call, name, function) for name, function in _penalties(x).items()}
 
@@ -164,7 +164,7 @@ def plain_one_pass(grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def best_one_pass(grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    # v = (2 weight / B) (n - target) / n g by hand, in place wherever nothing else needs the value.
+    # v = (2 weight / B) (n - target) / n g by hand, in place where the value is not needed again.
     rows = grads.flatten(1)
     norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float32)
     excess = norms - TARGET
@@ -188,7 +188,7 @@ def one_pass(x: Inputs) -> dict[str, Call]:
 
 
 def make_critic(samples: Tensor) -> nn.Module:
-    """A critic so small that the penalty's own work shows: an MLP for vectors, one patch convolution for the rest."""
+    """A critic small enough to show the penalty's own work: an MLP for vectors, one patch convolution for the rest."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if samples.dim() == 2:
@@ -212,11 +212,11 @@ def critic_penalty(
 
 
 def gradient_penalty(x: Inputs) -> dict[str, Call]:
-    """The penalty's value and its gradient with respect to the critic's parameters. torch.compile has no double
-    backward, so ``compiled`` has the interpolation and the penalty compiled and the critic as it is."""
+    """The penalty's value and its gradient with respect to the critic's parameters. torch.compile has no double backward, so
+    ``compiled`` compiles the interpolation and the penalty, and leaves the critic eager."""
     critic = make_critic(x.real)
-    parameters = list(critic.parameters())[:-1]  # the last bias does not reach the penalty
-    # One function, because ``compiled`` forgets the last one.
+    parameters = list(critic.parameters())[:-1]  # the penalty does not depend on the last bias
+    # One function, because ``compiled`` keeps only one.
     pieces = compiled(_pieces, x)
     penalties: dict[str, Callable[[], Tensor]] = {
         "gpgan": lambda: gpgan.gradient_penalty(
@@ -246,7 +246,7 @@ def _pieces(mixed: tuple[Tensor, ...] | None, grads: Tensor | None) -> Any:
 @dataclass(frozen=True)
 class Operation:
     make: Callable[[Inputs], dict[str, Call]]
-    # How many tensors of the samples' size must at least be read or written; None where the critic decides.
+    # How many tensors of the samples' size have to be read or written at least; None where it depends on the critic.
     moved: int | None
 
 

@@ -1,7 +1,7 @@
-"""Trains the same run twice, with the native operators and with their reference, and draws both loss curves.
+"""Trains the same run with the native operators and with their reference, and draws both loss curves.
 
-A curve that jumps away from the other after many equal steps met the kink of LeakyReLU: an activation so near 0 that its
-last bits decided its sign, and with it its slope. tests/training/test_same_training.py says more.
+If the curves separate suddenly after many equal steps, an activation of a LeakyReLU came so near 0 that its last bits decided
+its sign, and with it its slope. tests/training/test_same_training.py says more.
 
 python benchmarks/same_training.py [--steps 200] [--out docs/images/same_training.png]
 """
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def loss_curve(impl: str, steps: int, out: Path, seed: int = 0) -> np.ndarray:
-    """The critic's loss [steps] of a small run on digits, one number a generator step."""
+    """The critic's loss [steps] of a small run on digits, one number per generator step."""
     config = gpgan.configure(
         "digits", steps=steps, seed=seed, batch=32, n_critic=1, tick=1, snapshot=steps, checkpoint=steps, threads=1,
         device="cpu", impl=impl, out=out, name=f"{impl}-{seed}", network={"kind": "mlp", "width": 32, "depth": 2},
@@ -35,7 +35,7 @@ def loss_curve(impl: str, steps: int, out: Path, seed: int = 0) -> np.ndarray:
 
 
 def draw(native: np.ndarray, reference: np.ndarray, path: Path) -> None:
-    """Writes the first seed's two curves over each other, and below the difference of each seed's [seeds, steps]."""
+    """Draws the first seed's two curves in one panel, and each seed's difference below; both arrays are [seeds, steps]."""
     figure = Figure(figsize=(7, 5.5), dpi=130, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     steps = np.arange(1, native.shape[1] + 1)

@@ -1,15 +1,15 @@
-"""A result's Markdown table, made of pytest-benchmark's JSON alone."""
+"""A result's Markdown table, made from pytest-benchmark's JSON alone."""
 
 from __future__ import annotations
 
 from typing import Any
 
-LARGE_ON_CPU = 16e6  # bytes of one tensor from which the one-pass form is to be 1.5 times as fast as best
-LARGE_ON_GPU = 64 << 20  # and from which gpgan is to reach 85 percent of a copy
+LARGE_ON_CPU = 16e6  # bytes of one tensor above which the target of the one-pass form is 1.5 times as fast as best
+LARGE_ON_GPU = 64 << 20  # and from which gpgan's target is 85 percent of a copy
 
 
 def verdict(row: dict[str, Any]) -> tuple[str, bool] | None:
-    """The target that holds for a row and whether it is met; None where there is none."""
+    """A row's target and whether it is met; None if it has none."""
     if row["device"] == "cuda":
         if row["bytes"] < 0.99 * LARGE_ON_GPU:  # whole rows seldom make whole MiB
             return None
@@ -17,12 +17,12 @@ def verdict(row: dict[str, Any]) -> tuple[str, bool] | None:
     best = row["providers"]["best"]
     if row["operation"] != "one_pass" or "times_first" not in best:
         return None
-    wanted = 1.5 if row["bytes"] > LARGE_ON_CPU else 0.9
-    return f"{wanted} x best", best["times_first"]["median"] >= wanted
+    target = 1.5 if row["bytes"] > LARGE_ON_CPU else 0.9
+    return f"{target} x best", best["times_first"]["median"] >= target
 
 
 def time_text(seconds: float) -> str:
-    """With its unit, three digits."""
+    """Three digits and the unit."""
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
         if seconds * factor >= 1 or unit == "us":
             return f"{seconds * factor:.3g} {unit}"
@@ -81,11 +81,12 @@ def markdown(header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def _one_pass_bound(ceilings: dict[str, dict[str, Any]]) -> str:
-    """What the memory allows the one-pass form to gain over best where a tensor is larger than the caches."""
+    """How much faster than best the memory lets the one-pass form be, for tensors larger than the caches."""
     read, write, copy = (ceilings[name]["seconds"]["median"] for name in ("read", "write", "copy"))
     return (
-        "Larger than the caches, best reads the gradients for their norms and then copies them, scaled; the one-pass form "
-        f"reads them and writes. By these times that is at most {(read + copy) / (read + write):.2f} times as fast."
+        "For tensors larger than the caches, best reads the gradients for their norms and then makes a scaled copy; the "
+        f"one-pass form reads and writes them once. By these times it can be at most {(read + copy) / (read + write):.2f} "
+        "times as fast."
     )
 
 
@@ -103,7 +104,7 @@ def render(result: dict[str, Any]) -> str:
         *markdown(["", ""], [[name, f"`{value}`"] for name, value in machine.items()]),
         f"| commit | `{commit.get('id', 'unknown')}`{' with uncommitted changes' if commit.get('dirty') else ''} |",
         "",
-        "Memory by itself:",
+        "The memory's own speed:",
         "",
     ]
     for info in infos:
@@ -120,7 +121,7 @@ def render(result: dict[str, Any]) -> str:
         "",
         f"Rows that meet their target: {_counts(rows)}.",
         "",
-        "Times: median (quartiles). Under plain, best and compiled: how many times gpgan's time they take, round by round.",
+        "Times: median (quartiles). Under plain, best and compiled: their time divided by gpgan's, round by round.",
         "",
         *markdown(
             ["operation", "shape", "dtype", "MB", "gpgan", "GB/s", "% of copy", "plain", "best", "compiled", "target"],

@@ -1,9 +1,8 @@
-// The one interface between the kernels and everyone who calls them.
+// The interface between the kernels and their callers.
 //
-// B samples of N elements, one contiguous row a sample; rows follow each other without a gap. T is the dtype of the
-// rows, acc_t the type that sums are kept in: double for float64, float for every other dtype. Pointers are device
-// pointers for namespace cuda. A function returns at once where there is nothing to do (B = 0), and throws
-// std::runtime_error where a launch fails.
+// There are B samples of N elements, one contiguous row per sample, and no gaps between rows. T is the dtype of the
+// rows, acc_t the type of sums: double for float64, float for every other dtype. In namespace cuda, pointers are device
+// pointers. A function returns at once for an empty batch (B = 0), and throws std::runtime_error if a launch fails.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +19,7 @@ struct Rows {
   Dtype dtype;     // T
 };
 
-// P = weight * reduce(excess(n)^2), n = |g|, excess(n) = n - target, and where one_sided 0 below the target.
+// P = weight * reduce(excess(n)^2), n = |g|, excess(n) = n - target, and if one_sided 0 below the target.
 struct Penalty {
   double weight;
   double target;
@@ -36,7 +35,7 @@ struct InterpolateArgs {
   void* x;            // [B, N] T, out
 };
 
-// An output that is null is not computed; real and fake are read for grad_alpha alone.
+// An output that is null is not computed; real and fake are read only for grad_alpha.
 struct InterpolateBackwardArgs {
   Rows rows;
   const void* grad;   // [B, N] T
@@ -48,12 +47,12 @@ struct InterpolateBackwardArgs {
   void* grad_alpha;   // [B] acc_t, out
 };
 
-// With direction the one-pass form: value, norms and v = dP/dg together. Without (null): value and norms.
+// With direction, the one-pass form: value, norms and v = dP/dg together. Without it (null), value and norms.
 struct GradientNormPenaltyArgs {
   Rows rows;
   Penalty penalty;
   const void* grads;  // [B, N] T
-  void* value;        // [] acc_t, or [B] where the reduction is none, out
+  void* value;        // [] acc_t, or [B] if the reduction is none, out
   void* norms;        // [B] acc_t, out
   void* direction;    // [B, N] T, out, or null
 };
@@ -70,8 +69,8 @@ struct GradientNormPenaltyBackwardArgs {
 
 namespace cpu {
 
-// The caller's threads. parallel_for runs body over disjoint ranges that cover [0, count), none shorter than grain but
-// the last. Results do not depend on the number of threads, nor on how the ranges are cut.
+// The caller's threads. parallel_for runs body over disjoint ranges that cover [0, count); only the last may be shorter
+// than grain. Results depend neither on the number of threads nor on the ranges.
 using Body = void (*)(int64_t begin, int64_t end, void* state);
 
 struct Threads {

@@ -1,4 +1,4 @@
-"""WGAN-GP on handwritten digits under Hugging Face Accelerate, by one process or several:
+"""WGAN-GP on handwritten digits under Hugging Face Accelerate, with one process or several:
 
 python examples/accelerate_script.py
 torchrun --nproc-per-node=2 examples/accelerate_script.py          or, on GPUs, accelerate launch --num_processes 2 ...
@@ -25,14 +25,14 @@ def mlp(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def train(steps: int) -> tuple[nn.Module, nn.Module]:
-    """The trained generator and critic, not wrapped."""
-    # Without cpu=True Accelerate takes the processes of a machine that has no GPU for independent ones, each the only one.
-    # Split batches: all processes together take BATCH samples a step, whatever their number.
+    """Returns the trained generator and critic, unwrapped."""
+    # Without cpu=True, on a machine without a GPU, Accelerate treats each process as the only one.
+    # With split_batches all processes together use BATCH samples per step, whatever their number.
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(), dataloader_config=DataLoaderConfiguration(split_batches=True)
     )
     accelerator.print(f"processes: {accelerator.num_processes}")
-    set_seed(0, device_specific=True)  # latents and alphas of each process are its own
+    set_seed(0, device_specific=True)  # each process draws its own latents and alphas
     data = torch.tensor(load_digits().data / 8 - 1, dtype=torch.float32)  # [1797, 64] in [-1, 1]
     generator, critic = nn.Sequential(mlp(LATENT, 64), nn.Tanh()), mlp(64, 1)
     generator, critic, generator_optimizer, critic_optimizer, batches = accelerator.prepare(
@@ -48,10 +48,10 @@ def train(steps: int) -> tuple[nn.Module, nn.Module]:
         for (real,) in batches:
             fake = generator(torch.randn(len(real), LATENT, device=real.device)).detach()
             wasserstein = critic(real).mean() - critic(fake).mean()
-            # The critic may be a DistributedDataParallel, as here where there are several processes. Its double backward is
-            # an ordinary one: the gradient by x is taken inside this process and waits for nobody, and the penalty joins
-            # the other terms in one loss, in whose one backward the parameters' gradients are averaged. Each term in a
-            # backward of its own would end the averaging at the first.
+            # The critic may be in DistributedDataParallel, as it is here with several processes. The gradient with respect to
+            # the points is computed within this process and needs no communication. The penalty joins the other terms in one
+            # loss, and that loss's one backward averages the gradients of the parameters. With a backward for each term only
+            # the first one's gradients would be averaged.
             penalty = gpgan.gradient_penalty(critic, real, fake)
             critic_optimizer.zero_grad()
             accelerator.backward(penalty - wasserstein)
@@ -61,7 +61,7 @@ def train(steps: int) -> tuple[nn.Module, nn.Module]:
             step, rest = divmod(critic_steps, N_CRITIC)
             if rest:
                 continue
-            # The bare critic: DistributedDataParallel would average gradients of its weights that nobody asked for.
+            # The bare critic: DistributedDataParallel would average gradients of its weights that this step does not use.
             bare = accelerator.unwrap_model(critic).requires_grad_(False)
             generator_loss = -bare(generator(torch.randn(len(real), LATENT, device=real.device))).mean()
             generator_optimizer.zero_grad()
@@ -79,5 +79,5 @@ def train(steps: int) -> tuple[nn.Module, nn.Module]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2000, help="of the generator")
+    parser.add_argument("--steps", type=int, default=2000, help="generator steps")
     train(parser.parse_args().steps)

@@ -1,7 +1,8 @@
-"""WGAN-GP on handwritten digits by several processes: torchrun --nproc-per-node=2 examples/ddp_script.py
+"""WGAN-GP on handwritten digits with several processes: torchrun --nproc-per-node=2 examples/ddp_script.py
 
-The critic's update is a CriticStep with a process group, the quickest way: one call that averages the gradients once. The
-generator is in DistributedDataParallel. Any number of processes that divides the batch trains the same, up to rounding."""
+The critic's update is a CriticStep with a process group: one call that averages the gradients once, which is the fastest way.
+The generator is in DistributedDataParallel. Any number of processes that divides the batch gives the same training, up to
+rounding."""
 # ruff: noqa: T201
 
 import argparse
@@ -28,10 +29,10 @@ def train(steps: int, device: torch.device) -> None:
     rank, processes = dist.get_rank(), dist.get_world_size()
     if BATCH % processes:
         raise SystemExit(
-            f"{processes} processes cannot share a batch of {BATCH} equally; take a number that divides it"
+            f"the number of processes is {processes}; expected a divisor of the batch, {BATCH}, so that all shares are equal"
         )
-    # The same seed everywhere: every process makes the same networks (DistributedDataParallel would see to that, the bare
-    # critic's weights nobody sends) and draws the numbers of the whole batch, of which it takes every processes-th.
+    # With the same seed every process makes the same networks and draws the random numbers of the whole batch, of which it uses
+    # every processes-th. DistributedDataParallel would send the generator's weights; nothing sends the bare critic's.
     torch.manual_seed(0)
 
     def own(batch: Tensor) -> Tensor:
@@ -67,7 +68,7 @@ def train(steps: int, device: torch.device) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=2000, help="of the generator")
+    parser.add_argument("--steps", type=int, default=2000, help="generator steps")
     arguments = parser.parse_args()
     device = torch.device("cpu")
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""WGAN-GP on handwritten digits as a LightningModule: manual optimization, the penalty as a term of the critic's loss."""
+"""WGAN-GP on handwritten digits as a LightningModule: manual optimization, with the penalty as a term of the critic's loss."""
 
 import argparse
 
@@ -20,11 +20,11 @@ def mlp(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class WGAN(lightning.LightningModule):
-    """Every batch is a critic step; every N_CRITIC-th is followed by a step of the generator."""
+    """Every batch is a critic step; every N_CRITIC-th is followed by a generator step."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Two optimizers in turn, each with its own number of steps: Lightning's automatic optimization has no form for it.
+        # Lightning's automatic optimization does not support two optimizers in turn, each with its own number of steps.
         self.automatic_optimization = False
         self.generator, self.critic = nn.Sequential(mlp(LATENT, 64), nn.Tanh()), mlp(64, 1)
         self.critic_steps = 0
@@ -38,8 +38,8 @@ class WGAN(lightning.LightningModule):
         (real,) = batch
         self.critic_steps += 1
 
-        # With bf16-mixed Lightning runs this method under autocast, and what networks return is bfloat16: the samples go back
-        # to the data's dtype, which the penalty insists on, and the scores are averaged in it. Norms and penalty are float32.
+        # With bf16-mixed Lightning runs this method under autocast, and networks return bfloat16. The samples are converted to
+        # the data's dtype, which the penalty requires, and the scores are averaged in it. Norms and penalty are float32.
         fake = self.generator(torch.randn(len(real), LATENT, device=self.device)).detach().to(real.dtype)
         wasserstein = (self.critic(real) - self.critic(fake)).to(real.dtype).mean()
         penalty = gpgan.gradient_penalty(self.critic, real, fake)
@@ -50,9 +50,7 @@ class WGAN(lightning.LightningModule):
         step, rest = divmod(self.critic_steps, N_CRITIC)
         if rest:
             return
-        self.toggle_optimizer(
-            generator_optimizer
-        )  # no gradients for the critic's weights, which this step does not need
+        self.toggle_optimizer(generator_optimizer)  # this step needs no gradients of the critic's weights
         generator_loss = -self.critic(self.generator(torch.randn(len(real), LATENT, device=self.device))).mean()
         generator_optimizer.zero_grad()
         self.manual_backward(generator_loss)
@@ -65,14 +63,14 @@ class WGAN(lightning.LightningModule):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=2000, help="of the generator")
+    parser.add_argument("--steps", type=int, default=2000, help="generator steps")
     parser.add_argument("--precision", default="32-true", help="Lightning's: 32-true, bf16-mixed")
     arguments = parser.parse_args()
     lightning.seed_everything(0, verbose=False)
     data = torch.tensor(load_digits().data / 8 - 1, dtype=torch.float32)  # [1797, 64] in [-1, 1]
     loader = DataLoader(TensorDataset(data), BATCH, shuffle=True, drop_last=True)
     trainer = lightning.Trainer(
-        # With manual optimization Lightning counts every optimizer's steps: N_CRITIC + 1 to one of the generator.
+        # With manual optimization Lightning counts the steps of every optimizer: N_CRITIC + 1 per generator step.
         max_steps=arguments.steps * (N_CRITIC + 1),
         max_epochs=-1,
         precision=arguments.precision,

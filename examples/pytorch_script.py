@@ -1,5 +1,5 @@
-"""WGAN-GP on handwritten digits in plain PyTorch. --penalty own takes the function that most scripts carry along,
---penalty gpgan the drop-in; nothing else differs, and the training is the same up to rounding."""
+"""WGAN-GP on handwritten digits in plain PyTorch. --penalty own uses the function that most scripts contain, --penalty gpgan
+the drop-in. Nothing else differs, and the training is the same up to rounding."""
 # ruff: noqa: T201
 
 import argparse
@@ -58,6 +58,6 @@ def train(penalty_name: str, steps: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--penalty", choices=PENALTIES, default="gpgan")
-    parser.add_argument("--steps", type=int, default=2000, help="of the generator")
+    parser.add_argument("--steps", type=int, default=2000, help="generator steps")
     arguments = parser.parse_args()
     train(arguments.penalty, arguments.steps)

@@ -1,7 +1,7 @@
-"""Every private name of torch that gpgan uses, behind one function each.
+"""Every private name of torch that gpgan uses, one function each.
 
-torch may rename or drop such a name in any release. Each function says what happens then: gpgan does more work, takes the
-path for any critic, refuses, or warns. It is never silently wrong, and ``import gpgan`` does not fail.
+Any release of torch may rename or drop such a name. Each docstring says what happens then, after "Absent": gpgan does
+more work, takes the general path, refuses or warns. It is never silently wrong, and ``import gpgan`` does not fail.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -25,9 +26,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def outside_of_compiled_graphs(function: Function) -> Function:
-    """The function, which a compiled caller leaves its graph for: double backward cannot be compiled.
+    """Decorator: the function runs outside of a compiled caller's graph, as double backward cannot be compiled.
 
-    Absent: ``torch.compiler.disable``, which does the same and imports all of torch.compile with gpgan.
+    Absent: ``torch.compiler.disable``, which does the same but imports all of torch.compile with gpgan.
     """
     try:
         from torch._compile import _disable_dynamo as disable
@@ -37,25 +38,28 @@ def outside_of_compiled_graphs(function: Function) -> Function:
 
 
 def constant_in_compiled_graphs(function: Function) -> Function:
-    """The function, which a compiled caller calls once, while it is traced.
+    """Decorator: a compiled caller calls the function once, while it is traced.
 
-    ``torch.compiler.assume_constant_result`` does the same and imports all of torch.compile. A torch that does not know
-    the mark traces the function or leaves the graph for it.
+    ``torch.compiler.assume_constant_result`` does the same but imports all of torch.compile. A torch that does not know
+    this mark traces the function or runs it outside of the graph.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
 
 
-def is_compiled_itself(callable: Any) -> bool:
-    """Whether a callable is the result of torch.compile; of a module only whether it is, not whether one in it is.
+_DYNAMO = str(Path(torch.__file__).parent / "_dynamo")
 
-    Absent: every module is said to be compiled once torch.compile has been imported. Such critics take the path for any
-    critic, and finite differences warn of kinks.
+
+def is_compiled_itself(callable: Any) -> bool:
+    """Whether a callable is the result of torch.compile. Modules inside a module are not searched.
+
+    Absent: True for every module once torch.compile has been imported. Critics then take the general path, and finite
+    differences warn of kinks.
     """
     if not isinstance(callable, nn.Module):
-        code = getattr(callable, "__code__", None)
-        return hasattr(callable, "_torchdynamo_orig_callable") or "_dynamo" in getattr(code, "co_filename", "")
-    # Nothing is compiled, and no such class exists, before torch.compile's package is imported.
+        file = getattr(getattr(callable, "__code__", None), "co_filename", "")
+        return hasattr(callable, "_torchdynamo_orig_callable") or file.startswith(_DYNAMO)
+    # Before torch.compile's package is imported, nothing is compiled.
     if "torch._dynamo" not in sys.modules:
         return False
     if type(callable).__module__.startswith("torch._dynamo"):
@@ -64,9 +68,9 @@ def is_compiled_itself(callable: Any) -> bool:
 
 
 def compile_by_inductor(function: Callable[..., Any], example: Tensor, options: dict[str, Any]) -> Callable[..., Any]:
-    """The function of one tensor, traced on a copy of an example and compiled, without the guards of torch.compile.
+    """Traces a function of one tensor on a copy of an example and compiles it, without the guards of torch.compile.
 
-    Absent: ImportError or AttributeError, upon which the step is not compiled and says so.
+    Absent: ImportError or AttributeError. The step then runs uncompiled, and the plan says so.
     """
     # Slow to import, and rarely needed.
     import torch._inductor as inductor
@@ -81,9 +85,9 @@ def compile_by_inductor(function: Callable[..., Any], example: Tensor, options: 
 
 
 def engine_needs(node: Any) -> bool:
-    """Within a backward: whether the engine has a use for the gradient that flows to a node.
+    """During a backward: whether the engine needs the gradient that flows to a node.
 
-    Absent: True. Gradients are computed that nobody asked for.
+    Absent: True. Some gradients are computed and discarded.
     """
     try:
         return bool(torch._C._will_engine_execute_node(node))
@@ -94,7 +98,7 @@ def engine_needs(node: Any) -> bool:
 def in_checkpoint() -> bool:
     """Whether a non-reentrant torch.utils.checkpoint is running its function.
 
-    Absent: True. Nothing is pruned, and finite differences hold no kinks and say so.
+    Absent: True. Nothing is pruned; finite differences do not hold kinks, and warn.
     """
     try:
         hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
@@ -104,7 +108,7 @@ def in_checkpoint() -> bool:
 
 
 def transformed() -> bool:
-    """Whether a functorch transform (vmap, grad) or forward-mode differentiation is at work beside autograd.
+    """Whether a functorch transform (vmap, grad) or forward-mode differentiation is active.
 
     Absent: True. Nothing is pruned.
     """
@@ -116,9 +120,9 @@ def transformed() -> bool:
 
 @functools.cache
 def grad_mode_functions() -> frozenset[Any]:
-    """What a TorchFunctionMode sees where grad mode is switched, found by switching it.
+    """The functions that a TorchFunctionMode sees when grad mode is switched, found by switching it.
 
-    Nothing seen: empty. Then no critic is scheduled, as a part of it under no_grad would go unnoticed.
+    Absent: none. No critic is scheduled, as a part of it under no_grad would go unnoticed.
     """
     seen: list[Any] = []
 
@@ -135,9 +139,9 @@ def grad_mode_functions() -> frozenset[Any]:
 
 
 def functions_of_form() -> frozenset[Any]:
-    """Functions of tensors that ask for their form (shape, dtype) and never for their numbers.
+    """Functions that read a tensor's form (shape, dtype, ...) but never its numbers.
 
-    Absent: none. More critics take the path for any critic.
+    Absent: none. More critics take the general path.
     """
     try:
         from torch.overrides import get_default_nowrap_functions
@@ -147,9 +151,9 @@ def functions_of_form() -> frozenset[Any]:
 
 
 def nn_operators(*names: str) -> tuple[Any, ...]:
-    """Operators under ``torch._C._nn``, which torch.nn.functional calls and TorchScript and some scripts call directly.
+    """Operators under ``torch._C._nn``, which torch.nn.functional calls, and some scripts directly.
 
-    Absent: left out. What is not there is not called.
+    Absent: left out. An operator that does not exist cannot be called.
     """
     module = getattr(torch._C, "_nn", None)
     return tuple(getattr(module, name) for name in names if hasattr(module, name))
@@ -164,7 +168,7 @@ def _leaf_kind() -> type:
 
 
 def leaf_of(node: Any) -> Tensor | None:
-    """The leaf tensor that a node adds gradients to; None for a node of an operator."""
+    """The leaf tensor that a node accumulates gradients in; None for an operator's node."""
     leaf: Tensor | None = node.variable if isinstance(node, _leaf_kind()) else None  # type: ignore[attr-defined]
     return leaf
 
@@ -172,7 +176,7 @@ def leaf_of(node: Any) -> Tensor | None:
 def is_once_differentiable(node: Any) -> bool | None:
     """Whether an autograd.Function's node has a backward that is marked ``once_differentiable``.
 
-    Absent: None, upon which the penalty warns.
+    Absent: None. The penalty then warns.
     """
     return _is_marked(node) if _marks_are_seen() else None
 
@@ -182,7 +186,7 @@ def _is_marked(node: Any) -> bool:
     return getattr(getattr(forward, "backward", None), "__code__", None) is _MARK
 
 
-# The code that is the same in every function that once_differentiable has wrapped.
+# All functions that once_differentiable has wrapped share this code object.
 _MARK = getattr(once_differentiable(lambda ctx, *grads: None), "__code__", None)
 
 
@@ -217,27 +221,27 @@ def function_name(node: Any) -> str:
 
 
 def run_without_gradients(node: Any) -> None:
-    """Runs a node whose only deed is to raise. Absent: nothing runs."""
+    """Runs a node that only raises. Absent: does nothing."""
     count = len(getattr(node, "_input_metadata", ()))
     if count:
         node(*[None] * count)
 
 
-# Autograd's nodes of a batch_norm. All but the last save whether they took the statistics of the batch; it always does.
+# The node types of batch_norm. All but the last save whether they used batch statistics; the last always does.
 SYNC_BATCH_NORM_NODE = "SyncBatchNormBackward"
 BATCH_NORM_NODES = frozenset(
     {"NativeBatchNormBackward0", "CudnnBatchNormBackward0", "MiopenBatchNormBackward0", SYNC_BATCH_NORM_NODE}
 )
-# Nodes that hide what ran inside of them: a reentrant checkpoint, and a compiled graph.
+# Node types that hide the operators inside them: of a reentrant checkpoint and of a compiled graph.
 REENTRANT_NODE = "CheckpointFunctionBackward"
 OPAQUE_NODES = frozenset({REENTRANT_NODE, "CompiledFunctionBackward"})
 
 
 @functools.cache
 def batch_norm_shows() -> bool:
-    """Whether the graph shows a batch_norm in training mode, and a reentrant checkpoint, under the names above.
+    """Whether the graph shows batch_norm in training mode and reentrant checkpoints under the names above.
 
-    Where not, calls of batch_norm are watched, and a critic with a BatchNorm in training mode is refused.
+    If not, calls of batch_norm are recorded, and a critic with any BatchNorm in training mode is refused.
     """
     from torch.utils.checkpoint import checkpoint
 
@@ -254,10 +258,10 @@ def batch_norm_shows() -> bool:
 
 
 def takes_batch_statistics(node: Any) -> bool:
-    """Whether a batch_norm's node took its statistics over several samples. Absent: True, upon which it is refused."""
+    """Whether a batch_norm node took its statistics over several samples. Absent: True. The critic is refused."""
     if type(node).__name__ == SYNC_BATCH_NORM_NODE:
         return True
-    # InstanceNorm is a batch_norm too, of one sample that holds all samples' channels.
+    # InstanceNorm is a batch_norm too, of one sample with the channels of all samples.
     return _saved_training(node) is not False and _rows(node) != 1
 
 
@@ -266,7 +270,7 @@ def _saved_training(node: Any) -> bool | None:
 
 
 def _rows(node: Any) -> int | None:
-    # The shape is asked of the graph's edge: a saved tensor may have to be recomputed or fetched.
+    # The shape is read from the node: a saved tensor may have to be recomputed or fetched.
     metadata = getattr(node, "_input_metadata", None)
     return int(metadata[0].shape[0]) if metadata else None
 
@@ -275,12 +279,12 @@ def _rows(node: Any) -> int | None:
 
 
 def version(tensor: Tensor) -> int | None:
-    """How often a tensor was changed in place. Absent: None, upon which the critic is not scheduled."""
+    """The number of in-place changes of a tensor. Absent: None. The critic is not scheduled."""
     return getattr(tensor, "_version", None)
 
 
 def watch(tensors: Iterable[Tensor]) -> Callable[[], bool]:
-    """A function that says whether any of the tensors was changed in place since. Absent: by comparing with copies."""
+    """A function that tells whether any of the tensors has changed in place since. Absent: compares with copies."""
     tensors = list(tensors)
     versions = [version(tensor) for tensor in tensors]
     if None not in versions:
@@ -290,7 +294,7 @@ def watch(tensors: Iterable[Tensor]) -> Callable[[], bool]:
 
 
 def has_gradient_hooks(parameter: Tensor) -> bool:
-    """Whether a hook waits for a parameter's gradient. Absent: True, the path for any critic with one backward."""
+    """Whether a parameter has gradient hooks. Absent: True. The critic takes the general path, with one backward."""
     try:
         return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
     except AttributeError:
@@ -298,7 +302,7 @@ def has_gradient_hooks(parameter: Tensor) -> bool:
 
 
 def has_backward_hooks(module: nn.Module) -> bool:
-    """Whether a module itself waits for gradients to pass through it. Absent: True, the path for any critic."""
+    """Whether a module itself has backward hooks. Absent: True. The critic takes the general path."""
     try:
         return bool(module._backward_hooks or module._backward_pre_hooks)
     except AttributeError:
@@ -306,7 +310,7 @@ def has_backward_hooks(module: nn.Module) -> bool:
 
 
 def submodules(module: nn.Module) -> Iterable[nn.Module | None]:
-    """Those directly inside of a module. Absent: ``children()``, which takes ten times as long."""
+    """The modules directly inside a module. Absent: ``children()``, which is slower."""
     try:
         return module._modules.values()
     except AttributeError:
@@ -314,13 +318,13 @@ def submodules(module: nn.Module) -> Iterable[nn.Module | None]:
 
 
 def forward_pre_hooks(module: nn.Module) -> list[Any]:
-    """Absent: none; ``nn.utils.spectral_norm`` is then known by the parameters that it leaves."""
+    """A module's forward pre-hooks. Absent: none. ``nn.utils.spectral_norm`` is then recognised by its parameters."""
     return list(getattr(module, "_forward_pre_hooks", {}).values())
 
 
 @functools.cache
 def batch_norms() -> tuple[type[nn.Module], ...]:
-    """The classes of batch norm modules. Absent: the public ones; a user's own must be derived from these."""
+    """The base classes of all batch norm modules. Absent: the public classes."""
     try:
         from torch.nn.modules.batchnorm import _BatchNorm
     except ImportError:
@@ -330,7 +334,7 @@ def batch_norms() -> tuple[type[nn.Module], ...]:
 
 @functools.cache
 def spectral_parametrization() -> type[nn.Module]:
-    """The class by which ``torch.nn.utils.parametrizations.spectral_norm`` computes a weight, found by using it."""
+    """The class of ``torch.nn.utils.parametrizations.spectral_norm``'s parametrizations, found by applying it."""
     from torch.nn.utils import parametrizations
 
     with torch.random.fork_rng([]):
@@ -339,7 +343,7 @@ def spectral_parametrization() -> type[nn.Module]:
 
 
 def metadata(state: Any) -> Any:
-    """The versions of modules that a ``state_dict`` carries beside its tensors. Absent: None."""
+    """The module versions that a ``state_dict`` holds besides its tensors. Absent: None."""
     return getattr(state, "_metadata", None)
 
 
@@ -348,12 +352,14 @@ def metadata(state: Any) -> Any:
 
 @functools.cache
 def onednn_product() -> Callable[[Tensor, Tensor, Tensor | None], Tensor] | None:
-    """From a ``[n, k]``, b ``[k, m]`` and a row ``[m]`` or None to a b + row, by oneDNN. Absent: None, for torch.mm."""
+    """A function of a ``[n, k]``, b ``[k, m]`` and a row ``[m]`` or None that returns a b + row, by oneDNN.
+
+    Absent, or with another signature or result: None. torch.mm is used.
+    """
 
     def product(a: Tensor, b: Tensor, row: Tensor | None) -> Tensor:
         return torch.ops.mkldnn._linear_pointwise(a, b.t(), row, "none", [], "")  # type: ignore[no-any-return]
 
-    # hasattr would not see another signature.
     a, b, row = (torch.ones(shape, device="cpu") for shape in ((2, 3), (3, 2), (2,)))
     with contextlib.suppress(Exception), torch.no_grad():
         if (product(a, b, row) == 4).all() and (product(a, b, None) == 3).all():
@@ -362,7 +368,7 @@ def onednn_product() -> Callable[[Tensor, Tensor, Tensor | None], Tensor] | None
 
 
 def clamp_all(tensors: list[Tensor], limit: float) -> None:
-    """Clamps tensors to [-limit, limit] in place, in one call for all. Absent: in one call each."""
+    """Clamps tensors to [-limit, limit] in place, in one call. Absent: in one call per tensor."""
     try:
         torch._foreach_clamp_min_(tensors, -limit)
         torch._foreach_clamp_max_(tensors, limit)
@@ -372,7 +378,7 @@ def clamp_all(tensors: list[Tensor], limit: float) -> None:
 
 
 def lerp_all(tensors: list[Tensor], ends: list[Tensor], weight: float) -> None:
-    """Moves tensors by a part of the way to their ends, in place, in one call for all. Absent: in one call each."""
+    """Interpolates tensors towards their ends in place, in one call. Absent: in one call per tensor."""
     try:
         torch._foreach_lerp_(tensors, ends, weight)
     except AttributeError:
@@ -381,7 +387,7 @@ def lerp_all(tensors: list[Tensor], ends: list[Tensor], weight: float) -> None:
 
 
 def operation_counting() -> tuple[type, Callable[[Any], Callable[..., int] | None]] | None:
-    """torch's mode that sees every operator, and from an operator to torch's formula for its floating-point operations.
+    """torch's TorchDispatchMode, and a function from an operator to torch's formula for its floating-point operations.
 
     Absent: None. Operations are not counted, and the plan says so.
     """

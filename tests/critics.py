@@ -1,4 +1,4 @@
-"""Critics with known gradients, the architectures critics are built from, the penalty written plainly, and its cost."""
+"""Critics with known gradients, common critic architectures, a plainly written penalty, and an operation count."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def dcgan(width: int = 4, halvings: int = 2, size: int = 8) -> nn.Sequential:
 
 
 def pool_by_slices(x: Tensor) -> Tensor:
-    """The mean over 2 x 2 pixels as the WGAN-GP authors' code takes it."""
+    """The mean over 2 x 2 pixels, written as in the WGAN-GP authors' code."""
     return (x[:, :, ::2, ::2] + x[:, :, 1::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, 1::2]) / 4
 
 
@@ -78,7 +78,7 @@ def pool_by_average(x: Tensor) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """A residual block of the WGAN-GP critic; the first one starts from the image, without an activation before it."""
+    """A residual block of the WGAN-GP critic. The first block takes the image and has no activation before it."""
 
     def __init__(self, inputs: int, outputs: int, pool: Callable[[Tensor], Tensor] | None, first: bool = False) -> None:
         super().__init__()
@@ -117,8 +117,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # A bias of the keys adds the same to all that the softmax compares, one of the values the same to all results:
-        # the penalty's gradient by either is nothing but rounding.
+        # No bias of keys or values: it would add a constant to all inputs of the softmax or to all results, and the
+        # penalty's gradient with respect to it would be rounding only.
         self.query, self.key = nn.Conv2d(channels, 2, 1), nn.Conv2d(channels, 2, 1, bias=False)
         self.value = nn.Conv2d(channels, channels, 1, bias=False)
         self.gain = nn.Parameter(torch.tensor(0.7))
@@ -154,7 +154,7 @@ class Projection(nn.Module):
 
 
 class Tied(nn.Module):
-    """One layer used twice, and a coefficient that may change between calls (the fading in of a progressive GAN)."""
+    """One layer used twice, and a coefficient that may change between calls (as in a progressive GAN's fade-in)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ def layer_norm() -> nn.Sequential:
 
 
 def instance_norm() -> nn.Sequential:
-    # No bias before the norm, which would take it away again: its gradient is nothing but rounding.
+    # No bias before the norm, which would remove it: its gradient would be rounding only.
     return nn.Sequential(
         nn.Conv2d(3, 4, 4, stride=2, padding=1),
         nn.LeakyReLU(0.2),
@@ -208,7 +208,7 @@ def prelu(parameters: int) -> nn.Sequential:
 
 
 def mixed_activations() -> nn.Sequential:
-    """Smooth activations with second derivatives of their own between piecewise-linear ones without."""
+    """Smooth activations, which have second derivatives, between piecewise-linear ones, which have none."""
     layers: list[nn.Module] = [nn.Linear(3, 8)]
     for activation in (nn.ReLU(), nn.SiLU(), nn.LeakyReLU(0.1), nn.ELU(), nn.Hardtanh(), nn.Softplus(), nn.Tanh()):
         layers += [activation, nn.Linear(8, 8)]
@@ -240,7 +240,7 @@ def reparametrised(how: Callable[..., nn.Module]) -> nn.Sequential:
 
 
 def mixture() -> Projection:
-    """A little of everything."""
+    """A mixture of many kinds of layer."""
     return Projection(
         nn.Sequential(
             parametrizations.spectral_norm(nn.Conv2d(3, 4, 3, padding=1)),
@@ -264,7 +264,7 @@ def mixture() -> Projection:
 
 @dataclass(frozen=True)
 class Case:
-    """How a critic is made, the shape [B, ...] of its samples, and the number of its classes (0: it takes no labels)."""
+    """A critic's constructor, the shape [B, ...] of its samples, and the number of its classes (0: no labels)."""
 
     make: Callable[[], nn.Module]
     shape: tuple[int, ...]
@@ -274,7 +274,7 @@ class Case:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             critic = self.make().to(dtype)
-        # As torch draws them weights shrink what passes, until hardly any slope is left for the penalty to work on.
+        # torch's initial weights shrink the signal at every layer, so that the slope would be close to 0.
         with torch.no_grad():
             for parameter in critic.parameters():
                 parameter.mul_(1.8 if parameter.dim() > 1 else 1)
@@ -282,12 +282,12 @@ class Case:
 
     def samples(self, dtype: torch.dtype = torch.float64, seed: int = 2) -> tuple[Tensor, Tensor, Tensor]:
         """real, fake and alpha."""
-        generator = torch.Generator().manual_seed(seed)
-        real, fake = (torch.randn(self.shape, dtype=dtype, generator=generator) for _ in range(2))
-        return real, 0.5 * fake + 0.3, torch.rand(self.shape[0], dtype=dtype, generator=generator)
+        rng = torch.Generator().manual_seed(seed)
+        real, fake = (torch.randn(self.shape, dtype=dtype, generator=rng) for _ in range(2))
+        return real, 0.5 * fake + 0.3, torch.rand(self.shape[0], dtype=dtype, generator=rng)
 
     def args(self) -> tuple[Tensor, ...]:
-        """What the critic takes after x."""
+        """The critic's arguments after x."""
         return (torch.arange(self.shape[0]) % self.classes,) if self.classes else ()
 
 
@@ -314,11 +314,11 @@ CRITICS = {
 }
 
 
-# --- the penalty written plainly
+# --- the penalty, plainly written
 
 
 def plain_penalty(critic: Callable[[Tensor], Tensor], x: Tensor, weight: float = 10.0, target: float = 1.0) -> Tensor:
-    """weight * mean((|grad f(x_i)| - target)^2), each sample's gradient taken alone, from the scores of a batch of one."""
+    """weight * mean((|grad f(x_i)| - target)^2), each sample's gradient computed alone, in a batch of one."""
     total = x.new_zeros(())
     for sample in x.detach().split(1):
         point = sample.clone().requires_grad_()
@@ -336,7 +336,7 @@ def script_penalty(
     weight: float = 10.0,
     target: float = 1.0,
 ) -> Tensor:
-    """The penalty as training scripts have it, by autograd as it comes."""
+    """The penalty as training scripts write it, by stock autograd."""
     alpha = alpha.view(-1, *[1] * (real.dim() - 1))
     x = (alpha * real + (1 - alpha) * fake).requires_grad_()
     (grad,) = torch.autograd.grad(critic(x, *args).sum(), x, create_graph=True)
@@ -344,15 +344,16 @@ def script_penalty(
 
 
 def parameter_grads(module: nn.Module, loss: Tensor) -> list[Tensor]:
-    """d loss / d parameters, zero where the loss does not depend on one."""
+    """d loss / d parameters; zero for a parameter that the loss does not depend on."""
     grads = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(module.parameters(), grads, strict=True)]
 
 
 def assert_exact(got: Sequence[Tensor], wanted: Sequence[Tensor], relative: float = 1e-12) -> None:
-    """Raises unless each tensor differs from the wanted one by at most a part of its norm: rounding, no more.
+    """Raises unless each tensor differs from the expected one by at most ``relative`` times its norm, i.e. by rounding.
 
-    Where a gradient is a sum that cancels, rounding is relative to the terms: 1e-15 of the largest norm is free.
+    In a gradient that is a sum with cancellation, rounding is relative to the terms: 1e-15 of the largest norm
+    is allowed.
     """
     free = 1e-15 * max((float(theirs.detach().norm()) for theirs in wanted), default=0.0)
     for index, (mine, theirs) in enumerate(zip(got, wanted, strict=True)):
@@ -364,7 +365,7 @@ def assert_exact(got: Sequence[Tensor], wanted: Sequence[Tensor], relative: floa
 
 
 class _Operations(TorchDispatchMode):
-    """Counts by torch's formulas. torch's own FlopCounterMode hangs hooks on modules, which changes what they do."""
+    """Counts by torch's formulas. torch's own FlopCounterMode adds hooks to modules, which changes their behaviour."""
 
     count = 0
 
@@ -381,7 +382,7 @@ class _Operations(TorchDispatchMode):
 
 
 def operations(call: Callable[[], Any]) -> int:
-    """Floating-point operations of the matrix products and convolutions that call runs."""
+    """The number of floating-point operations in the matrix products and convolutions of a call."""
     with _Operations() as counter:
         call()
     return counter.count

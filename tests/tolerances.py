@@ -1,13 +1,13 @@
-"""The one table of tolerances, by dtype, and the two comparisons that read it."""
+"""The only table of tolerances, by dtype, and the two comparisons that use it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# (relative, absolute) error of a result of this dtype against the same computed in float64 from the same inputs.
-# float32 sums over rows of up to some 100000 elements: tens of roundings of 6e-8. Results in half precision are
-# computed in float32 and rounded once, so what they may lose is that rounding.
+# (relative, absolute) error of a result of this dtype against the result in float64 from the same inputs.
+# float32 sums over rows of up to about 100000 elements have tens of roundings of 6e-8. Results in half precision are
+# computed in float32 and rounded once, so only that rounding is allowed.
 TOLERANCES = {
     "float64": (1e-11, 1e-13),
     "float32": (1e-5, 1e-6),
@@ -23,9 +23,9 @@ def tolerance(dtype: torch.dtype | str) -> dict[str, float]:
 
 
 def assert_near(actual: Tensor, exact: Tensor, terms: float | Tensor = 0.0) -> None:
-    """Raises unless actual is within the tolerance of its dtype of exact; NaN equals NaN.
+    """Raises unless actual equals exact within the tolerance of its dtype. NaN equals NaN.
 
-    terms is the size of the numbers that actual is a sum or difference of, where they cancel: rounding is relative to it.
+    terms: the size of the terms, if actual is a sum with cancellation. Rounding is relative to it.
     """
     limits = tolerance(actual.dtype)
     limits["atol"] = max(limits["atol"], limits["rtol"] * float(terms))
@@ -33,9 +33,9 @@ def assert_near(actual: Tensor, exact: Tensor, terms: float | Tensor = 0.0) -> N
 
 
 def assert_as_good(actual: Tensor, plain: Tensor, exact: Tensor) -> None:
-    """Raises unless the largest error of actual is at most twice that of plain, the same in plain PyTorch.
+    """Raises unless the largest error of actual is at most twice that of plain, the result of plain PyTorch.
 
-    exact is the same in float64. One rounding of the largest element is free, for where plain happens to be exact.
+    exact: the result in float64. One rounding of the largest element is allowed, as plain may happen to be exact.
     """
     exact = exact.detach().double()
 

@@ -1,1 +1,1 @@
-"""What one penalised critic step costs, by provider: ``python -m benchmarks critic_step``, told in docs/performance.md."""
+"""What one critic step with penalty costs, by provider: ``python -m benchmarks critic_step``; see docs/performance.md."""

@@ -1,4 +1,4 @@
-"""What the machine gives by itself: matrix products and a copy."""
+"""The machine's own speed: matrix products and a copy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COPIED_BYTES = 256 << 20
 
 
 def ceilings(device: str, quick: bool) -> dict[str, dict[str, Any]]:
-    """GFLOP/s of torch.mm and of oneDNN's own linear, GB/s of a copy: name -> unit, and rate with its quartiles."""
+    """GFLOP/s of torch.mm and of oneDNN's linear, GB/s of a copy: by name, the unit and the rate with its quartiles."""
     side = 64 if quick else SIDE[device]
     a, b = (torch.randn(side, side, device=device) for _ in range(2))
     source = torch.ones((1 << 20 if quick else COPIED_BYTES) // 4, device=device)

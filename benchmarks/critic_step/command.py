@@ -24,7 +24,7 @@ THREADS = 2
 
 
 def use_threads(threads: int) -> None:
-    """For torch, and for JAX, which takes as many as there are cores for this process."""
+    """Limits the threads of torch, and those of JAX, which uses as many as the process has cores."""
     torch.set_num_threads(threads)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
@@ -38,10 +38,10 @@ def version(package: str) -> str:
 
 
 def main(options: argparse.Namespace, given: str) -> int:
-    """given: the options as they are to stand in the result. Returns 1 where a row failed, or a critic was left out for time."""
+    """Returns 1 if a row failed, or a critic was left out for time. ``given``: the options, for the record in the result."""
     deadline = Deadline() if options.deadline is None else Deadline.after(options.deadline)
     if options.device == "cpu":
-        # Tiny critics in two threads wait for each other on a busy machine.
+        # On a busy machine two threads of a tiny critic would wait for each other.
         use_threads(1 if options.quick else THREADS)
         if options.memory == "kept":
             measure.keep_freed_memory()

@@ -1,4 +1,4 @@
-"""Counted things: operations, operator calls, kernel launches and the peak of memory of a step."""
+"""Counts operations, operator calls, kernel launches and peak memory of a step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch")  # and with
 
 
 def _pointwise_linear(x: Sequence[int], weight: Sequence[int], *args: Any, **kwargs: Any) -> int:
-    """oneDNN's x [..., in] times weight [out, in] transposed, whatever is fused behind it."""
+    """oneDNN's x [..., in] times weight [out, in] transposed, whatever is fused after it."""
     return 2 * math.prod(x[:-1]) * weight[0] * weight[1]
 
 
@@ -36,8 +36,8 @@ def _formulas() -> dict[Any, Callable[..., int]]:
 class OperatorCounter(TorchDispatchMode):
     """Counts operator calls and, by FlopCounterMode's formulas, the operations in their matrix products and convolutions.
 
-    FlopCounterMode itself cannot be used: its module tracker refuses autograd.grad to a leaf, and torch.compile refuses
-    to run below a mode that is not one of its own infrastructure.
+    FlopCounterMode itself cannot be used: its module tracker does not allow autograd.grad to a leaf, and torch.compile does
+    not run under a mode that is not declared as infrastructure.
     """
 
     @classmethod
@@ -53,7 +53,7 @@ class OperatorCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         formula = self.formulas.get(func._overloadpacket)
-        if formula is None:  # under inference_mode composite operators arrive whole
+        if formula is None:  # under inference_mode composite operators are not decomposed
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
@@ -65,7 +65,7 @@ class OperatorCounter(TorchDispatchMode):
         return result
 
     def unknown(self) -> list[str]:
-        """Operators of other libraries that have no formula, so that a product hidden in one can be seen to be missing."""
+        """Operators of other libraries without a formula: a product inside one would be missing from the count."""
         known = {
             packet._qualified_op_name for packet in self.formulas if isinstance(packet, torch._ops.OpOverloadPacket)
         }
@@ -82,8 +82,8 @@ def count(call: Call) -> OperatorCounter:
 
 @contextmanager
 def compiled_operations() -> Iterator[list[int]]:
-    """The operations of each graph that Inductor compiles within, by the same formulas. Its C++ calls products and
-    convolutions past the dispatcher, where OperatorCounter does not see them."""
+    """The operations of each graph that Inductor compiles in this context, by the same formulas. Inductor's C++ calls products
+    and convolutions without the dispatcher, so OperatorCounter does not see them."""
     from torch._inductor import config
 
     formulas = _formulas()
@@ -107,7 +107,7 @@ class Peak:
     bytes: int = 0
 
     def look(self) -> None:
-        """From here on. What was allocated within, before, and is still alive counts."""
+        """Starts looking. Memory allocated earlier in the context counts if it is still alive."""
         if self.device == "cuda":
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
@@ -118,10 +118,10 @@ class Peak:
 
 @contextmanager
 def peak_memory(device: str) -> Iterator[Peak]:
-    """The most bytes of tensors that were alive at once after ``look``, beyond those alive at the beginning.
+    """The most bytes of tensors alive at once after ``look``, beyond those alive at the start of the context.
 
-    On a CPU every allocation and release that torch's allocator reports to the profiler is summed up: exact for tensors
-    and for scratch memory taken from that allocator, blind to what a library takes from malloc by itself.
+    On a CPU this sums every allocation and release that torch's allocator reports to the profiler. It is exact for tensors
+    and for scratch memory from that allocator, and does not see what a library takes from malloc directly.
     """
     peak = Peak(device)
     if device == "cuda":
@@ -144,7 +144,7 @@ def peak_memory(device: str) -> Iterator[Peak]:
 
 
 def cuda_launches(call: Call) -> dict[str, int]:
-    """Kernels run on the device, and launches by the host, of which a captured graph has one."""
+    """Kernels run on the device, and launches by the host: one for a captured graph."""
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
         call()

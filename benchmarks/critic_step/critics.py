@@ -1,4 +1,4 @@
-"""The critics that a step is timed on, as a script would write them, and the cases made of them."""
+"""The critics of the benchmark, as a script would write them, and the cases made of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def dcgan(channels: int) -> nn.Sequential:
 
 
 class Block(nn.Module):
-    """A residual block, [B, C, H, W] to [B, channels, H, W] or, where it pools, [B, channels, H/2, W/2]."""
+    """A residual block, [B, C, H, W] to [B, channels, H, W], or to [B, channels, H/2, W/2] if it pools."""
 
     def __init__(self, inputs: int, channels: int, *, first: bool = False, pool: bool = False) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Block(nn.Module):
         y = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
         if not self.pool:
             return x + y
-        # The first block pools before its shortcut's convolution, the second after; the number is the same.
+        # The first block pools before its shortcut's convolution, the second after it; the result is the same.
         shortcut = self.shortcut(F.avg_pool2d(x, 2)) if self.first else F.avg_pool2d(self.shortcut(x), 2)
         return shortcut + F.avg_pool2d(y, 2)
 
@@ -96,7 +96,7 @@ def _cases(*, dcgan_width: int, images: int, resnet_images: int, resnet_width: i
 
 
 def cases(device: str, quick: bool) -> list[Case]:
-    """On a CPU float32, and for the DCGAN critic bfloat16 beside it; on a GPU every critic in every precision."""
+    """On a CPU float32, and bfloat16 too for the DCGAN critic; on a GPU every critic in every precision."""
     if quick:
         chosen = _cases(dcgan_width=4, images=2, resnet_images=2, resnet_width=4)
     elif device == "cpu":
@@ -105,7 +105,7 @@ def cases(device: str, quick: bool) -> list[Case]:
         chosen = _cases(dcgan_width=64, images=64, resnet_images=64, resnet_width=128)
     if device == "cpu":
         return [dataclasses.replace(case, bfloat16_too=case.make is dcgan) for case in chosen]
-    # What is judged comes first: time may run out.
+    # Cases with targets come first, because time may run out.
     ordered = [chosen[0], dataclasses.replace(chosen[2], precision="bfloat16")]
     ordered += [
         dataclasses.replace(case, precision=precision)
@@ -117,7 +117,7 @@ def cases(device: str, quick: bool) -> list[Case]:
 
 @dataclass
 class Problem:
-    """One provider's own critic and what it is trained on."""
+    """One provider's own critic and its data."""
 
     case: Case
     net: nn.Module

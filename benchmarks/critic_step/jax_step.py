@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-# JAX would take three quarters of a GPU's memory for itself.
+# By default JAX reserves three quarters of a GPU's memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
@@ -19,7 +19,7 @@ from torch import Tensor
 from benchmarks.critic_step import critics
 from benchmarks.critic_step.critics import BETAS, LR, SLOPE, WEIGHT, Problem
 
-Parameters = dict[str, Any]  # by torch's names; linear weights [in, out], kernels [H, W, in, out]
+Parameters = dict[str, Any]  # named as in torch; linear weights [in, out], kernels [H, W, in, out]
 Function = Callable[[Parameters, Any], Any]  # samples [B, ...] to scores [B]
 
 
@@ -149,8 +149,8 @@ class JaxStep:
         ]
 
     def own_counts(self) -> dict[str, Any]:
-        """Operations as XLA counts them, elementwise ones too, of the step over those of a forward; and the memory that it
-        lays out for intermediate results. Parameters and moments are updated in place."""
+        """The step's operations over those of a forward, as XLA counts them, elementwise ones included; and the memory that it
+        allocates for intermediate results. Parameters and moments are updated in place."""
         step = self.jitted.lower(*self.state, *self.data).compile()
         forward = jax.jit(self.critic).lower(self.state[0], self.data[0]).compile()
         flops, of_one = ((compiled.cost_analysis() or {}).get("flops") for compiled in (step, forward))

@@ -1,6 +1,6 @@
 """The step by PyTorch and by gpgan. Each provider is a Step, built for a Problem; the JAX one is in jax_step.py.
 
-A script's hyperparameters throughout: weight 10, Adam with lr 1e-4 and betas (0, 0.9), everything else as it comes.
+The hyperparameters are a script's: weight 10, Adam with lr 1e-4 and betas (0, 0.9), defaults for everything else.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from benchmarks.critic_step.critics import BETAS, LR, WEIGHT, Problem
 class Step(Protocol):
     @property
     def note(self) -> str:
-        """What the provider says of itself, or nothing."""
+        """The provider's remark for the table, or an empty string."""
 
     def __call__(self, alpha: Tensor | None = None) -> None:
-        """One step; alpha [B] is drawn where None."""
+        """One step. alpha [B] is drawn if None."""
 
     def gradients(self) -> list[Tensor]:
         """Those of the last step, in the order of net.parameters()."""
 
     def own_counts(self) -> dict[str, Any]:
-        """ "forwards" and "peak_bytes", where PyTorch sees nothing of the step."""
+        """ "forwards" and "peak_bytes", if PyTorch cannot see into the step; else nothing."""
 
 
 def adam(net: nn.Module, *, fused: bool = False) -> torch.optim.Adam:
@@ -39,7 +39,7 @@ def adam(net: nn.Module, *, fused: bool = False) -> torch.optim.Adam:
 
 
 def first_moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """With beta1 = 0 Adam's first moment is the gradient it was given last, whoever computed it and wherever."""
+    """With beta1 = 0 Adam's first moment is the last gradient it received, whoever computed it and wherever."""
     return [optimizer.state[p]["exp_avg"] for group in optimizer.param_groups for p in group["params"]]
 
 
@@ -55,7 +55,7 @@ def interpolate(real: Tensor, fake: Tensor, alpha: Tensor | None) -> Tensor:
 
 
 def penalised_loss(net: nn.Module, real: Tensor, fake: Tensor, x: Tensor, half: bool) -> Tensor:
-    """The critic's loss with the penalty at x. Under autocast the gradient is taken outside, as PyTorch's AMP notes say."""
+    """The critic's loss with the penalty at x. The gradient is taken outside autocast, as PyTorch's AMP notes say."""
     with autocast(x.device.type, half):
         loss = net(fake).mean() - net(real).mean()
         scores = net(x)
@@ -95,8 +95,8 @@ class Stock:
 
 
 class Compiled(Stock):
-    """The same with the loss, its inner gradient included, compiled whole: torch.compile can trace autograd.grad where x
-    comes in as a leaf. The backward is compiled with it, the optimizer stays as it is."""
+    """Stock with the loss, its inner gradient included, compiled whole: torch.compile can trace autograd.grad if x is an input
+    and a leaf. The backward is compiled with it; the optimizer is not."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -105,7 +105,7 @@ class Compiled(Stock):
 
     def loss(self, alpha: Tensor | None) -> Tensor:
         x = interpolate(self.real, self.fake, alpha)
-        # The option matters while tracing alone.
+        # The option matters only during tracing.
         with contextlib.nullcontext() if self.traced else torch._dynamo.config.patch(trace_autograd_ops=True):
             loss: Tensor = self.compiled(self.net, self.real, self.fake, x, self.half)
         self.traced = True
@@ -118,7 +118,7 @@ class Gpgan:
         net = problem.net
         self.optimizer = adam(net)
         self.step = gpgan.CriticStep(
-            # A plain function cannot be looked into, so it takes the general path.
+            # The modules behind a plain function are unknown, so it takes the general path.
             (lambda x: net(x)) if general else net,
             self.optimizer,
             penalty=gpgan.Penalty(weight=WEIGHT),
@@ -149,11 +149,11 @@ def jax_step(problem: Problem) -> Step:
 @dataclass(frozen=True)
 class Provider:
     make: Callable[[Problem], Step]
-    inductor: bool = False  # compiled by torch, which takes its time
+    inductor: bool = False  # compiled by torch, which takes long
     optional: bool = False  # may be missing on a machine
     penalised: bool = True
     captured: bool = False  # as a CUDA graph
-    judged: bool = False  # stands for gpgan where a target is judged
+    judged: bool = False  # one of the rows that targets are judged by
     on: tuple[str, ...] = ("cpu", "cuda")
 
 
@@ -168,5 +168,5 @@ PROVIDERS = {
     "stock, fused Adam": Provider(lambda problem: Stock(problem, fused=True), on=("cpu",)),
     "stock, no penalty": Provider(lambda problem: Stock(problem, penalty=False), penalised=False),
 }
-# Beside float32 rows where a CPU has bfloat16 as well.
+# Also measured in bfloat16 beside the float32 rows, on a CPU.
 HALF_PROVIDERS = ("stock", "gpgan general", "gpgan scheduled")

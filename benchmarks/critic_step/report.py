@@ -1,4 +1,4 @@
-"""A result's Markdown page and its figure, made of its JSON alone."""
+"""A result's Markdown page and its figure, made from its JSON alone."""
 
 from __future__ import annotations
 
@@ -87,19 +87,19 @@ def _targets(result: dict[str, Any]) -> list[str]:
 
 
 def tables(result: dict[str, Any]) -> str:
-    """The targets, the ceilings and a table a case."""
+    """The targets, the ceilings and one table per case."""
     ceilings = [
         [name, "failed" if "failed" in row else f"{row['rate']['median']:.4g} {row['unit']}"]
         for name, row in result["ceilings"].items()
     ]
     lines = [
         *_targets(result),
-        "What the machine gives by itself:",
+        "The machine's own speed:",
         "",
         *markdown(["", "median"], ceilings),
         "",
         *(line for case in result["cases"] for line in _case(case)),
-        *(f"Left out, the time was over: {name}" for name in result["left_out"]),
+        *(f"Left out, because the deadline had passed: {name}" for name in result["left_out"]),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -134,7 +134,7 @@ def whole(result: dict[str, Any], figure: str) -> str:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """A line a critic: the time of each float32 provider in that of stock eager, and the operations."""
+    """One line per critic: the time of each float32 provider divided by stock's, and the operations."""
     names = [STOCK, "torch.compile", "JAX", *(name for name in PROVIDERS if name.startswith("gpgan"))]
     names = [name for name in names if any("seconds" in case["rows"].get(name, {}) for case in result["cases"])]
     lines = []
@@ -147,7 +147,11 @@ def summary(result: dict[str, Any]) -> str:
         ours = [row["forwards"] for name, row in rows.items() if name.startswith("gpgan") and row.get("forwards")]
         lines.append([case["case"], *times, f"{rows[STOCK]['forwards']:.2f}F", f"{max(ours):.2f}F"])
     table = markdown(["critic", *names, f"{STOCK}'s operations", "gpgan's"], lines)
-    return "\n".join([f"Time of a penalised critic step, stock eager PyTorch = 1. {_source(result)}", "", *table, ""])
+    head = (
+        "Time of one critic step with penalty as a multiple of stock eager PyTorch's, and its operations in F, one critic "
+        "forward."
+    )
+    return "\n".join([f"{head} {_source(result)}", "", *table, ""])
 
 
 def _colour(name: str) -> str:
@@ -155,7 +159,7 @@ def _colour(name: str) -> str:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """One panel a critic: each provider's median time in that of stock, with the quartiles."""
+    """One panel per critic: each provider's median time divided by stock's, with the quartiles."""
     cases = result["cases"]
     columns = 2 if len(cases) > 1 else 1
     lines = -(-len(cases) // columns)

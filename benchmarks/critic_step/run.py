@@ -1,4 +1,4 @@
-"""Measures every case: gradients are held to a float64 reference first, then things are counted, then steps are timed."""
+"""Measures a case: checks gradients against a float64 reference, then counts, then times the steps."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from benchmarks.critic_step.providers import HALF_PROVIDERS, PROVIDERS, Provider
 from benchmarks.measure import Interleaved, WallClock, spread
 
 STOCK, JAX, UNPENALISED = "stock", "JAX", "stock, no penalty"
-HALF = ", bfloat16"  # behind the name of a row
+HALF = ", bfloat16"  # suffix of a row's name
 BASES = (STOCK, JAX, UNPENALISED)
 
-# Seconds a case's rounds may take together, fewest and most rounds, and the length of one turn.
+# Seconds for all rounds of a case; fewest and most rounds; length of one turn.
 BUDGET = {"cpu": (60.0, (5, 41)), "cuda": (4.0, (9, 41))}
 QUICK = (0.02, (3, 3))
 TURN_SECONDS = 20e-3
 
-# An activation so near 0 that rounding decides its slope moves the gradients. One in the DCGAN critic, where stock rounds
-# to one side and JAX and the schedule to the other, is worth 6e-4 of a weight's norm.
+# If an activation is so near 0 that rounding decides its slope, the gradients change. One such activation in the DCGAN critic,
+# which stock rounds to one side and JAX and the schedule to the other, changes them by 6e-4 of a weight's norm.
 KINK = 2e-3
-# A gradient that is 0 but for rounding is measured by this share of the norm of all.
+# The error of a gradient that is 0 up to rounding is relative to this share of the norm of all gradients.
 SMALL = 1e-3
 
 Row = dict[str, Any]
 
 
 def rows_of(case: Case, device: str, quick: bool) -> dict[str, tuple[Provider, str]]:
-    """The providers of a case with the precision each works in. A quick run compiles nothing."""
+    """The providers of a case, each with its precision. A quick run compiles nothing."""
     rows = {
         name: (provider, case.precision)
         for name, provider in PROVIDERS.items()
@@ -59,16 +59,16 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 
 def gradients_of(step: Step) -> list[np.ndarray]:
-    """A copy outside of torch's memory, which is being measured."""
+    """A copy outside torch's memory, which is being measured."""
     return [np.array(value.detach().cpu().numpy(), dtype=np.float64) for value in step.gradients()]
 
 
-def gradient_error(got: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float:
-    """The largest relative distance over the parameters, infinite where one is missing or not a number."""
-    if [g.shape for g in got] != [w.shape for w in wanted]:
+def gradient_error(got: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> float:
+    """The largest relative error over the parameters; infinite if a gradient is missing or not a number."""
+    if [g.shape for g in got] != [e.shape for e in exact]:
         return math.inf
-    smallest = SMALL * np.sqrt(sum(np.square(w).sum() for w in wanted))
-    errors = [np.linalg.norm(g - w) / max(np.linalg.norm(w), smallest) for g, w in zip(got, wanted, strict=True)]
+    smallest = SMALL * np.sqrt(sum(np.square(e).sum() for e in exact))
+    errors = [np.linalg.norm(g - e) / max(np.linalg.norm(e), smallest) for g, e in zip(got, exact, strict=True)]
     return math.inf if np.isnan(errors).any() else float(max(errors))
 
 
@@ -87,12 +87,12 @@ def prepare(
     generated = _generated_kernels() if provider.inductor else 0
     compiling = counting.compiled_operations() if provider.inductor else contextlib.nullcontext([])
     with counting.peak_memory(device) as peak:
-        with compiling as graphs:  # the first step compiles each once
+        with compiling as graphs:  # the first step compiles them
             step = provider.make(problem)
             step(alpha)
         gradients = gradients_of(step)
         step()
-        if not provider.captured:  # a graph's memory is taken once, and is not seen again
+        if not provider.captured:  # a graph's memory is allocated once, during capture
             peak.look()
             step()
     row: Row = {"precision": precision, "note": step.note}
@@ -108,7 +108,7 @@ def prepare(
         "forwards": operations / forward.operations if operations else None,
         "calls": sum(counter.calls.values()),
         "unknown_operators": counter.unknown(),
-        # Beside the step's own: Adam's two moments.
+        # Adam's two moments do not count.
         "peak_bytes": peak.bytes - 2 * parameters,
         "state_bytes": 3 * parameters + counting.bytes_of([problem.real, problem.fake]),
     }
@@ -121,7 +121,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class Deadline:
-    """In time.monotonic(). Compiling takes longest and may use the first half, so that every case gets its other rows."""
+    """In time.monotonic(). Compiling takes longest and may only use the first half, so that every case gets its other rows."""
 
     compiling: float = math.inf
     all: float = math.inf
@@ -142,18 +142,18 @@ def exact_gradients(case: Case, device: str, alpha: Tensor) -> list[np.ndarray]:
 
 
 def prepare_all(case: Case, device: str, quick: bool, deadline: Deadline) -> tuple[dict[str, Row], dict[str, Step]]:
-    """A row for every provider, and the steps that may be timed: those whose gradients are right."""
+    """A row for every provider, and the steps to be timed: those with correct gradients."""
     chosen = rows_of(case, device, quick)
     if any(provider.inductor for provider, _ in chosen.values()):
-        torch._dynamo.reset()  # each case as in a process of its own
+        torch._dynamo.reset()  # so that each case is as in a new process
     alpha = torch.rand(case.batch, generator=torch.Generator().manual_seed(0)).to(device)
-    wanted = exact_gradients(case, device, alpha)
+    exact = exact_gradients(case, device, alpha)
     rows: dict[str, Row] = {}
     steps: dict[str, Step] = {}
     allowed: dict[str, float] = {}
     for name, (provider, precision) in chosen.items():
         if name != STOCK and deadline.over(provider):
-            rows[name] = {"left_out": "the time was over"}
+            rows[name] = {"left_out": "the deadline had passed"}
             continue
         try:
             step, gradients, rows[name] = prepare(provider, case, precision, device, alpha)
@@ -164,13 +164,13 @@ def prepare_all(case: Case, device: str, quick: bool, deadline: Deadline) -> tup
             rows[name] = {kind: f"{type(error).__name__}: {error}".splitlines()[0]}
             continue
         if provider.penalised:
-            off = gradient_error(gradients, wanted)
-            # Stock comes first in each precision, and what it is off by is what that precision costs.
+            off = gradient_error(gradients, exact)
+            # Stock comes first in each precision; its error is what that precision costs.
             limit = allowed.setdefault(precision, 2 * off + KINK)
             rows[name] |= {"gradient_error": off, "gradient_error_allowed": limit}
-            # JAX has no autocast: in bfloat16 it rounds elsewhere, which the table shows.
+            # JAX has no autocast: in bfloat16 it rounds in other places. The table shows its error.
             if off > limit and not (name == JAX and precision == "bfloat16"):
-                rows[name]["failed"] = f"its gradients are {off:.2g} off, more than {limit:.2g}"
+                rows[name]["failed"] = f"the error of its gradients is {off:.2g}; expected at most {limit:.2g}"
                 continue
         steps[name] = step
     return rows, steps

@@ -1,4 +1,4 @@
-"""What a critic step is to reach, and whether a result does."""
+"""The targets of a critic step, and whether a result meets them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _present(rows: Rows, names: Iterable[str], key: str) -> list[tuple[Any, str]
 
 
 def most_operations(rows: Rows) -> Found:
-    """The most of gpgan's rows."""
+    """The most operations of gpgan's rows."""
     return max(_present(rows, JUDGED, "forwards"), default=None)
 
 
@@ -35,7 +35,7 @@ def _fastest(rows: Rows, base: str, names: Iterable[str]) -> Found:
 
 
 def fastest(base: str, names: Iterable[str] = JUDGED) -> Callable[[Rows], Found]:
-    """The time of gpgan's fastest row in that of another row, round by round."""
+    """The time of gpgan's fastest row divided by another row's, round by round."""
     return lambda rows: _fastest(rows, base, names)
 
 
@@ -47,7 +47,7 @@ def memory_of_fastest(rows: Rows) -> Found:
 @dataclass(frozen=True)
 class Target:
     what: str
-    critic: tuple[str, int] | None  # its kind and width; every one where None
+    critic: tuple[str, int] | None  # its kind and width; None: every critic
     precision: str | None
     limit: float
     value: Callable[[Rows], Found]
@@ -81,7 +81,7 @@ class Verdict:
     case: str
     what: str
     limit: float
-    value: float | None  # None where it was not measured
+    value: float | None  # None: not measured
     provider: str
 
     @property
@@ -90,7 +90,7 @@ class Verdict:
 
 
 def verdicts(result: dict[str, Any]) -> list[Verdict]:
-    """Each target for each case it holds for. A quick run, whose critics are others, is not judged."""
+    """Each target for each case that it applies to. A quick run is not judged, because its critics are others."""
     judged = []
     for target in () if result["quick"] else TARGETS[result["device"]]:
         for case in result["cases"]:

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one command and within 8 minutes, without network:
+# All checks that need a GPU, in one command, within 8 minutes and without network access:
 #
 #   benchmarks/gpu/check.sh [OUTPUT_FOLDER]        default: benchmarks/results
 #
 # Builds gpgan in place for this GPU, tests it, runs compute-sanitizer and the benchmarks. Writes <gpu>-<date>.json and
 # .md for the operations, <gpu>-critic-step-<date>.json, .md and .png for whole critic steps, and check.log with the
-# output of every stage. Each stage is reported as ok or FAILED, and the rest goes on; the
-# exit status is 1 if one failed. PYTHON names another interpreter than python3.
+# output of every stage. Each stage is reported as ok or FAILED, and a failure does not stop the others; the exit status
+# is 1 if any stage failed. PYTHON sets the interpreter (default: python3).
 set -uo pipefail
 
 folder=${1:-}
 [[ -z $folder ]] || { mkdir -p "$folder" && folder=$(cd "$folder" && pwd); } || exit 1
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 python=${PYTHON:-python3}
-total=470 # seconds for everything
+total=470 # seconds for all stages
 SECONDS=0
 
 if ! device=$("$python" -c '
@@ -33,14 +33,14 @@ export PATH=$PATH:/usr/local/cuda/bin
 failed=0
 report=()
 
-# say NAME RESULT: one line, now and again at the end.
+# say NAME RESULT: prints one line, and again at the end.
 say() {
-    report+=("$(printf '%-34s %s (%d s in all)' "$1" "$2" "$SECONDS")")
+    report+=("$(printf '%-34s %s (%d s in total)' "$1" "$2" "$SECONDS")")
     printf '%s\n' "${report[-1]}"
 }
 
-# limited SECONDS COMMAND...: the command's output goes to the log and to $output; stops it at the limit, or at the end
-# of the time for everything.
+# limited SECONDS COMMAND...: the command's output goes to the log and to $output. It is stopped at this limit, or when
+# the total time is used up.
 limited() {
     local limit=$1 left=$((total - SECONDS))
     shift
@@ -66,10 +66,10 @@ stage() {
     fi
 }
 
-# The last line of pytest's output: how many tests there were.
+# The last line of pytest's output, with the number of tests.
 counted() { printf '    %s\n' "$(tail -n 1 <<<"$output")"; }
 
-# sanitizer TOOL: clean on the driver, and not on a program with a fault of the kind it looks for.
+# sanitizer TOOL: must find nothing in the driver, and must find the planted fault of its kind.
 sanitizer() {
     local tool=$1 silent='SUMMARY: 0 (errors|hazards)'
     local command=(compute-sanitizer --tool "$tool" --error-exitcode 99)
@@ -84,7 +84,7 @@ sanitizer() {
             say "$tool" 'ok'
         else
             failed=1
-            say "$tool" 'FAILED: does not see a planted fault'
+            say "$tool" 'FAILED: does not find a planted fault'
         fi
     elif grep -qi 'not supported' <<<"$output"; then
         say "$tool" 'not supported here'
@@ -108,10 +108,10 @@ for tool in memcheck racecheck initcheck synccheck; do
 done
 stage 'CUDA graph and repeatability' 60 "$python" -m pytest -q -p no:cacheprovider benchmarks/gpu/test_cuda.py
 counted
-stage 'operator and penalty tests' 120 "$python" -m pytest -q -p no:cacheprovider -m gpu tests/ops tests/critic_step tests/test_penalty*.py
+stage 'operator and penalty tests' 120 "$python" -m pytest -q -p no:cacheprovider -m gpu tests/ops tests/penalty tests/critic
 counted
-# Rows that do not fit into the time that is left are left out and counted, rather than all lost. The steps get the larger
-# part of it: they have more to compile.
+# Rows that do not fit into the remaining time are skipped and counted; the other rows are kept. The critic steps get the
+# larger share, because they have more to compile.
 left=$((total - SECONDS))
 share=$((left * 3 / 5))
 stage 'critic steps' "$share" "$python" -m benchmarks critic_step --device cuda --output "$folder" \

@@ -1,12 +1,12 @@
-// Calls the CUDA functions of kernels.h without torch and holds them against a double-precision reference on the host:
-// every dtype, the three row regimes and their borders, odd lengths, misaligned pointers.
+// Calls the CUDA functions of kernels.h without torch and compares them with a double-precision reference on the host:
+// every dtype, the three row regimes and their boundaries, odd lengths, misaligned pointers.
 //
-//   driver          a guard around every buffer, and NaN in every output before it is written
-//   driver exact    neither: buffers end where their data ends and outputs start as the device gives them, so that
-//                   compute-sanitizer sees an access past the end and a read of what nobody wrote
+//   driver          guards around every buffer, and outputs filled with NaN beforehand
+//   driver exact    neither: buffers end where their data ends and outputs stay uninitialised, so that
+//                   compute-sanitizer finds accesses past the end and reads of uninitialised memory
 //
 //   nvcc -std=c++20 -lineinfo -arch=native -I csrc benchmarks/gpu/driver.cu csrc/cuda/*.cu -o driver
-// or, to run the kernels on the CPU as testing/cuda_on_host.h does,
+// or, to run the kernels on the CPU with testing/cuda_on_host.h,
 //   g++ -std=c++20 -O2 -I csrc -isystem $CUDA_HOME/include -x c++ benchmarks/gpu/driver.cu csrc/cuda/*.cu -o driver
 #include <algorithm>
 #include <cmath>
@@ -71,7 +71,7 @@ constexpr unsigned char kGuardByte = 0x5a;
 bool exact = false;
 int checks = 0;
 int failures = 0;
-std::string current;  // the case, for messages
+std::string current;  // the current case, for messages
 
 void report(bool good, const std::string& what) {
   ++checks;
@@ -105,7 +105,7 @@ Values rounded(Values values) {
   return values;
 }
 
-// count elements of T on the device, the first one shift elements past a 256-byte boundary.
+// count elements of T on the device; the first one is shift elements past a 256-byte boundary.
 template <typename T>
 class Buffer {
  public:
@@ -146,14 +146,14 @@ class Buffer {
   }
 
   // Each element within its scale times the tolerance of T.
-  void expect(const char* name, const Values& wanted, const Values& scales, double tolerance) const {
+  void expect(const char* name, const Values& expected, const Values& scales, double tolerance) const {
     const std::vector<T> got = read(name);
     for (size_t i = 0; i < count_; ++i) {
-      const double error = std::fabs(to_double(got[i]) - wanted[i]);
+      const double error = std::fabs(to_double(got[i]) - expected[i]);
       // 6e-8 is the smallest step of float16. Written so that a NaN fails.
       if (!(error <= tolerance * scales[i] + 6e-8)) {
         report(false, std::string(name) + "[" + std::to_string(i) + "] is " + std::to_string(to_double(got[i])) +
-                          ", wanted " + std::to_string(wanted[i]));
+                          ", expected " + std::to_string(expected[i]));
         return;
       }
     }
@@ -250,17 +250,17 @@ struct Case {
     }
     // c g with c = (p slope + q) / n, and the size of its terms.
     const auto expect_scaled = [&](const Buffer<T>& out, const char* name, const Values* ps, const Values* qs) {
-      Values wanted(elements()), scale(elements());
+      Values expected(elements()), scale(elements());
       for (size_t i = 0; i < elements(); ++i) {
         const size_t row = i / length();
         const double pr = ps ? (*ps)[each ? row : 0] : 0, qr = qs ? (*qs)[row] : 0;
         const double g = norms[row] > 0 ? grads[i] / norms[row] : 0;
-        wanted[i] = (pr * slope[row] + qr) * g;
+        expected[i] = (pr * slope[row] + qr) * g;
         // Rounding is relative to the result, cancellation to the terms.
-        scale[i] = std::fabs(wanted[i]) +
+        scale[i] = std::fabs(expected[i]) +
                    (std::fabs(pr) * slope_scale[row] + std::fabs(qr)) * std::fabs(g) * sum_tolerance / tolerance;
       }
-      out.expect(name, wanted, scale, tolerance);
+      out.expect(name, expected, scale, tolerance);
     };
 
     const Buffer<T> grads_(grads, shift), direction(elements(), shift), grad_grads(elements(), shift);
@@ -300,7 +300,7 @@ struct Case {
 template <typename T>
 void run(Dtype dtype, const char* name) {
   const auto size = static_cast<int64_t>(sizeof(T));
-  // Borders of the regimes at 4 and 48 KiB, chunks of 32 KiB.
+  // Boundaries of the regimes at 4 and 48 KiB, chunks of 32 KiB.
   const int64_t lengths[] = {1,
                              7,
                              784,

@@ -1,4 +1,4 @@
-// One fault for each of compute-sanitizer's tools, so that its silence about driver.cu means something.
+// One fault for each tool of compute-sanitizer, to show that the tool would find such a fault in driver.cu.
 //
 //   planted memcheck | initcheck | racecheck | synccheck
 #include <cuda_runtime.h>
@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
   } else if (std::strcmp(tool, "synccheck") == 0) {
     divergent_barrier<<<1, kThreads>>>(out);
   } else {
-    std::fprintf(stderr, "planted: %s is no tool of compute-sanitizer\n", tool);
+    std::fprintf(stderr, "planted: the tool is %s; expected memcheck, initcheck, racecheck or synccheck\n", tool);
     return 2;
   }
   return cudaDeviceSynchronize() == cudaSuccess && cudaFree(in) == cudaSuccess && cudaFree(out) == cudaSuccess ? 0 : 1;

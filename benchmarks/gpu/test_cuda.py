@@ -1,4 +1,4 @@
-"""What only a GPU can show: the penalty in a CUDA graph, and the same bits in every run. Part of check.sh."""
+"""What only a GPU can test: the penalty in a CUDA graph, and the same bits in every run. Part of check.sh."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpgan import ops
 
 pytestmark = pytest.mark.gpu
 
-# A row length in each regime of csrc/cuda/reduce.cuh, and one that is odd.
+# A row length in each regime of csrc/cuda/reduce.cuh, and an odd one.
 SHAPES = ((1000, 784), (300, 3, 32, 32), (5, 3, 128, 128), (7, 50001))
 
 
@@ -69,10 +69,10 @@ def test_graph_replays_the_penalty_and_its_backward_on_fresh_data() -> None:
         graph.replay()
         torch.cuda.synchronize()
         replayed = [result.clone() for result in results]
-        for got, wanted in zip(replayed, step(), strict=True):
-            torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+        for got, expected in zip(replayed, step(), strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
         penalties.add(float(replayed[0]))
-    assert len(penalties) == 3  # each replay used its own data
+    assert len(penalties) == 3  # each replay used new data
 
 
 def operations(shape: tuple[int, ...], dtype: torch.dtype) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
@@ -105,7 +105,7 @@ def test_same_bits_in_every_run(shape: tuple[int, ...], dtype: torch.dtype) -> N
         first = call()
         for _ in range(20):
             with torch.cuda.stream(busy):
-                noise.normal_()  # so that blocks are not scheduled alike
-            for got, wanted in zip(call(), first, strict=True):
-                assert torch.equal(got, wanted), name
+                noise.normal_()  # varies how blocks are scheduled
+            for got, expected in zip(call(), first, strict=True):
+                assert torch.equal(got, expected), name
     torch.cuda.synchronize()

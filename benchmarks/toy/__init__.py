@@ -1,1 +1,1 @@
-"""``python -m benchmarks.toy``: the presets on mixtures of Gaussians, beside what was published of them."""
+"""``python -m benchmarks.toy``: the presets on mixtures of Gaussians, beside published numbers."""

@@ -18,20 +18,20 @@ from gpgan.metrics.modes import ModeCoverage, mode_coverage
 
 DATA = ("ring", "grid")
 SAMPLES = 2500
-"""drawn from each generator"""
+"""Drawn from each generator."""
 REAL_SEEDS = 10
-# Added to a run's seed, so that it is not scored on the latents that its training began with.
+# Added to a run's seed, so that it is not scored on the first latents of its training.
 SCORING = 1_000_000
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number of each column, or its mean: modes captured, high-quality samples in percent, reverse KL in nats."""
+    """One value per column, or its mean: modes captured, high-quality samples in percent, reverse KL in nats."""
 
     modes: float
     high_quality: float
     reverse_kl: float | None
-    """None: not reported"""
+    """None: not reported."""
 
 
 # Modes, percent and nats on ring and grid.
@@ -45,27 +45,27 @@ PUBLISHED = {
 
 
 def load_scaled(data: str) -> Dataset:
-    """The mixture, whose samples the networks see with a standard deviation of 1 over both axes together."""
+    """The mixture, scaled so that the networks see samples with a standard deviation of 1 over both axes together."""
     dataset = load(data)
     return replace(dataset, scale=float(dataset.stored.std(0).square().mean().sqrt()))
 
 
 @torch.no_grad()
 def score(generator: nn.Module, latent: int, dataset: Dataset, seed: int) -> dict[str, Any]:
-    """The fields of ``ModeCoverage`` of so many samples as the protocol wants.
+    """The fields of ``ModeCoverage``, of as many samples as the protocol asks for.
 
     Args:
         generator: From latents ``[N, latent]`` to samples in the networks' values.
-        latent: How many numbers a sample is made from.
+        latent: Length of a latent vector.
         dataset: The mixture.
-        seed: Of the run.
+        seed: The run's seed.
     """
     latents = torch.randn(SAMPLES, latent, generator=torch.Generator().manual_seed(SCORING + seed))
     return asdict(_coverage(generator(latents) * dataset.scale + dataset.offset, dataset))
 
 
 def score_real(dataset: Dataset) -> list[dict[str, Any]]:
-    """The same of real samples, drawn anew each time."""
+    """The same for real samples, one draw per seed."""
     scores = []
     for seed in range(REAL_SEEDS):
         rows = torch.randperm(len(dataset.stored), generator=torch.Generator().manual_seed(seed))[:SAMPLES]

@@ -33,7 +33,7 @@ class Job:
     preset: str
     seed: int
     steps: int
-    """generator steps; 0: as many as the table wants"""
+    """Generator steps; 0: as the table has them."""
 
     @property
     def name(self) -> str:
@@ -41,22 +41,22 @@ class Job:
 
 
 def jobs(steps: int = 0) -> list[Job]:
-    """All runs of the table: every preset once before any comes a second time, so that a part of it compares them, too."""
+    """All runs of the table: every preset once before any has a second run, so that an unfinished table compares them too."""
     last = max(settings.SEEDS.values())
     every = itertools.product(range(last), settings.SEEDS, DATA)
     return [Job(data, preset, seed, steps) for seed, preset, data in every if seed < settings.SEEDS[preset]]
 
 
 def configuration(job: Job) -> Config:
-    """The preset with what all of them share and what it has of its own, see settings.py."""
+    """The preset with the shared settings and its own departures, see settings.py."""
     values = settings.of(job.preset) | {"steps": job.steps or settings.STEPS[job.data]}
     config = configure(job.data, load_scaled(job.data), preset=job.preset, seed=job.seed, threads=1, **values)
-    # The run's folder is thrown away: few lines of statistics, one checkpoint and one picture do.
+    # The run's folder is deleted: few lines of statistics, one checkpoint and one picture are enough.
     return replace(config, tick=min(config.steps, 1000), snapshot=config.steps, checkpoint=config.steps)
 
 
 def train(job: Job) -> dict[str, Any] | None:
-    """The record of a run: its settings, its time and the score of its averaged generator; None where it was interrupted."""
+    """A run's record: its settings, its time and its averaged generator's score; None if it was interrupted."""
     dataset, config = load_scaled(job.data), configuration(job)
     record: dict[str, Any] = {"data": job.data, "preset": job.preset, "seed": job.seed}
     record |= {"settings": _settings(config), "diverged": None}
@@ -70,13 +70,13 @@ def train(job: Job) -> dict[str, Any] | None:
         except DivergedError as error:
             record |= {"captured": 0, "high_quality": 0.0, "reverse_kl": math.nan, "diverged": str(error)}
         record["seconds"] = time.process_time() - begun
-    if math.isnan(record["reverse_kl"]):  # which JSON has no word for
+    if math.isnan(record["reverse_kl"]):  # which JSON cannot express
         record["reverse_kl"] = None
     return record
 
 
 def recorded(job: Job, folder: Path) -> dict[str, Any] | None:
-    """The job's record, where there is one of the same settings."""
+    """The job's record, or None if there is none with the same settings."""
     path = folder / f"{job.name}.json"
     if not path.exists():
         return None
@@ -84,19 +84,19 @@ def recorded(job: Job, folder: Path) -> dict[str, Any] | None:
     return record if record["settings"] == _settings(configuration(job)) else None
 
 
-def run(wanted: list[Job], folder: Path, workers: int = WORKERS) -> Iterator[dict[str, Any]]:
-    """The jobs' records: first those that the folder has, then each as its run ends, which is then in the folder, too."""
+def run(jobs: list[Job], folder: Path, workers: int = WORKERS) -> Iterator[dict[str, Any]]:
+    """The jobs' records: first those in the folder, then the others, each written into the folder as its run ends."""
     folder.mkdir(parents=True, exist_ok=True)
     left = []
-    for job in wanted:
+    for job in jobs:
         record = recorded(job, folder)
         if record is None:
             left.append(job)
         else:
             yield record
     waiting, running = iter(left), dict[Future[dict[str, Any] | None], Job]()
-    # A fresh interpreter for each worker: forked ones would share torch's threads. No more jobs than workers are handed
-    # in, so that an interrupt leaves none to be begun.
+    # A fresh interpreter for each worker: forked ones would share torch's threads. Never more jobs than workers are
+    # submitted, so that after an interrupt none is left to start.
     with ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
@@ -113,14 +113,14 @@ def run(wanted: list[Job], folder: Path, workers: int = WORKERS) -> Iterator[dic
 
 
 def _settings(config: Config) -> Mapping[str, Any]:
-    """What the result depends on, as JSON gives it back."""
+    """The settings that the result depends on, as JSON returns them."""
     own = settings_of(config)
     del own["out"]
     return json.loads(json.dumps(own))  # type: ignore[no-any-return]
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
-    """All of it or nothing, whatever interrupts."""
+    """Writes the whole record or nothing, even if interrupted."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     os.replace(part, path)

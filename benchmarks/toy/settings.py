@@ -1,13 +1,13 @@
-"""The settings of the toy table: what all presets share, and what a preset has of its own.
+"""The settings of the toy table: those that all presets share, and those of single presets.
 
-Everything else, objective, regulariser and optimizer, is the preset's. docs/toy.md tells how these were found.
+Objective, regulariser and optimizer are the preset's. docs/toy.md tells how these settings were found.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# How many seeds each preset gets, in the table's order.
+# Seeds per preset, in the table's order.
 SEEDS = {
     "gan": 3,
     "nsgan": 10,
@@ -21,7 +21,7 @@ SEEDS = {
     "r3gan": 3,
 }
 
-# Generator steps of every preset's runs: as many as let the whole table be done in ninety minutes on two cores.
+# Generator steps of each run, chosen so that the whole table takes ninety minutes on two cores.
 STEPS = {"ring": 6_000, "grid": 27_000}
 
 COMMON: dict[str, Any] = {
@@ -39,9 +39,9 @@ COMMON: dict[str, Any] = {
 }
 
 OWN: dict[str, dict[str, Any]] = {
-    # By SGD at the paper's rate of 0.1 it diverges within ten steps.
+    # With SGD at the paper's rate of 0.1 it diverges within ten steps.
     "gan": {"optimizer.kind": "adam"},
-    # With the paper's limit of 0.01 and rate of 5e-5 nothing was learnt in a trial.
+    # With the paper's limit of 0.01 and rate of 5e-5 it learnt nothing in a trial.
     "wgan": {"weight_clip": 0.1, "optimizer.lr": 1e-3},
     # The penalty's weight of the toy problems in the paper's published code.
     "wgan-gp": {"penalty.weight": 0.1},
@@ -50,5 +50,5 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 def of(preset: str) -> dict[str, Any]:
-    """The settings of a preset's runs over those that it brings itself, by dotted name."""
+    """The settings that override a preset's own in the table's runs, by dotted name."""
     return COMMON | OWN.get(preset, {})

@@ -1,4 +1,4 @@
-"""From the records of runs to the table, as JSON and as Markdown."""
+"""Turns the records of runs into the table, as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from benchmarks.table import markdown
 from benchmarks.toy import settings
 from benchmarks.toy.protocol import DATA, PUBLISHED, REAL_SEEDS, SAMPLES
 
-# The table's numbers, what they are called in a record, times what they are shown, and with how many digits.
+# The table's numbers: the name in a record, the factor applied for display, and the digits shown.
 NUMBERS = {"modes": ("captured", 1, 2), "high_quality": ("high_quality", 100, 1), "reverse_kl": ("reverse_kl", 1, 3)}
-# At least so many modes and percent, at most so much reverse KL.
+# At least this many modes and this percentage, at most this reverse KL.
 TARGETS = {"ring": (8.0, 97.0, 0.01), "grid": (25.0, 96.0, 0.02)}
 
 BEGIN, END = "<!-- toy: written by python -m benchmarks.toy --readme -->", "<!-- toy: end -->"
@@ -22,11 +22,11 @@ Record = Mapping[str, Any]
 
 
 def summarise(records: Iterable[Record], real: Mapping[str, Sequence[Record]]) -> list[dict[str, Any]]:
-    """One row for each preset and mixture that has runs, and one for real data: of each number its mean and standard error.
+    """One row per preset and mixture that has runs, and one for real data: each number's mean and standard error.
 
     Args:
-        records: Of runs, see ``run.train``.
-        real: By mixture, the scores of real samples.
+        records: Those of the runs, see ``run.train``.
+        real: The scores of real samples, by mixture.
     """
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
@@ -43,7 +43,7 @@ def summarise(records: Iterable[Record], real: Mapping[str, Sequence[Record]]) -
 def _row(name: str, data: str, records: Sequence[Record]) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name, "data": data, "runs": len(records)}
     for number, (key, times, _) in NUMBERS.items():
-        # No sample of high quality, no shares of the modes among them.
+        # Without a sample of high quality there are no shares, and so no reverse KL.
         values = [times * record[key] for record in records if record[key] is not None]
         row[number] = {
             "mean": statistics.fmean(values) if values else None,
@@ -57,7 +57,7 @@ def _row(name: str, data: str, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def reached(row: Mapping[str, Any]) -> bool:
-    """Whether the row's means are as good as the targets."""
+    """Whether the row's means meet the targets."""
     modes, high_quality, reverse_kl = (row[number]["mean"] for number in NUMBERS)
     least, percent, most = TARGETS[row["data"]]
     return bool(modes >= least and high_quality >= percent and reverse_kl is not None and reverse_kl <= most)
@@ -75,10 +75,10 @@ def render(result: Mapping[str, Any]) -> str:
         lines += ["", f"## {data}", "", *_section([row for row in rows if row["data"] == data], data)]
     lines += [
         "",
-        f"Protocol: VEEGAN's, as PacGAN runs it: {SAMPLES} samples; of high quality within 3 standard deviations of the",
-        "nearest mode; a mode counts from one such sample on; reverse KL of the modes' shares among them, in nats. Mean and",
-        f"standard error over the runs, each with a seed of its own (real data: {REAL_SEEDS} draws). Seconds: CPU time of a run, on one",
-        "thread. The published rows are of other networks and budgets.",
+        f"Protocol: VEEGAN's, as used by PacGAN, on {SAMPLES} samples. A sample is of high quality within 3 standard deviations of",
+        "the nearest mode; a mode is captured if it has one such sample; reverse KL is that of the modes' shares of these samples",
+        f"to equal shares, in nats. Mean and standard error over runs with different seeds (real data: {REAL_SEEDS} draws). Seconds: CPU",
+        "time of a run on one thread. The published rows are of other networks and budgets.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -95,11 +95,13 @@ def summary(result: Mapping[str, Any], page: str) -> str:
         means = [[rows[name, data][number]["mean"] for number in NUMBERS] for data in DATA]
         good = all("seconds" in rows[name, data] and reached(rows[name, data]) for data in DATA)
         cells.append([f"**{name}**" if good else name, *(_in_one(*each) for each in means)])
-    bold = ", ".join(f"{percent:g} % and {most:g} or better on {data}" for data, (_, percent, most) in TARGETS.items())
+    bold = ", ".join(
+        f"at least {percent:g} % and at most {most:g} on {data}" for data, (_, percent, most) in TARGETS.items()
+    )
     return "\n".join(
         [
-            f"Modes / high quality % / reverse KL of 2500 samples; {settings.SEEDS['wgan-gp']} seeds of nsgan and wgan-gp, "
-            f"{settings.SEEDS['gan']} of the others, {result['date']}. Bold: all modes, {bold}.",
+            f"Modes / high quality % / reverse KL of {SAMPLES} samples, means over {settings.SEEDS['wgan-gp']} seeds of nsgan and "
+            f"wgan-gp and {settings.SEEDS['gan']} of each other preset, {result['date']}. Bold: all modes, {bold}.",
             f"[Standard errors, settings](benchmarks/results/{page}); [what was tried](docs/toy.md); `make results-toy`",
             "",
             *markdown(["", *DATA], cells),

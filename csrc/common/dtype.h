@@ -1,4 +1,4 @@
-// From the dtype of a call to the type of a template: f is called with a value of the type that Types names for it.
+// From a dtype at run time to a type at compile time.
 #pragma once
 
 #include <stdexcept>
@@ -8,11 +8,11 @@
 
 namespace gpgan {
 
-// The type sums are kept in.
+// The type of sums.
 template <typename T>
 using acc_type = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// Types: a struct with the members float16 and bfloat16, the backend's half types.
+// Calls f with a value of the type for dtype. Types has the members float16 and bfloat16, the backend's half types.
 template <typename Types, typename F>
 void dispatch(Dtype dtype, F&& f) {
   switch (dtype) {

@@ -1,12 +1,12 @@
-// The penalty of one sample as a function of its gradient's norm n, written once for both backends.
+// The penalty of one sample as a function of the norm n of its gradient, for both backends.
 //
-//   value(n) = k excess(n)^2        k = weight / B for a mean, weight else
+//   value(n) = k excess(n)^2        k = weight / B for a mean, otherwise weight
 //   excess(n) = n - target          one-sided: 0 below the target
 //   slope(n) = d value / d n = 2 k excess(n)
 //
 // With g the gradient, n = |g| and so dn/dg = g / n, the gradient of p * value + q * n with respect to g is c g,
-//   c = (p slope(n) + q) / n, and 0 at n = 0: the subgradient that vector_norm takes.
-// Comparisons are written so that a NaN passes through.
+//   c = (p slope(n) + q) / n, and 0 at n = 0, the subgradient that vector_norm uses.
+// Comparisons are written so that a NaN propagates.
 #pragma once
 
 #include "kernels.h"

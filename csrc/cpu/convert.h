@@ -1,5 +1,5 @@
-// Half-precision types of the CPU kernels, as bits, and their conversion by integer arithmetic without branches, which
-// compilers vectorise on any instruction set.
+// The CPU kernels' half-precision types, stored as bits. They are converted by integer arithmetic without branches,
+// which compilers vectorise for any instruction set.
 #pragma once
 
 #include <bit>
@@ -26,8 +26,8 @@ struct HalfTypes {
 
 [[gnu::always_inline]] inline float load(BFloat16 x) { return std::bit_cast<float>(uint32_t{x.bits} << 16); }
 
-// Normal numbers get the exponent's new bias; subnormal ones are a whole number of steps of 2^-24; Inf and NaN get an
-// exponent of all ones.
+// A normal number gets the new exponent bias, a subnormal one is a multiple of 2^-24, and Inf and NaN get an exponent
+// of all ones.
 [[gnu::always_inline]] inline float load(Float16 x) {
   const uint32_t sign = (uint32_t{x.bits} & 0x8000u) << 16;
   const uint32_t magnitude = uint32_t{x.bits} & 0x7fffu;
@@ -42,7 +42,7 @@ struct HalfTypes {
 
 [[gnu::always_inline]] inline void store(double x, double& out) { out = x; }
 
-// Round to nearest even: add half of the last kept place, less one where the kept part is even.
+// Rounds to nearest even: adds half of the last kept place, minus one if the kept part is even.
 [[gnu::always_inline]] inline void store(float x, BFloat16& out) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
@@ -50,8 +50,8 @@ struct HalfTypes {
   out.bits = static_cast<uint16_t>(nan ? 0x7fc0u : rounded);
 }
 
-// Numbers that are normal in float16 round in place, as above. Smaller ones are rounded by the addition of 0.5, whose
-// last place is float16's smallest step 2^-24. From 65520 up the result is Inf.
+// Numbers that are normal in float16 are rounded as above. Smaller ones are rounded by adding 0.5, whose last place in
+// float32 is 2^-24, float16's smallest step. From 65520 the result is Inf.
 [[gnu::always_inline]] inline void store(float x, Float16& out) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   const uint32_t sign = (bits >> 16) & 0x8000u;

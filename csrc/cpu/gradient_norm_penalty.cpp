@@ -9,8 +9,8 @@ namespace gpgan::cpu {
 
 namespace {
 
-// value = sum_i value(n_i), n_i = |g_i|; the one-pass form scales a row by c(n_i) with p = 1 and q = 0 (formula.h)
-// while it is still in the cache.
+// value = sum_i value(n_i), n_i = |g_i|. The one-pass form scales a row by c(n_i) with p = 1 and q = 0 (formula.h)
+// while the row is still in the cache.
 template <typename T>
 void penalty_rows(const GradientNormPenaltyArgs& args, const Threads& threads) {
   using acc_t = acc_type<T>;

@@ -1,7 +1,7 @@
-// The inner loops of the CPU kernels: over one span of a row, vectorised, without threads.
+// The inner loops of the CPU kernels: over one span of a row, vectorised, single-threaded.
 //
 // On x86-64 every loop is compiled for three instruction sets and the loader picks one (target_clones), so that one
-// binary runs everywhere. A reduction's lanes and their order depend on the span's length alone.
+// binary runs everywhere. The order of additions in a reduction depends only on the span's length.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,8 @@ namespace gpgan::cpu {
 
 constexpr int64_t kLanes = 64;
 
-// Sum of term(i) for i < length, with kLanes sums side by side: a single vector of them would wait for each addition.
+// Sum of term(i) for i < length, in kLanes independent partial sums: with a single vector, each addition would wait for
+// the previous one.
 template <typename acc_t, typename Term>
 [[gnu::always_inline]] inline acc_t sum_in_lanes(int64_t length, const Term& term) {
   acc_t lanes[kLanes] = {};

@@ -1,5 +1,5 @@
-// How the CPU kernels share rows among threads. What is summed in which order follows from the shape alone: a row is
-// cut into spans of kSpan elements, each summed by one thread, and the spans' sums are added in order.
+// How the CPU kernels share rows among threads. The order of every sum follows from the shape alone: a row is cut into
+// spans of kSpan elements, one thread sums each span, and the spans' sums are added in order.
 #pragma once
 
 #include <algorithm>
@@ -12,10 +12,10 @@
 
 namespace gpgan::cpu {
 
-constexpr int64_t kSpan = 8192;          // elements: 32 KiB of float32, a first-level cache
-constexpr int64_t kGrain = 32768;        // elements below which another thread costs more than it gives
-constexpr int64_t kLongRow = 256 << 10;  // bytes above which a row is work for several threads
-constexpr int64_t kRowsPerThread = 2;    // from which there are rows enough for threads to work apart even so
+constexpr int64_t kSpan = 8192;          // elements: 32 KiB of float32, the size of a first-level cache
+constexpr int64_t kGrain = 32768;        // elements; with fewer, another thread costs more time than it saves
+constexpr int64_t kLongRow = 256 << 10;  // bytes; longer rows are shared by several threads
+constexpr int64_t kRowsPerThread = 2;    // with this many rows per thread, even long rows are not shared
 
 template <typename F>
 void parallel(const Threads& threads, int64_t count, int64_t grain, F&& f) {
@@ -38,7 +38,7 @@ auto on_span(int64_t row_length, int64_t i, F&& f) {
   return f(i * kSpan, std::min(kSpan, row_length - i * kSpan));
 }
 
-// f(row, begin, length) for every span of every row, where spans do not depend on each other.
+// f(row, begin, length) for every span of every row; spans must be independent of each other.
 template <typename F>
 void for_each_span(const Rows& rows, const Threads& threads, F&& f) {
   const int64_t per_row = spans(rows.length);
@@ -48,8 +48,8 @@ void for_each_span(const Rows& rows, const Threads& threads, F&& f) {
   });
 }
 
-// For every row: finish(row, the sum of partial(row, begin, length) over its spans), then, unless again is nullptr,
-// again(row, begin, length) for each of its spans while they are still in the cache.
+// For every row: finish(row, sum), where sum is that of partial(row, begin, length) over its spans. Then, unless again
+// is nullptr, again(row, begin, length) for each span while it is still in the cache.
 template <typename T, typename Partial, typename Finish, typename Again>
 void reduce_rows(const Rows& rows, const Threads& threads, Partial&& partial, Finish&& finish, Again&& again) {
   using acc_t = acc_type<T>;

@@ -61,8 +61,8 @@ struct ScaleRow {
   }
 };
 
-// dL/dg_i = c(n_i) g_i with p = dL/dvalue and q = dL/dn_i (formula.h). Null stands for p = 0 and q = 0, and unit_value
-// for p = 1: the direction of the one-pass form.
+// dL/dg_i = c(n_i) g_i with p = dL/dvalue and q = dL/dn_i (formula.h). A null pointer means zero; unit_value means p =
+// 1, for the direction of the one-pass form.
 template <typename T, int kSize>
 struct Backward {
   using acc_t = acc_type<T>;
@@ -74,7 +74,7 @@ struct Backward {
   const acc_t* norms;
   T* out;
   int64_t length;
-  bool each;  // grad_value has one number a row
+  bool each;  // grad_value has one number per row
   bool unit_value;
 
   __device__ __forceinline__ ScaleRow<T, kSize> row(int64_t i) const {
@@ -84,15 +84,15 @@ struct Backward {
   }
 };
 
-// What a row gives once its norm is known. each: the values by row where nothing is reduced, else null.
+// The outputs for a row once its norm is known. each: the values per row without a reduction, otherwise null.
 template <typename acc_t>
 struct Results {
   Formula<acc_t> formula;
   acc_t* norms;
   acc_t* each;
-  acc_t* block_values;  // sums of values by block, or null
+  acc_t* block_values;  // one sum of values per block, or null
 
-  // Writes the results of a row, from one thread of it, and the sum over the block's rows.
+  // One thread of the row writes its results; thread 0 writes the sum over the block's rows.
   __device__ __forceinline__ void finish(int64_t row, bool writes, acc_t norm) const {
     const acc_t value = writes ? formula.value(norm) : acc_t(0);
     if (writes) {
@@ -110,7 +110,7 @@ struct Results {
   }
 };
 
-// value(n) of every row and n = |g|; with out also out = c(n) g with p = 1 and q = 0, while g is in the cache.
+// value(n) of every row and n = |g|. If out is given, also out = c(n) g with p = 1 and q = 0, while g is in the cache.
 template <typename T, int kSize>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     penalty_kernel(Geometry geometry, SumSquares<T, kSize> squares, Results<acc_type<T>> results, T* out) {
@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   }
 }
 
-// The same from the sums of squares of a row's chunks, a warp a row.
+// The same from the sums of squares of a row's chunks, one warp per row.
 template <typename acc_t>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     finish_rows_kernel(const acc_t* __restrict__ sums, int64_t rows, int64_t chunks, Results<acc_t> results) {
@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   results.finish(row, row < rows && threadIdx.x % kWarp == 0, norm);
 }
 
-// One block: the sum over the blocks' sums, in an order that their number alone decides.
+// One block: the sum over the blocks' sums, in an order that depends only on their number.
 template <typename acc_t>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     add_values_kernel(const acc_t* __restrict__ values, int64_t count, acc_t* __restrict__ out) {
@@ -171,7 +171,7 @@ void launch_penalty(const GradientNormPenaltyArgs& args, void* workspace, cudaSt
   const bool is_long = geometry.chunks > 1;
   const bool each = args.penalty.reduction == Reduction::kNone;
   const unsigned blocks = is_long ? blocks_for(geometry.rows, kWarp) : blocks_for(geometry.rows, geometry.lanes);
-  // The sum of a single block is the result.
+  // With one block, its sum is the result.
   const Results<acc_t> results{formula, norms, each ? value : nullptr,
                                each          ? nullptr
                                : blocks == 1 ? value
@@ -200,7 +200,7 @@ void launch_penalty(const GradientNormPenaltyArgs& args, void* workspace, cudaSt
 
 }  // namespace
 
-// Sums by chunk where rows are long, and sums by block of the launch that finishes rows.
+// One sum per chunk if rows are long, and one per block of the launch that finishes rows.
 int64_t workspace_bytes(const Rows& rows) {
   const Geometry geometry = geometry_of(rows);
   const bool is_long = geometry.chunks > 1;

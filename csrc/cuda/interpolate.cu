@@ -50,7 +50,7 @@ struct Interpolate {
 //   dL/dreal  = alpha grad
 //   dL/dfake  = (1 - alpha) grad
 //   dL/dalpha = <grad, real - fake>
-// An output whose pointer is null is left out; the branches are the same for all threads.
+// An output whose pointer is null is skipped; all threads take the same branches.
 template <typename T, int kSize>
 struct InterpolateBackward {
   using acc_t = acc_type<T>;

@@ -1,5 +1,5 @@
-// What the kernels need of CUDA, in one place. Compiled by nvcc this is CUDA itself; compiled as host C++, where the
-// kernels are tested without a GPU, testing/cuda_on_host.h stands in for it with the same names.
+// What the kernels need from CUDA. Compiled by nvcc, this is CUDA itself. Compiled as host C++, to test the kernels
+// without a GPU, testing/cuda_on_host.h defines the same names.
 #pragma once
 
 #ifndef __CUDACC__
@@ -18,14 +18,14 @@
 
 namespace gpgan::cuda {
 
-// Shared memory of a block: `__shared__ SharedArray<float, 32> sums;`
+// Shared memory of a block, e.g. `__shared__ SharedArray<float, 32> sums;`
 template <typename T, int kSize>
 struct SharedArray {
   T values[kSize];
   __device__ T& operator[](int i) { return values[i]; }
 };
 
-// kernel<<<grid, block, 0, stream>>>(args...), checked.
+// kernel<<<grid, block, 0, stream>>>(args...); throws if the launch fails.
 template <typename... P, typename... A>
 void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t stream, A&&... args) {
   std::tuple<P...> values(std::forward<A>(args)...);

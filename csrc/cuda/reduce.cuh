@@ -1,9 +1,9 @@
-// How rows are laid over threads, and sums over them. Everything follows from the shape alone, never from the device,
-// so that the same input gives the same bits everywhere; there are no atomics.
+// How rows are mapped to threads, and sums over rows. Everything follows from the shape, never from the device, so that
+// the same input gives the same bits on every device; there are no atomics.
 //
-//   short rows   (to 4 KiB)   1 to 32 lanes of a warp a row
-//   middle rows  (to 48 KiB)  a block a row
-//   long rows                 a block for each chunk of 32 KiB; the chunks' sums are added in a launch of its own
+//   short rows   (to 4 KiB)   1 to 32 lanes of a warp per row
+//   middle rows  (to 48 KiB)  one block per row
+//   long rows                 one block per chunk of 32 KiB; a second launch adds the chunks' sums
 #pragma once
 
 #include <algorithm>
@@ -18,23 +18,23 @@
 namespace gpgan::cuda {
 
 constexpr int kThreads = 256;
-constexpr int kBlocks = 4;  // blocks a multiprocessor must be able to hold: 64 registers a thread, none spilled
+constexpr int kBlocks = 4;  // blocks that must fit on a multiprocessor: at most 64 registers per thread, none spilled
 constexpr int kWarp = 32;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kInFlight = 4;  // packs a thread has loaded and not yet used: 64 bytes
+constexpr int kInFlight = 4;  // packs that a thread loads before it uses one: 64 bytes
 constexpr int64_t kShortBytes = 4 << 10;
 constexpr int64_t kMiddleBytes = 48 << 10;
 constexpr int64_t kChunkBytes = 32 << 10;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// Items are chunks of rows; each has `lanes` neighbouring threads of a block, a power of two.
+// An item is a chunk of a row. `lanes` neighbouring threads of a block, a power of two, process it.
 struct Geometry {
   int64_t rows;
-  int64_t length;  // elements a row
-  int64_t chunk;   // elements an item
-  int64_t chunks;  // items a row
-  int lanes;       // threads an item
-  bool from_last;  // visit the last item first: what an earlier launch read last is still in the second-level cache
+  int64_t length;  // elements per row
+  int64_t chunk;   // elements per item
+  int64_t chunks;  // items per row
+  int lanes;       // threads per item
+  bool from_last;  // last item first: what the previous launch read last is still in the second-level cache
 
   int64_t items() const { return rows * chunks; }
 };
@@ -61,19 +61,19 @@ inline Geometry geometry_of(const Rows& rows) {
 inline unsigned blocks_for(int64_t items, int lanes) {
   const int64_t blocks = divide_up(items * lanes, kThreads);
   if (blocks > INT32_MAX) {
-    throw std::runtime_error("gpgan: more rows than one launch takes; split the batch");
+    throw std::runtime_error("gpgan: the batch has more rows than one launch can process; split it");
   }
   return static_cast<unsigned>(blocks);
 }
 
-// Where a thread works.
+// The part of a row that a thread works on.
 struct Place {
   int64_t row;
   int64_t chunk;
   int64_t begin;  // elements [begin, end) of the row
   int64_t end;
   int lane;
-  bool inside;  // the last block may have threads without an item; they still take part in sums
+  bool inside;  // the last block may have threads without an item; they still take part in block-wide sums
 };
 
 __device__ __forceinline__ Place place_of(const Geometry& geometry) {
@@ -91,9 +91,9 @@ __device__ __forceinline__ Place place_of(const Geometry& geometry) {
   return place;
 }
 
-// Sum over the packs of this thread's share of an item. Op has kPack, kInputs, Loaded, load(position) and
-// use(loaded, position), which writes results and returns what it adds to the sum. Several loads are issued before any
-// is used.
+// Sum over the packs in this thread's share of an item. Op has kPack, kInputs, Loaded, load(position) and
+// use(loaded, position), which writes results and returns its contribution to the sum. Several loads are issued before
+// the first is used.
 template <typename acc_t, typename Op>
 __device__ __forceinline__ acc_t over_item(const Place& place, int lanes, const Op& op) {
   if (!place.inside) {
@@ -123,7 +123,7 @@ __device__ __forceinline__ acc_t over_item(const Place& place, int lanes, const 
   return sum;
 }
 
-// Sum over groups of `lanes` neighbouring lanes of a warp, given to every one of them.
+// Sum over each group of `lanes` neighbouring lanes of a warp; every lane of the group gets it.
 template <typename acc_t>
 __device__ __forceinline__ acc_t warp_sum(acc_t value, int lanes = kWarp) {
   for (int offset = lanes / 2; offset > 0; offset /= 2) {
@@ -132,7 +132,7 @@ __device__ __forceinline__ acc_t warp_sum(acc_t value, int lanes = kWarp) {
   return value;
 }
 
-// Sum over the block, given to every thread. All threads must call it.
+// Sum over the block; every thread gets it. All threads must call it.
 template <typename acc_t>
 __device__ __forceinline__ acc_t block_sum(acc_t value) {
   __shared__ SharedArray<acc_t, kWarps> sums;
@@ -143,17 +143,17 @@ __device__ __forceinline__ acc_t block_sum(acc_t value) {
   }
   __syncthreads();
   value = warp_sum(lane < kWarps ? static_cast<acc_t>(sums[lane]) : acc_t(0));
-  __syncthreads();  // sums may be written again
+  __syncthreads();  // before the next call overwrites sums
   return value;
 }
 
-// Sum over the threads of an item, given to every one of them. All threads of the block must call it.
+// Sum over the threads of an item; each of them gets it. All threads of the block must call it.
 template <typename acc_t>
 __device__ __forceinline__ acc_t item_sum(acc_t value, int lanes) {
   return lanes == kThreads ? block_sum(value) : warp_sum(value, lanes);
 }
 
-// op_of.row(row) is the Op of a row.
+// op_of.row(row) is the Op for a row.
 template <typename acc_t, typename OpOf>
 __global__ void __launch_bounds__(kThreads, kBlocks) elementwise_kernel(Geometry geometry, OpOf op_of) {
   const Place place = place_of(geometry);
@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) elementwise_kernel(Geometry
   }
 }
 
-// sums[row, chunk] = the sum over that item.
+// sums[row, chunk] is the sum over that item.
 template <typename acc_t, typename OpOf>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     item_sums_kernel(Geometry geometry, OpOf op_of, acc_t* __restrict__ sums) {
@@ -174,7 +174,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   }
 }
 
-// A warp a row: the sum over its chunks, in an order that their number alone decides. Every lane has it.
+// One warp per row: the sum over its chunks, in an order that depends only on their number. Every lane gets it.
 template <typename acc_t>
 __device__ __forceinline__ acc_t chunks_sum(const acc_t* __restrict__ sums, int64_t row, int64_t rows, int64_t chunks) {
   acc_t sum = 0;

@@ -25,7 +25,7 @@ __device__ __forceinline__ void from_acc(double x, double& out) { out = x; }
 __device__ __forceinline__ void from_acc(float x, __half& out) { out = __float2half_rn(x); }
 __device__ __forceinline__ void from_acc(float x, __nv_bfloat16& out) { out = __float2bfloat16_rn(x); }
 
-// kSize neighbouring elements, read or written by one instruction.
+// kSize adjacent elements, read or written by one instruction.
 template <typename T, int kSize>
 struct alignas(sizeof(T) * kSize) Pack {
   T values[kSize];
@@ -36,8 +36,8 @@ struct alignas(sizeof(T) * kSize) Pack {
 
 inline bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % kPackBytes == 0; }
 
-// f(T{}, integral constant of the pack size): 16 bytes where the row length and every pointer allow it, one element
-// else.
+// Calls f(T{}, the pack size as an integral constant): 16 bytes if the row length and every pointer allow it, otherwise
+// one element.
 template <typename F, typename... Pointers>
 void dispatch_pack(const Rows& rows, F&& f, Pointers... pointers) {
   dispatch<HalfTypes>(rows.dtype, [&](auto type) {

@@ -1,6 +1,6 @@
-// The kernels as a Python module on NumPy arrays, for tests: backend "cpu", and "cuda" run on the CPU. Arrays are
-// passed as they are, outputs included, so a test chooses their alignment and what lies around them; None is a null
-// pointer.
+// The kernels as a Python module on NumPy arrays, for tests: backend "cpu", and backend "cuda" run on the CPU. Arrays
+// are passed as they are, outputs included, so that a test chooses their alignment and the memory around them. None is
+// a null pointer.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -28,10 +28,10 @@ using gpgan::Penalty;
 using gpgan::Reduction;
 using gpgan::Rows;
 
-// How the work is cut and in which order it is done; results must not depend on it. For "cuda" pieces means nothing.
+// Into how many pieces work is cut and in which order they run; results must not depend on it. "cuda" ignores pieces.
 struct Schedule {
   int pieces = 1;
-  std::string order = "forward";  // "forward", "reversed" or "threads": a thread for each piece
+  std::string order = "forward";  // "forward", "reversed" or "threads": one thread per piece
 };
 Schedule schedule;
 
@@ -90,11 +90,11 @@ struct Call {
 // The array's own memory; None is null.
 void* pointer(const char* name, const py::object& value, int64_t count, py::ssize_t size, bool writes) {
   if (value.is_none()) return nullptr;
-  if (!py::isinstance<py::array>(value)) throw py::type_error(std::string(name) + " is no array");
+  if (!py::isinstance<py::array>(value)) throw py::type_error(std::string(name) + " is not an array");
   const auto array = py::reinterpret_borrow<py::array>(value);
   if (array.size() != count || array.itemsize() != size || !(array.flags() & py::array::c_style)) {
-    throw py::value_error(std::string(name) + ": expected " + std::to_string(count) + " gapless elements of " +
-                          std::to_string(size) + " bytes, came " + std::to_string(array.size()) + " of " +
+    throw py::value_error(std::string(name) + ": expected " + std::to_string(count) + " contiguous elements of " +
+                          std::to_string(size) + " bytes, got " + std::to_string(array.size()) + " of " +
                           std::to_string(array.itemsize()));
   }
   if (writes && !array.writeable()) throw py::value_error(std::string(name) + " is not writeable");
@@ -108,7 +108,7 @@ Penalty penalty_of(double weight, double target, bool one_sided, const std::stri
 }
 
 #ifdef GPGAN_HOST_CUDA
-// Exactly the bytes that were asked for, all NaN, and behind them a sentinel that has to stay as it is.
+// Exactly the bytes that the kernel asks for, all NaN, followed by a sentinel that must stay unchanged.
 class Workspace {
  public:
   explicit Workspace(const Rows& rows) : size_(static_cast<size_t>(gpgan::cuda::workspace_bytes(rows))) {
@@ -121,7 +121,7 @@ class Workspace {
     const unsigned char* end = bytes() + memory_.size() * sizeof(double);
     if (std::any_of(bytes() + size_, const_cast<unsigned char*>(end),
                     [](unsigned char byte) { return byte != kByte; })) {
-      throw std::runtime_error("the workspace was written behind its " + std::to_string(size_) + " bytes");
+      throw std::runtime_error("the workspace was written past its " + std::to_string(size_) + " bytes");
     }
   }
 
@@ -227,7 +227,8 @@ void shim_case(const std::string& name, gpgan::testing::Dim grid, gpgan::testing
 PYBIND11_MODULE(gpgan_host, module) {
   using py::arg;
   module.def("set_schedule", &set_schedule, arg("pieces") = 1, arg("order") = "forward",
-             "cpu: pieces of work, done in this order. cuda: blocks and threads last first where order is reversed.");
+             "cpu: the number of pieces and their order. cuda: with the order reversed, the last blocks and threads "
+             "run first.");
   module.def("interpolate", &interpolate, arg("backend"), arg("dtype"), arg("count"), arg("length"), py::kw_only(),
              arg("real"), arg("fake"), arg("alpha"), arg("x"));
   module.def("interpolate_backward", &interpolate_backward, arg("backend"), arg("dtype"), arg("count"), arg("length"),

@@ -2,7 +2,7 @@
 // as C++ and run on the CPU. It needs CUDA's headers, but neither its compiler nor a GPU.
 #pragma once
 
-// CUDA's own headers first: they define these names for host compilers, to nothing of use.
+// CUDA's own headers come first: for host compilers they define these names to something useless.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <vector_functions.h>
@@ -21,7 +21,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 
-#include <math.h>  // CUDA has the overloads of sqrt and others outside of std
+#include <math.h>  // CUDA has the overloads of sqrt and others outside std
 
 #include <cstdint>
 #include <cstring>
@@ -44,7 +44,7 @@ constexpr int warpSize = gpgan::cuda::on_host::kWarp;
 
 namespace gpgan::cuda {
 
-// One element of shared memory: reads and writes go through it to be checked.
+// One element of shared memory; it checks every read and write.
 template <class T>
 class SharedElement {
  public:
@@ -79,7 +79,7 @@ struct SharedArray {
   uint64_t launch_ = 0;
 };
 
-// Runs kernel(args...) to its end: blocks one after another, each thread with its own copy of the arguments.
+// Runs kernel(args...) to completion: one block after another, each thread with its own copy of the arguments.
 template <class... P, class... A>
 void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t /*stream*/, A&&... args) {
   struct Call {
@@ -98,13 +98,13 @@ void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, cudaS
 
 }  // namespace gpgan::cuda
 
-// The place of the call tells one barrier or shuffle from another.
+// The source location of the call identifies a barrier or shuffle.
 
 inline void __syncthreads(std::source_location site = std::source_location::current()) {
   gpgan::cuda::on_host::simulator.barrier(site);
 }
 
-// Does not order memory, as CUDA's programming guide has it.
+// Does not order memory accesses, as in CUDA's programming guide.
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lanes, std::source_location site = std::source_location::current()) {
   using gpgan::cuda::on_host::simulator;
@@ -116,8 +116,8 @@ T __shfl_xor_sync(unsigned mask, T value, int lanes, std::source_location site =
   return value;
 }
 
-// With -fsanitize=null,alignment the compiler calls this in place of a load or store that a GPU faults on. The layout
-// of the first argument is the sanitizer's; its file and line come first.
+// With -fsanitize=null,alignment the compiler calls this instead of a load or store at which a GPU would fault. The
+// sanitizer defines the layout of the first argument, which begins with file and line.
 extern "C" [[gnu::used]] inline void __ubsan_handle_type_mismatch_v1(void* data, void* pointer) {
   const char* file = *static_cast<const char* const*>(data);
   const uint32_t line = *reinterpret_cast<const uint32_t*>(static_cast<const char*>(data) + sizeof(file));

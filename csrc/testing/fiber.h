@@ -1,4 +1,4 @@
-// A stack of its own to run a function on, and the switch between it and the stack that resumed it.
+// Runs a function on a separate stack, and switches between that stack and the one that resumed it.
 #pragma once
 
 #include <sys/mman.h>
@@ -21,7 +21,7 @@ namespace gpgan::cuda::on_host {
 using Context = ucontext_t;
 inline void switch_context(Context* from, Context* to) { swapcontext(from, to); }
 #else
-// A suspended context is the stack pointer below the six registers that a called function has to keep.
+// A suspended context is a stack pointer; above it are the six registers that a called function must preserve.
 using Context = void*;
 [[gnu::naked, gnu::noinline]] inline void switch_context(Context* /*from*/, Context* /*to*/) {
   asm volatile(
@@ -40,7 +40,7 @@ class Fiber {
   explicit Fiber(Entry entry) : entry_(entry) {
     page_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
     void* memory = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    // The lowest page stays closed, so that a stack that grows too deep stops there.
+    // The lowest page is protected, so that a stack overflow faults.
     if (memory == MAP_FAILED || mprotect(memory, page_, PROT_NONE) != 0) throw std::bad_alloc();
     stack_ = static_cast<std::byte*>(memory);
     restart();
@@ -49,7 +49,7 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  // Abandons what it ran; the next resume enters anew.
+  // Abandons the running function; the next resume starts it again.
   void restart() {
 #ifdef GPGAN_FIBER_UCONTEXT
     getcontext(&inside_);
@@ -58,7 +58,8 @@ class Fiber {
     inside_.uc_link = nullptr;
     makecontext(&inside_, entry_, 0);
 #else
-    // Six registers, the address that ret takes, and a null return address that also aligns the stack as a call does.
+    // Six registers, the address to which ret jumps, and a null return address, which also aligns the stack as a call
+    // does.
     auto* top = reinterpret_cast<void**>(stack_ + kStackBytes);
     top[-1] = nullptr;
     top[-2] = reinterpret_cast<void*>(entry_);

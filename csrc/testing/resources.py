@@ -1,6 +1,6 @@
-"""Writes a table of what each CUDA kernel takes of a GPU: registers, stack, spills and shared memory, by architecture.
+"""Writes a table of each CUDA kernel's registers, stack, spills and shared memory, by architecture.
 
-Runs nvcc for every source and architecture and reads what ptxas reports. Exits 1 where nvcc fails.
+Runs nvcc for every source and architecture and parses the report of ptxas. Exits with 1 if nvcc fails.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENTRY = re.compile(
 
 
 def compile_log(nvcc: str, include: str, source: Path, arch: str) -> str:
-    """What ptxas says of one source compiled for one architecture."""
+    """The report of ptxas on one source compiled for one architecture."""
     with tempfile.TemporaryDirectory() as folder:
         command = [nvcc, "-std=c++20", "-O3", f"-arch={arch}", "-Xptxas=-v", "-I", include, "-cubin", str(source)]
         done = subprocess.run([*command, "-o", f"{folder}/out.cubin"], capture_output=True, text=True)
@@ -41,10 +41,10 @@ def readable(symbols: list[str]) -> list[str]:
 
 
 def rows(log: str) -> list[tuple[str, ...]]:
-    """One row a kernel; as many as ptxas has compiled, or the log was not understood."""
+    """One row per kernel; exits if the log does not describe every kernel that ptxas compiled."""
     found = list(ENTRY.finditer(log))
     if len(found) != log.count("Compiling entry function"):
-        sys.exit(f"this report of ptxas is not understood:\n{log}")
+        sys.exit(f"cannot parse this report of ptxas:\n{log}")
     names = readable([entry["kernel"] for entry in found])
     return [
         (

@@ -1,4 +1,4 @@
-// Each kernel shows one behaviour of cuda_on_host.h. The pairs: a wrong kernel, and beside it the right one.
+// Each kernel shows one behaviour of cuda_on_host.h; many come in pairs, a wrong kernel and its correct version.
 #include "testing/shim_cases.h"
 
 #include <map>
@@ -43,7 +43,7 @@ __global__ void two_barriers(const int*, int* out) {
   }
   out[linear_thread()] = 1;
 }
-// Thread 0 skips one of several barriers, and so waits at another one or returns while the rest wait.
+// Thread 0 skips one of several barriers, so it waits at another one or returns while the rest wait.
 __global__ void skipped_barrier(const int*, int* out) {
   for (int i = 0; i < 3; ++i) {
     if (i == 1 && threadIdx.x == 0) continue;
@@ -87,7 +87,7 @@ __global__ void different_masks(const int* in, int* out) {
   const int i = linear_thread();
   out[i] = __shfl_xor_sync(i % 2 == 0 ? kAll : 0xfffffffe, in[i], 2);
 }
-// Halves of a warp work apart, on masks of their own and in either order.
+// The halves of a warp work independently, with separate masks and in either order.
 __global__ void apart(const int* in, int* out) {
   const int i = linear_thread();
   const unsigned mask = i % 32 < 16 ? 0x0000ffff : 0xffff0000;
@@ -112,7 +112,7 @@ __global__ void unwritten(const float*, float* out) {
   __syncthreads();
   out[linear_thread()] = values[linear_thread()];
 }
-// The first block writes, later blocks only read what it left.
+// The first block writes; later blocks only read what it left behind.
 __global__ void left_over(const float*, float* out) {
   __shared__ SharedArray<float, 64> values;
   if (blockIdx.x == 0) values[linear_thread()] = 1;
@@ -166,7 +166,7 @@ __global__ void below_bounds(const float*, float* out) {
   values[linear_thread() - 1] = 1;
   out[linear_thread()] = 1;
 }
-// The usual block reduction, twice over the same array; without kSafe its second round overtakes the first.
+// The usual block reduction, twice on the same array; without kSafe its second round overtakes the first.
 template <bool kSafe>
 __global__ void block_sums(const float* in, float* out) {
   __shared__ SharedArray<float, 32> sums;

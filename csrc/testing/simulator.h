@@ -53,10 +53,10 @@ class Simulator {
   uint3 thread_index{}, block_index{};
   dim3 block_dim, grid_dim;
 
-  // Runs last blocks and last threads first: correct kernels do not notice.
+  // Runs the last blocks and threads first, which must not change the results of a correct kernel.
   bool reversed = false;
 
-  // kernel(state) once for every thread of every block. Throws what the kernel threw, or std::runtime_error.
+  // Runs kernel(state) once per thread of every block. Throws what the kernel threw, or std::runtime_error.
   void launch(const char* name, dim3 grid, dim3 block, void (*kernel)(void*), void* state) {
     ++launch_;
     name_ = name;
@@ -79,7 +79,7 @@ class Simulator {
     }
   }
 
-  // Waits until all threads of the block are here.
+  // Waits until all threads of the block have arrived.
   void barrier(const std::source_location& site) {
     Thread& self = *current_;
     self.wait = {.name = "__syncthreads", .site = site};
@@ -99,7 +99,7 @@ class Simulator {
     }
   }
 
-  // Waits until the lanes of the mask are here; the payload of the source lane.
+  // Waits until all lanes of the mask are here; returns the payload of the source lane.
   uint64_t shuffle(const Wait& wait) {
     Thread& self = *current_;
     self.wait = wait;
@@ -121,7 +121,7 @@ class Simulator {
 
   int lane() const { return current_->number % kWarp; }
 
-  // Checks the use of element i of a shared array, whose mark this is.
+  // Checks an access to element i of a shared array, which has this mark.
   void access(Mark& mark, Use use, int64_t i) {
     if (current_ == nullptr) throw std::runtime_error("shared memory was used outside of a kernel");
     const int thread = current_->number;
@@ -157,7 +157,7 @@ class Simulator {
     }
   }
 
-  // Stops the launch: from a kernel's thread control never comes back.
+  // Stops the launch. Called from a kernel's thread, it never returns.
   [[noreturn]] void fail(const std::string& what) {
     auto error = std::make_exception_ptr(std::runtime_error(where() + what));
     if (current_ == nullptr) std::rethrow_exception(error);
@@ -264,7 +264,7 @@ class Simulator {
     return all;
   }
 
-  // The last lane to arrive fetches the results of all, before any of them continues and gives another payload.
+  // The last lane to arrive collects the results for all, before any of them continues and sets another payload.
   void complete() {
     const int first = current_->number / kWarp * kWarp;
     for_lanes([&](Thread& thread, int) {
@@ -312,7 +312,7 @@ class Simulator {
   void (*kernel_)(void*) = nullptr;
   void* state_ = nullptr;
   size_t shared_bytes_ = 0;
-  // Serial numbers of launches, blocks and the intervals between barriers; never the same twice, so marks need no
+  // Serial numbers of launches, blocks and the intervals between barriers; they are never reused, so that marks need no
   // reset.
   uint64_t launch_ = 0, block_ = 0, interval_ = 0;
   std::vector<std::unique_ptr<Thread>> threads_;  // made once, reused by every block

@@ -23,7 +23,7 @@ std::tuple<Tensor, Tensor, Tensor> run(Tensor grads, const Penalty& penalty, boo
                                                        : torch::stable::new_empty(grads, {}, acc);
   Tensor direction = with_direction ? torch::stable::empty_like(grads) : none_of(grads);
   if (rows.count == 0 && penalty.reduction != Reduction::kNone) {
-    // Nothing is launched; the sum over nothing is zero and its mean no number, as for torch.mean.
+    // Nothing is launched: an empty sum is zero and an empty mean is NaN, as in torch.
     torch::stable::fill_(value, penalty.reduction == Reduction::kSum ? 0 : std::numeric_limits<double>::quiet_NaN());
   }
   const GradientNormPenaltyArgs args{rows,

@@ -1,6 +1,6 @@
 // What every operator does with tensors before and after its kernel: checks against memory errors, dense rows, results,
-// the caller's threads and the current stream. Arguments are checked for people in Python; what is checked here keeps a
-// direct call of torch.ops.gpgan from reading where it must not.
+// the caller's threads and the current stream. Python checks arguments with helpful messages; the checks here only keep
+// a direct call of torch.ops.gpgan from accessing invalid memory.
 #pragma once
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
@@ -19,7 +19,7 @@
 
 #include "kernels.h"
 
-// Declared in torch's shim.h where torch was built with CUDA; null where the torch that is running was not.
+// torch's shim.h declares it only if torch was built with CUDA; it is null if the running torch was not.
 extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index,
                                                                                    void** ret_stream);
 
@@ -40,7 +40,7 @@ inline Dtype dtype_of(const Tensor& samples, const char* name) {
       return Dtype::kFloat64;
     default:
       STD_TORCH_CHECK(false, name,
-                      " has a dtype gpgan has no kernel for; expected float32, float16, bfloat16 or float64");
+                      " has a dtype without a gpgan kernel; expected float32, float16, bfloat16 or float64");
   }
 }
 
@@ -57,21 +57,21 @@ inline Rows rows_of(const Tensor& samples, const char* name) {
 
 inline void check_like(const Tensor& value, const char* name, const Tensor& samples, const char* samples_name) {
   const auto sizes = value.sizes();
-  const auto wanted = samples.sizes();
-  STD_TORCH_CHECK(sizes.size() == wanted.size() && std::equal(sizes.begin(), sizes.end(), wanted.begin()) &&
+  const auto expected = samples.sizes();
+  STD_TORCH_CHECK(sizes.size() == expected.size() && std::equal(sizes.begin(), sizes.end(), expected.begin()) &&
                       value.scalar_type() == samples.scalar_type() && value.device() == samples.device(),
                   name, " and ", samples_name, " differ in shape, dtype or device; expected the same");
 }
 
-// One number a sample, [B], in the dtype of sums.
+// One number per sample, [B], in the dtype of sums.
 inline void check_per_sample(const Tensor& value, const char* name, const Tensor& samples) {
   STD_TORCH_CHECK(value.dim() == 1 && value.size(0) == samples.size(0) &&
                       value.scalar_type() == acc_scalar_type(samples) && value.device() == samples.device(),
-                  name, " is not one number a sample, [B], float32 (float64 for float64), on the samples' device");
+                  name, " is not one number per sample, [B], float32 (float64 for float64), on the samples' device");
 }
 
-// Whether each sample is one gapless row and rows follow each other; the order inside a row does not matter.
-// gpgan/ops/_layout.py says the same to the tracer.
+// Whether each sample is one row without gaps and rows are adjacent; the order inside a row does not matter.
+// gpgan/ops/_layout.py has the same function for tracing.
 inline bool is_row_dense(const Tensor& samples) {
   if (samples.is_contiguous()) {
     return true;
@@ -81,16 +81,16 @@ inline bool is_row_dense(const Tensor& samples) {
     inner.emplace_back(samples.stride(d), samples.size(d));
   }
   std::sort(inner.begin(), inner.end());
-  int64_t wanted = 1;
+  int64_t expected = 1;
   for (const auto& [stride, size] : inner) {
     if (size != 1) {
-      if (stride != wanted) {
+      if (stride != expected) {
         return false;
       }
-      wanted *= size;
+      expected *= size;
     }
   }
-  return samples.size(0) <= 1 || samples.stride(0) == wanted;
+  return samples.size(0) <= 1 || samples.stride(0) == expected;
 }
 
 inline Tensor dense(const Tensor& samples) {
@@ -100,8 +100,8 @@ inline Tensor dense(const Tensor& samples) {
 // value in the element order of samples, which is dense.
 inline Tensor dense_like(const Tensor& value, const Tensor& samples) {
   const auto strides = value.strides();
-  const auto wanted = samples.strides();
-  if (std::equal(strides.begin(), strides.end(), wanted.begin()) ||
+  const auto expected = samples.strides();
+  if (std::equal(strides.begin(), strides.end(), expected.begin()) ||
       (value.is_contiguous() && samples.is_contiguous())) {
     return value;
   }
@@ -131,14 +131,14 @@ inline cpu::Threads threads() {
           }};
 }
 
-// Runs on_cuda(stream) or on_cpu() for the device of samples, with that device current.
+// Calls on_cpu() or on_cuda(stream), depending on the device of samples, with that device as the current one.
 template <typename OnCpu, typename OnCuda>
 void on_device_of(const Tensor& samples, OnCpu&& on_cpu, [[maybe_unused]] OnCuda&& on_cuda) {
   if (!samples.is_cuda()) {
     return on_cpu();
   }
 #ifdef GPGAN_WITH_CUDA
-  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream, "the torch that is running was built without CUDA");
+  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream, "the running torch was built without CUDA");
   const torch::stable::accelerator::DeviceGuard guard(samples.get_device_index());
   void* stream = nullptr;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(samples.get_device_index(), &stream));

@@ -17,7 +17,7 @@ COMMANDS = {
     "sample": "draw samples from a run's generator",
     "eval": "measure a run's generator against real data",
     "export": "write a run's generator for use elsewhere",
-    "lab": "run a demo of the theory, with numbers and a picture",
+    "lab": "run a theory demo: a picture and its numbers",
     "ls": "list the runs",
     "doctor": "show what is installed and what is missing",
 }

@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
         return complain(str(error))
     for problem in saved.problems:
         sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
-    _tell(saved, metrics)
+    _tell(metrics)
     if given.json:
         sys.stdout.write(json.dumps({"run": str(given.run.resolve()), **metrics}) + "\n")
     return 0
@@ -68,10 +68,10 @@ def measure_run(saved: Saved, dataset: Dataset, count: int, seed: int) -> dict[s
         "samples": len(evaluation.samples),
         "reals": len(evaluation.reals),
         "reals_held_out": evaluation.held_out,
-        **measure(task.metrics, evaluation),
+        **measure(evaluation),
     }
 
 
-def _tell(saved: Saved, metrics: dict[str, Any]) -> None:
-    for name, value in [("step", f"{metrics['step']}"), *rows(saved.task.metrics, metrics)]:
+def _tell(metrics: dict[str, Any]) -> None:
+    for name, value in [("step", f"{metrics['step']}"), *rows(metrics)]:
         sys.stdout.write(f"{name:<14} {value}\n")

@@ -30,26 +30,26 @@ if TYPE_CHECKING:
     from gpgan.labs.lab import Findings, Progress
 
 DESCRIPTION = """\
-See the theory of adversarial training happen: a picture and its numbers, in less than a minute each.
+Demonstrates the theory of adversarial training: a picture and its numbers per lab, in less than a minute each.
 NAME is one of
 
 {labs}
 
 Examples:
   gpgan lab divergences                  writes labs/divergences.png and labs/divergences.json
-  gpgan lab --all --out theory           all of them, and one page: theory/labs.html
+  gpgan lab --all --out theory           runs every lab, and writes one page: theory/labs.html
 """
-# Of the picture, pixels an inch.
+# The resolution of the pictures in pixels per inch.
 DPI = 120
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs labs and writes what they found; 0, 1 where it could not be written, 2 on bad input."""
+    """Runs labs and writes their findings. Returns 0, 1 if they cannot be written, or 2 on bad input."""
     labs = "\n".join(f"  {name:<17} {what}" for name, what in LABS.items())
     parser = Parser("gpgan lab", DESCRIPTION.format(labs=labs))
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a lab")
-    parser.add_argument("--all", action="store_true", help="every lab, and the page labs.html of them all")
-    parser.add_argument("--out", type=Path, default=Path("labs"), metavar="DIR", help="folder of the files (labs)")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the lab to run")
+    parser.add_argument("--all", action="store_true", help="run every lab and write labs.html, one page for all")
+    parser.add_argument("--out", type=Path, default=Path("labs"), metavar="DIR", help="folder to write to (labs)")
     try:
         given = parser.given(arguments)
         if given.name is None and not given.all:
@@ -68,23 +68,25 @@ def run(arguments: Sequence[str]) -> int:
 
             sys.stdout.write(f"all on one page: {write_page(given.out, results)}\n")
     except OSError as error:
-        return complain(f"{error}: what the labs found could not be written to {given.out}", status=1)
+        return complain(f"{error}: the findings could not be written to {given.out}", status=1)
     return 0
 
 
 def _make(out: Path) -> None:
-    """Makes the folder, and sees before anything is computed whether files can be made in it."""
+    """Makes the folder and checks, before anything is computed, that files can be created in it."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
             pass
     except OSError as error:
-        raise ValueError(f"nothing can be written to {out} ({error.strerror}); choose another --out") from error
+        raise ValueError(
+            f"--out is {out}, which cannot be written to ({error.strerror}); expected a folder that can be written to"
+        ) from error
 
 
 def _run(name: str, module: ModuleType, out: Path) -> Findings:
     begun = time.monotonic()
-    # The networks are small: more threads would cost more than they give, and change the last digits.
+    # The networks are small: more threads would slow them down, and change the last digits.
     with _progress(name) as progress, cpu_threads(1):
         findings: Findings = module.run(progress)
         picture = io.BytesIO()
@@ -111,7 +113,7 @@ def _run(name: str, module: ModuleType, out: Path) -> Findings:
 
 @contextlib.contextmanager
 def _progress(name: str) -> Iterator[Progress]:
-    """A function to call with (share, what is being done), which shows a line on a terminal that goes when it is done."""
+    """A function of (share, what is being done) that shows a bar on a terminal; the bar disappears at the end."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         yield lambda share, what: None

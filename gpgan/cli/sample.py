@@ -71,8 +71,8 @@ def run(arguments: Sequence[str]) -> int:
         return complain(str(error))
     for problem in saved.problems:
         sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
-    if getattr(saved.config, "conditional", False):
-        sys.stdout.write(f"classes, in turn: {', '.join(saved.facts.classes)}\n")
+    if saved.task.note():
+        sys.stdout.write(f"{saved.task.note()}\n")
     sys.stdout.write(f"{len(samples)} samples at step {saved.state['step']}: {out}\n")
     if given.json:
         sys.stdout.write(json.dumps({"run": str(given.run.resolve()), "out": str(out.resolve())}) + "\n")

@@ -1,4 +1,4 @@
-"""The critic's update: ``CriticStep``, and the paths that compute its gradients."""
+"""The critic's update: ``CriticStep`` and the paths that compute its gradients."""
 
 from gpgan.critic.common import CriticStats
 from gpgan.critic.optimizer import clip_weights

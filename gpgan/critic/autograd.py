@@ -1,4 +1,4 @@
-"""The path for any critic: autograd, with the pruned penalty."""
+"""The path for any critic: autograd with the pruned penalty."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from torch.nn.parallel import DistributedDataParallel
 from gpgan.critic.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, PenaltyTerm, Settings
 from gpgan.penalty.checks import check_scores, twice
 from gpgan.penalty.value import penalty_at
-from gpgan.torch_private import has_gradient_hooks
+from gpgan.torch_private import has_gradient_hooks, outside_of_compiled_graphs
 
-# A count outside of these, in F, has missed operators without a formula in some of the sweeps. Each further batch of points
-# adds no more than MORE.
+# A count outside of these limits, in F, has missed operators without a formula. Each further batch of points adds at
+# most MORE.
 LEAST, MOST, MORE = 3.0, 14.0, 8.0
+
+_penalty_at = outside_of_compiled_graphs(penalty_at)
 
 
 class General:
-    """Autograd: the real term, the fake term and the pruned penalty one after the other, each graph freed before the next
-    is built. An objective that compares real scores with fake ones needs both graphs at once."""
+    """Autograd: the real term, the fake term and the pruned penalty one after the other. Each graph is freed before the
+    next is built, except that a paired objective needs the graphs of both forwards at once."""
 
     def __init__(self, settings: Settings, why: str) -> None:
-        """why: no other path takes the critic."""
+        """why: The reason why the critic cannot be scheduled."""
         self.settings, self.why = settings, why
         self.cost: float | None = None
         self.counted = False
@@ -74,14 +76,14 @@ class General:
             if term.penalty.points == "both":
                 args, kwargs = twice(args, kwargs)
             with settings.casting_penalty(inputs.real.device):
-                value, norms = penalty_at(settings.critic, term.points, args, kwargs, term.penalty, term.backend)
+                value, norms = _penalty_at(settings.critic, term.x, args, kwargs, term.penalty, term.backend)
             backward.add(settings.scaled(value))
             value, norms = value.detach(), norms.detach()
         backward.finish()
         return CriticStats(scores[0], scores[1], value, norms, settings.objective)
 
     def _hooked(self) -> bool:
-        """Whether something waits for the parameters' gradients, which must then come whole, as from one loss."""
+        """Whether hooks act on the parameters' gradients, which must then come from one backward of the whole loss."""
         if isinstance(self.settings.critic, DistributedDataParallel):
             return True
         parameters = (p for group in self.settings.optimizer.param_groups for p in group["params"])
@@ -89,7 +91,7 @@ class General:
 
 
 class Backward:
-    """The backward of a sum of losses: of each as it comes, which frees its graph, or of all at once."""
+    """The backward of a sum of losses: of each when it is added, which frees its graph, or of all at once."""
 
     def __init__(self, at_once: bool) -> None:
         self.waiting: list[Tensor] | None = [] if at_once else None

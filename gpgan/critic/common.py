@@ -1,4 +1,4 @@
-"""What every path takes and gives."""
+"""The inputs and results of every path."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from gpgan.ops.backend import Backend
 from gpgan.penalty import Critic, Penalty
 
 CriticLoss = tuple[Term, Term] | PairedTerm
-"""(real_term, fake_term), or one function of (real scores, fake scores): ``Objective.critic``."""
+"""(real_term, fake_term), or one function of (real scores, fake scores), as ``Objective.critic``."""
 
 
 @dataclass(frozen=True)
 class CriticStats:
-    """What a step saw before its update: detached tensors on the critic's device. Reading one does not wait for it."""
+    """The numbers of a step, before its update: detached tensors on the critic's device. Reading one does not
+    synchronise."""
 
     real_scores: Tensor
     """``[B, ...]``"""
     fake_scores: Tensor
     """``[B, ...]``"""
     penalty: Tensor | None
-    """0-d, times ``lazy``; None at a step without penalty, as are the three below"""
+    """0-d, multiplied by ``lazy``. None at a step without penalty, as are ``norms``, ``norm_mean`` and ``norm_max``"""
     norms: Tensor | None
-    """``[B]``: the critic's gradient norms at the points; ``[2B]`` of real, then fake, with ``points="both"``"""
+    """``[B]``: the critic's gradient norms at the points; with ``points="both"`` ``[2B]``, real, then fake"""
     objective: CriticLoss
 
     @property
@@ -41,7 +42,7 @@ class CriticStats:
 
     @property
     def wasserstein(self) -> Tensor:
-        """mean(f(real)) - mean(f(fake)), 0-d: the estimate of the distance, whatever the objective."""
+        """mean(f(real)) - mean(f(fake)), 0-d: the estimate of the Wasserstein distance, for every objective."""
         return full(self.real_scores).mean() - full(self.fake_scores).mean()
 
     @property
@@ -71,13 +72,13 @@ class PenaltyTerm:
 
     penalty: Penalty
     backend: Backend
-    points: Tensor
-    """``[B, ...]`` (``[2B, ...]`` with ``points="both"``), a leaf that requires grad"""
+    x: Tensor
+    """The points ``[B, ...]`` (``[2B, ...]`` with ``points="both"``), a leaf that requires grad"""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a path needs to know of the step that it serves."""
+    """The settings of a step that a path needs."""
 
     critic: Critic
     objective: CriticLoss
@@ -91,20 +92,20 @@ class Settings:
         return torch.autocast(device.type, self.autocast)
 
     def casting_penalty(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-        """float16 has no room for the squares and second derivatives of a penalty: it stays float32."""
+        """float16 would overflow in the squares and second derivatives of a penalty, which therefore stays float32."""
         return contextlib.nullcontext() if self.autocast == torch.float16 else self.casting(device)
 
     def scaled(self, loss: Tensor) -> Tensor:
         return loss if self.scaler is None else self.scaler.scale(loss)
 
     def loss(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """The objective of both, 0-d."""
+        """The critic's loss without penalty, 0-d."""
         if isinstance(self.objective, tuple):
             return self.term(0, real_scores) + self.term(1, fake_scores)
         return _checked("objective", loss_of(self.objective, real_scores, fake_scores))
 
     def term(self, which: int, scores: Tensor) -> Tensor:
-        """Of an objective of two terms the real one (0) or the fake one (1), 0-d."""
+        """The real term (0) or the fake term (1) of an objective of two terms, 0-d."""
         assert isinstance(self.objective, tuple)
         return _checked(f"objective's {('real', 'fake')[which]} term", self.objective[which](full(scores)))
 
@@ -122,7 +123,7 @@ NOTHING_TO_LEARN = (
 )
 
 
-# Multiply-adds of a step below which a second thread costs more than it computes. Measured: an MLP 2-64-64-64-1 over 64
+# Multiply-adds of a step below which a second thread costs more than it gains. Measured: an MLP 2-64-64-64-1 over 64
 # samples (5.5 million) takes 0.75 of the time on one thread, one of width 96 (12 million) 1.13.
 SERIAL = 2**23
 
@@ -131,7 +132,7 @@ class Path(Protocol):
     cost: float | None
     """Operations of a penalised step in F, one forward over B; None where unknown."""
     serial: bool
-    """Whether the step, on a CPU, is better left to one thread."""
+    """Whether the step runs faster on one CPU thread."""
 
     def __call__(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
-        """Computes the gradients of all parameters, which have none before."""
+        """Computes the gradients of all parameters, which must have none before."""

@@ -21,7 +21,7 @@ class NotCompiled(Exception):
 
 
 class Compiled:
-    """The sweeps of a schedule, traced once for each form of batch and compiled by inductor."""
+    """The sweeps of a schedule, traced once for each batch shape and penalty, and compiled by inductor."""
 
     def __init__(self, scheduled: Scheduled) -> None:
         self.scheduled, self.cost, self.serial = scheduled, scheduled.cost, scheduled.serial
@@ -54,9 +54,9 @@ class Compiled:
             parameters[:] = gradients
             return stats.real_scores, stats.fake_scores, stats.penalty, stats.norms, *gradients.values()
 
-        # Without a Python call for each operation, which on small critics takes longer than the operation.
+        # On small critics a Python call per operation takes longer than the operation.
         options = {} if batch.is_cuda else {"cpp_wrapper": True}
-        # Not torch.compile: its guards take 40 us a step, and what they watch is fixed here.
+        # Not torch.compile: its guards take 40 us per step, and what they watch is fixed here.
         with products.traced():
             program = compile_by_inductor(sweep, batch, options)
         program(batch.clone())  # the sweeps write into their batch

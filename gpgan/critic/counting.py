@@ -9,11 +9,11 @@ from gpgan.torch_private import operation_counting
 
 
 def counter() -> Any | None:
-    """A context whose ``count`` is the number of operations of the matrix products and convolutions that run in it, by
-    torch's own formulas. None where torch does not offer these.
+    """A context that counts the operations of the matrix products and convolutions in it, by torch's formulas, in its
+    attribute ``count``. None if torch does not offer them.
 
-    ``torch.utils.flop_counter.FlopCounterMode`` also follows modules, and in that breaks double backward through one
-    that is called with a leaf.
+    ``torch.utils.flop_counter.FlopCounterMode`` also tracks modules, which breaks the double backward of a module that
+    is called with a leaf.
     """
     offered = operation_counting()
     if offered is None:

@@ -1,4 +1,4 @@
-"""A whole training step as one CUDA graph: no launch but the replay's."""
+"""A whole critic step as one CUDA graph, replayed with a single launch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 from gpgan.critic.common import CriticStats, Inputs
 from gpgan.penalty import Penalty
 
-# Steps taken as usual, on the stream that captures, before the capture: libraries choose their algorithms in these.
+# Ordinary steps on the capturing stream before the capture, in which libraries choose their algorithms.
 WARM_UP = 3
 
 Update = Callable[[Inputs, Penalty | None], CriticStats]
 
 
 def why_not(inputs: Inputs, distributed: bool) -> str | None:
-    """Why a step on these inputs cannot be captured; None where it can."""
+    """Why a step on these inputs cannot be captured; None if it can."""
     if not inputs.real.is_cuda:
         return f"the samples are on {inputs.real.device}"
     if distributed:
@@ -42,7 +42,7 @@ class _Capture:
         if self.inputs.alpha is not None and inputs.alpha is not None:
             self.inputs.alpha.copy_(inputs.alpha)
         self.graph.replay()
-        # The next replay writes over the graph's own results.
+        # The next replay overwrites the graph's results.
         return _unpack(self.packed.clone(), self.stats)
 
 
@@ -72,7 +72,7 @@ def _unpack(packed: Tensor, like: CriticStats) -> CriticStats:
 
 
 class CudaGraphs:
-    """Steps captured once for each form (shape, with and without penalty) and then replayed."""
+    """Steps that are captured once for each shape, with and without penalty, and then replayed."""
 
     def __init__(self, update: Update, optimizer: torch.optim.Optimizer) -> None:
         self.update, self.optimizer = update, optimizer
@@ -82,7 +82,7 @@ class CudaGraphs:
         self.rates = _capturable(optimizer)
 
     def __call__(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
-        """The step. Raises RuntimeError where it cannot be captured; nothing was updated then."""
+        """One step. Raises RuntimeError if it cannot be captured; nothing is updated then."""
         self._learning_rates()
         key = (inputs.real.shape, inputs.real.dtype, inputs.alpha is None, id(inputs.rng), penalty)
         if key not in self.captures:
@@ -111,7 +111,7 @@ class CudaGraphs:
         return _Capture(graph, static, stats, packed)
 
     def _learning_rates(self) -> None:
-        """A rate set since the last step goes into the tensor that the graph reads."""
+        """Copies a learning rate that was set since the last step to the tensor that the graph reads."""
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             if group["lr"] is not rate:
                 if isinstance(rate, Tensor):
@@ -124,7 +124,7 @@ class CudaGraphs:
 
 
 def _capturable(optimizer: torch.optim.Optimizer) -> list[Tensor | float]:
-    """Puts an optimizer's step counts and learning rates on the device, where it can; its rates."""
+    """Moves an optimizer's step counts and learning rates to the device, if it is capturable. Returns its rates."""
     for group in optimizer.param_groups:
         if "capturable" in group:
             device = group["params"][0].device

@@ -1,4 +1,4 @@
-"""The optimizer's part of a critic step: gradients averaged and clipped, the update, weights clipped."""
+"""The optimizer's part of a critic step: averages and clips gradients, updates, clips weights."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ def update(
     scaler: torch.amp.GradScaler | None = None,
     max_weight: float | None = None,
 ) -> None:
-    """Clips the norm of all gradients together, where asked, steps the optimizer, through the scaler where there is one,
-    and clips the weights, where asked, whether the scaler let the step be or not."""
+    """Steps the optimizer, through the scaler if given.
+
+    Args:
+        max_grad_norm: Before the step, clips the joint norm of all gradients.
+        max_weight: After the step, clamps the weights, even if the scaler skipped the step.
+    """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if max_grad_norm is not None:
         if scaler is not None:
@@ -35,7 +39,7 @@ def update(
 
 
 def choose_fused(optimizer: torch.optim.Optimizer) -> None:
-    """One call for all parameters, where the user left the choice to PyTorch, which makes one call for each operation."""
+    """Switches Adam and AdamW to the fused implementation, a single call, unless the user has chosen one."""
     if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or optimizer.state:
         return
     for group in optimizer.param_groups:
@@ -45,7 +49,7 @@ def choose_fused(optimizer: torch.optim.Optimizer) -> None:
 
 
 def average_gradients(optimizer: torch.optim.Optimizer, group: dist.ProcessGroup) -> None:
-    """The gradients' mean over the processes, in one transfer for each dtype."""
+    """Averages the gradients over the processes, in one transfer per dtype."""
     gradients = [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
     for dtype in {gradient.dtype for gradient in gradients}:
         same = [gradient for gradient in gradients if gradient.dtype == dtype]
@@ -57,7 +61,7 @@ def average_gradients(optimizer: torch.optim.Optimizer, group: dist.ProcessGroup
 
 
 def check_limit(name: str, value: float) -> None:
-    """Raises unless value is a finite number above zero."""
+    """Raises unless value is a finite number above 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} is a {type(value).__name__}; expected a number above 0")
     if not 0 < value < math.inf:
@@ -68,11 +72,11 @@ def check_limit(name: str, value: float) -> None:
 def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
     """Clamps every element of the parameters to [-limit, limit], in place. NaN stays NaN.
 
-    ``CriticStep(max_weight=limit)`` does it after each update. It bounds the critic's slope, by a number that grows with
-    width and depth; the authors call it a clearly terrible way to do so.
+    ``CriticStep(max_weight=limit)`` does this after each update. It bounds the slope only loosely; its authors call it
+    clearly terrible.
 
     Raises:
-        TypeError, ValueError: limit is no number, or not finite and above 0.
+        TypeError, ValueError: limit is not a finite number above 0.
 
     Source:
         Arjovsky, Chintala and Bottou, Wasserstein GAN, arXiv 1701.07875, algorithm 1 (limit 0.01).

@@ -1,4 +1,4 @@
-"""Which path a critic takes, what takes its place where it fails, and the words for that."""
+"""Chooses a critic's path and its fallbacks, and says so in words."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ NO_DOUBLE_BACKWARD = "torch.compile has no double backward, which this path need
 
 
 class Plan:
-    """How the steps of a critic are computed.
+    """How a critic's steps are computed.
 
     Args:
-        penalty: That of the steps which have one.
+        penalty: The penalty of the steps that have one.
         compile: Compile the scheduled path.
         cuda_graph: Capture whole steps.
-        distributed: Gradients are averaged over processes.
+        distributed: Whether gradients are averaged over processes.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Plan:
 
     @property
     def serial(self) -> bool | None:
-        """Whether a step on a CPU is left to one thread. None before it is known."""
+        """Whether a step on a CPU runs on one thread. None if not known yet."""
         return self._restored_serial if self._path is None else self._path.serial
 
     def restore(self, serial: bool | None) -> None:
-        """``serial`` as it was when the step's state was saved: the general path counts its operations once only."""
+        """Sets ``serial`` to its saved value: the general path counts its operations at its first step only."""
         self._restored_serial = serial
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ class Plan:
         return "; ".join(parts)
 
     def step(self, update: Update, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
-        """One step by ``update``, which asks for ``gradients``; captured as a CUDA graph where that is possible."""
+        """Runs one step by ``update``, which calls ``gradients``; as a CUDA graph if requested and possible."""
         first = self._path is None
         if first:
             self._path = self._choose(inputs)
@@ -88,7 +88,7 @@ class Plan:
                 try:
                     return self._graphs(inputs, penalty)
                 except RuntimeError as error:
-                    self._graphs, self._not_captured = None, str(error).splitlines()[0]
+                    self._graphs, self._not_captured = None, (str(error) or type(error).__name__).splitlines()[0]
             return update(inputs, penalty)
         except Exception:
             if first:  # a failed first step must not fix the plan
@@ -96,7 +96,7 @@ class Plan:
             raise
 
     def gradients(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
-        """Computes the gradients of all parameters, by another path where the chosen one fails."""
+        """Computes the gradients of all parameters, by another path if the chosen one fails."""
         looked_again = False
         while True:
             path = self._path
@@ -106,7 +106,7 @@ class Plan:
             except NotCompiled as reason:
                 assert isinstance(path, Compiled)
                 self._not_compiled, self._path = str(reason), path.scheduled
-            except Unsupported as reason:  # the critic does not do what it did in its trial run
+            except Unsupported as reason:  # the critic does not run the operations of its trial run
                 self._path = General(self.settings, str(reason)) if looked_again else self._choose(inputs)
                 looked_again = True
 
@@ -129,7 +129,7 @@ def _words(path: Path) -> str:
 
 
 def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Scheduled | General:
-    """The path for a critic, by a trial run of its forward that leaves no trace in buffers and random states."""
+    """The path for a critic, found by a trial run of its forward that restores buffers and random states."""
     reason = _static_reason(settings, inputs, penalty)
     if reason is not None:
         if penalty is not None and penalty.method == "exact":
@@ -141,21 +141,21 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Sched
     devices = [inputs.real.device] if inputs.real.is_cuda else []
     try:
         with torch.random.fork_rng(devices), torch.no_grad(), settings.casting(inputs.real.device):
-            # The points where the penalty is taken are as many as these; where they lie is of no account.
-            points = [inputs.real, inputs.fake][: 1 if penalty is None else penalty.batches]
-            batch = torch.cat([inputs.real, inputs.fake, *points])
+            # Stand-ins for the penalty's points: only their number matters.
+            batches = 1 if penalty is None else penalty.batches
+            batch = torch.cat([inputs.real, inputs.fake, *[inputs.real, inputs.fake][:batches]])
             rows = len(inputs.real)
-            schedule = _trial(critic, batch, rows * len(points))
+            schedule = _trial(critic, batch, rows * batches)
             memory_format = torch.contiguous_format
-            # One batch is one call for each operation, and fuller matrix products. A CPU's convolutions gain nothing
-            # from that, and their activations are what fills the memory.
+            # Points in the same batch save calls and fill matrix products. Convolutions on a CPU gain nothing from
+            # that, and their activations would take more memory.
             convolutions_on_cpu = not batch.is_cuda and any(isinstance(map, Convolution) for map in schedule.maps)
-            # oneDNN's convolutions are quicker on channels that lie together; a view across them is not possible then.
+            # oneDNN's convolutions are faster in channels_last, unless the critic needs a view that it forbids.
             if convolutions_on_cpu and batch.dim() == 4:
                 with contextlib.suppress(Exception):
-                    _trial(critic, batch.contiguous(memory_format=torch.channels_last), schedule.points)
+                    _trial(critic, batch.contiguous(memory_format=torch.channels_last), schedule.point_rows)
                     memory_format = torch.channels_last
-    except Exception as error:  # whatever it is, autograd's path will show it as it is
+    except Exception as error:  # the autograd path will raise the original error
         return General(settings, str(error) if isinstance(error, Unsupported) else "its trial run failed")
     finally:
         with torch.no_grad():
@@ -165,10 +165,11 @@ def choose(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> Sched
 
 
 def _trial(critic: nn.Module, batch: Tensor, rows: int) -> Schedule:
-    """The schedule of a batch that ends with so many rows of points, checked against autograd over these alone.
+    """The schedule of a batch whose last ``rows`` rows are points, checked against autograd on these rows alone.
 
     Raises:
-        Unsupported: There is none, or the two differ: the critic counts its samples, say, or has a backward of its own.
+        Unsupported: There is no schedule; or the two differ, because the scores depend on the batch size, say, or the
+            critic has a backward of its own.
     """
     tape, scores = run(critic, batch)
     schedule = Schedule(tape, scores, rows)
@@ -184,16 +185,16 @@ def _trial(critic: nn.Module, batch: Tensor, rows: int) -> Schedule:
 def _check_close(value: Tensor, expected: Tensor) -> None:
     tolerance = 16 * torch.finfo(expected.dtype).eps ** 0.5
     if not (value - expected).norm() <= tolerance * expected.norm():
-        raise Unsupported("its scores or their gradient are not those of the operations that it was seen to run")
+        raise Unsupported("its scores or their gradient differ from those of its recorded operations")
 
 
 def _static_reason(settings: Settings, inputs: Inputs, penalty: Penalty | None) -> str | None:
-    """Why a critic cannot be scheduled, as far as that shows without running it."""
+    """Why a critic cannot be scheduled, if that is clear without running it."""
     critic = settings.critic
     if settings.scaler is not None:
         return "its losses are scaled"
     if not isinstance(critic, nn.Module):
-        return "critic is no nn.Module"
+        return "critic is not an nn.Module"
     if isinstance(critic, DistributedDataParallel):
         return "critic is wrapped in DistributedDataParallel"
     if is_compiled(critic):

@@ -21,7 +21,7 @@ Sweep = Callable[[Tensor, PenaltyTerm | None], tuple[CriticStats, Gradients]]
 
 
 class Scheduled:
-    """The explicit schedule of gpgan/schedule, run anew at every step."""
+    """Runs the critic and its explicit schedule (gpgan/schedule) at every step."""
 
     def __init__(
         self, settings: Settings, trial: Schedule, rows: int, apart: bool, memory_format: torch.memory_format
@@ -29,12 +29,12 @@ class Scheduled:
         """
         Args:
             trial: The schedule of a penalised step on ``rows`` samples.
-            apart: Whether the penalty's points run in a batch of their own.
-            memory_format: Of the batch.
+            apart: Whether the penalty's points run as a separate batch.
+            memory_format: The memory format of the batch.
         """
         self.settings, self.form, self.apart, self.memory_format = settings, trial.form, apart, memory_format
         done, forward_of_points = trial.operations()
-        self.cost: float | None = done / (forward_of_points * rows / trial.points)
+        self.cost: float | None = done / (forward_of_points * rows / trial.point_rows)
         self.serial = done < SERIAL
 
     def __call__(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
@@ -43,8 +43,8 @@ class Scheduled:
     def apply(
         self, sweep: Sweep, memory_format: torch.memory_format, inputs: Inputs, term: PenaltyTerm | None
     ) -> CriticStats:
-        """Gives the parameters the gradients that sweep computes of one batch."""
-        parts = [inputs.real, inputs.fake, *([] if term is None else [term.points])]
+        """Sets the parameters' gradients to those that ``sweep`` computes from one batch."""
+        parts = [inputs.real, inputs.fake, *([] if term is None else [term.x])]
         with torch.no_grad(), self.settings.casting(inputs.real.device):
             stats, gradients = sweep(torch.cat(parts).contiguous(memory_format=memory_format), term)
         if not gradients:
@@ -58,14 +58,14 @@ class Scheduled:
         """Statistics and gradients.
 
         Args:
-            batch: Real samples, fake ones and the term's points ``[2B + its rows, ...]``.
+            batch: Real samples, fake samples and the penalty's points, ``[2B, ...]`` to ``[4B, ...]``.
 
         Raises:
-            Unsupported: The critic did other things than in its trial run.
+            Unsupported: The critic ran other operations than in its trial run.
         """
         batches = 0 if term is None else term.penalty.batches
         rows = batch.shape[0] // (2 + batches)
-        points = batches * rows
+        point_rows = batches * rows
         value = norms = None
 
         def direction(g: Tensor) -> Tensor:
@@ -78,12 +78,12 @@ class Scheduled:
             return v.to(g.dtype)
 
         gradients: Gradients = {}
-        sizes = [(2 * rows, 0), (0, points)] if self.apart and points else [(2 * rows, points)]
+        sizes = [(2 * rows, 0), (0, point_rows)] if self.apart and point_rows else [(2 * rows, point_rows)]
         scores: list[Tensor] = []
         for part, (plain, ends) in zip(torch.split(batch, [sum(size) for size in sizes]), sizes, strict=True):
             tape, out = run(self.settings.critic, part)
             if tape.form() != self.form:
-                raise Unsupported("it did other things than in its trial run")
+                raise Unsupported("it ran other operations than in its trial run")
             scores.append(out)
             Schedule(tape, out, ends).gradients(self._seed(out, plain // 2), direction, gradients)
         return CriticStats(
@@ -91,7 +91,7 @@ class Scheduled:
         ), gradients
 
     def _seed(self, scores: Tensor, rows: int) -> Tensor:
-        """d loss / d score of real and fake, so many rows each, and ones for the points, whose scores are summed."""
+        """d loss / d score for real and fake, ``rows`` each, and ones for the points, whose scores are summed."""
         if not rows:
             return torch.ones_like(scores)
         if self.settings.objective == WASSERSTEIN.critic:
@@ -112,10 +112,10 @@ def _wasserstein_seed(shape: torch.Size, rows: int, dtype: torch.dtype, device: 
 
 
 def run(critic: Critic, batch: Tensor) -> tuple[Tape, Tensor]:
-    """The critic's run over batch and its scores, without autograd.
+    """Runs the critic on a batch without autograd. Returns the record of its operations, and its scores.
 
     Raises:
-        Unsupported: The schedule does not know how to take it apart.
+        Unsupported: The schedule does not know one of its operations.
     """
     if backward_hooks(critic):
         raise Unsupported("a module with backward hooks")
@@ -124,15 +124,15 @@ def run(critic: Critic, batch: Tensor) -> tuple[Tape, Tensor]:
     if tape.failure is not None:
         raise Unsupported(tape.failure)
     if not isinstance(scores, Tensor) or scores.shape[:1] != batch.shape[:1]:
-        raise Unsupported("its output is no tensor [B, ...]")
+        raise Unsupported("its output is not a tensor [B, ...]")
     if not scores.is_floating_point():
-        raise Unsupported("its output is no floating point tensor")
+        raise Unsupported("its output is not a floating point tensor")
     tape.number(scores)
     return tape, scores
 
 
 def backward_hooks(critic: Critic) -> bool:
-    """Whether a module waits for gradients to pass through it. Runs at every step: kept quick."""
+    """Whether a module has backward hooks. Runs at every step, so it must be fast."""
     waiting: list[Any] = [critic]
     while waiting:
         module = waiting.pop()

@@ -1,4 +1,4 @@
-"""One update of a critic: all terms, gradients, clipping and the optimizer's step in one call, at its arithmetic floor."""
+"""One critic update in a single call, with the fewest possible operations."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gpgan.critic.common import CriticLoss, CriticStats, Inputs, PenaltyTerm, Se
 from gpgan.critic.optimizer import average_gradients, check_limit, choose_fused, update
 from gpgan.critic.plan import Plan
 from gpgan.nn.spectral import is_normalised
+from gpgan.objectives.objective import Objective
 from gpgan.objectives.wasserstein import WASSERSTEIN
 from gpgan.ops._checks import check_same, check_samples
 from gpgan.ops.backend import backend_for
@@ -25,42 +26,45 @@ from gpgan.util.threads import cpu_threads
 
 
 class CriticStep:
-    """One call does a critic's whole update: ``step(real, fake)`` zeroes the gradients, computes those of the real, the
-    fake and the penalty term, averages and clips them where asked, and steps the optimizer.
+    """``step(real, fake)`` is one whole update of a critic: it zeroes the gradients, computes those of the real term,
+    the fake term and the penalty, averages and clips them if requested, and steps the optimizer.
 
     The numbers are those of the usual script,
 
         loss = real_term(critic(real)) + fake_term(critic(fake)) + gradient_penalty(critic, real, fake)
 
-    up to rounding. Chains and residual sums of linear maps and piecewise-linear activations run by an explicit schedule
-    without autograd; anything else by autograd with the pruned penalty. ``plan`` says which, why, and at what cost.
+    up to rounding. Critics that are chains or residual sums of linear maps and piecewise-linear activations run by an
+    explicit schedule without autograd; all others by autograd with the pruned penalty. ``plan`` says which, why, and at
+    what cost.
 
     Args:
-        critic: Any callable from ``[B, ...]`` to scores ``[B, ...]``. The schedule takes ``nn.Module``s only. It hands
-            the critic real, fake and penalty samples as one batch.
-        optimizer: Of the critic's parameters. An Adam or AdamW that was left to choose its implementation
-            (``fused=None, foreach=None``) is switched to the fused one where it has not stepped yet.
-        penalty: None for a step without.
-        objective: ``(real_term, fake_term)``, each from scores ``[B, ...]`` to a 0-d loss, or one function of (real
-            scores, fake scores) where they are compared in pairs: ``gpgan.objectives.get(name).critic``. Wasserstein by
-            default. One function keeps the graphs of both runs of a critic on the general path until it is known.
-        lazy: The penalty at every k-th step only, the first included, with weight * k (lazy regularisation, Karras et
-            al., arXiv 1912.04958, appendix B).
-        max_grad_norm: Clips the norm of all gradients together.
+        critic: Any callable from ``[B, ...]`` to scores ``[B, ...]``. The schedule works for ``nn.Module``s only, and
+            may call the critic with real, fake and penalty samples as one batch.
+        optimizer: The optimizer of the critic's parameters. An Adam or AdamW with the default implementation
+            (``fused=None, foreach=None``) that has not stepped yet is switched to the fused one.
+        penalty: None for no penalty.
+        objective: An ``Objective``, as ``gpgan.objectives.get(name)`` gives it; or its ``critic``: ``(real_term,
+            fake_term)``, each from scores ``[B, ...]`` to a 0-d loss, or one function of (real scores, fake scores)
+            that compares them in pairs. Wasserstein by default. A paired objective keeps both forward graphs alive on
+            the general path.
+        lazy: k: the penalty is computed at every k-th step only, from the first on, with weight * k (lazy
+            regularisation, Karras et al., arXiv 1912.04958, appendix B).
+        max_grad_norm: Clips the joint norm of all gradients.
         max_weight: Clamps every parameter of the optimizer to [-max_weight, max_weight] after each update: weight
             clipping (Arjovsky et al., arXiv 1701.07875, algorithm 1).
-        autocast: ``torch.bfloat16`` or ``torch.float16``: the critic runs under autocast, parameters and the penalty's
-            arithmetic stay float32; with float16 the critic's run for the penalty, too.
-        scaler: Scales the losses of a float16 critic, unscales before clipping and skips updates that overflowed;
-            ``update()`` is called here. ``torch.amp.GradScaler(device)``, one of the step's own.
-        compile: The schedule's sweeps through torch.compile, traced at the first step: what the critic's forward reads
-            from its attributes is then fixed. Falls back with the reason in ``plan``.
-        cuda_graph: The whole step, optimizer included, captured as a CUDA graph and replayed. Falls back likewise.
-        process_group: Averages the gradients over this group of ``torch.distributed``; each process has its own share of
-            the batch, of the same size. For a critic that is not wrapped in DistributedDataParallel.
+        autocast: ``torch.bfloat16`` or ``torch.float16``: the critic runs under autocast. Parameters and the penalty's
+            arithmetic stay float32; with float16, so does the critic's forward for the penalty.
+        scaler: ``torch.amp.GradScaler(device)``. Scales the losses of a float16 critic, unscales before clipping and
+            skips updates that overflowed. Use a scaler that nothing else uses; CriticStep calls ``update()``.
+        compile: Compiles the schedule's sweeps. They are traced at the first step, which fixes what the critic's
+            forward reads from its attributes. If this fails, the step runs uncompiled and ``plan`` gives the reason.
+        cuda_graph: Captures the whole step, optimizer included, as a CUDA graph and replays it. If this fails, the step
+            runs without and ``plan`` gives the reason.
+        process_group: Averages the gradients over this ``torch.distributed`` group. Each process has its own share of
+            the batch, all of the same size. For a critic that is not wrapped in DistributedDataParallel.
 
     Raises:
-        TypeError, ValueError: An argument is of the wrong type, dtype, shape or range; as ``gradient_penalty`` raises.
+        TypeError, ValueError: An argument has the wrong type, dtype, shape or range.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class CriticStep:
         optimizer: torch.optim.Optimizer,
         *,
         penalty: Penalty | None = Penalty(),  # noqa: B008 (frozen)
-        objective: CriticLoss = WASSERSTEIN.critic,
+        objective: Objective | CriticLoss = WASSERSTEIN,
         lazy: int = 1,
         max_grad_norm: float | None = None,
         max_weight: float | None = None,
@@ -79,14 +83,16 @@ class CriticStep:
         cuda_graph: bool = False,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
+        if isinstance(objective, Objective):
+            objective = objective.critic
         _check(critic, optimizer, penalty, objective, lazy, autocast, scaler, process_group)
         for name, limit in (("max_grad_norm", max_grad_norm), ("max_weight", max_weight)):
             if limit is not None:
                 check_limit(name, limit)
         if max_weight is not None and isinstance(critic, nn.Module) and any(map(is_normalised, critic.modules())):
             raise ValueError(
-                f"max_weight is {max_weight:g} and the critic has spectral normalisation, which divides its weights by their "
-                "norm whatever their size; expected one of them"
+                f"max_weight is {max_weight:g} and the critic has spectral normalisation, which divides the weights by their "
+                "norm, so that clipping has no effect; expected only one of the two"
             )
         self.optimizer, self.penalty, self.lazy = optimizer, penalty, lazy
         self.settings = Settings(critic, objective, autocast, optimizer, scaler)
@@ -97,7 +103,7 @@ class CriticStep:
 
     @property
     def plan(self) -> str:
-        """How the steps are computed and why, in words; known from the first step on."""
+        """How the steps are computed and why, in words. Known after the first step."""
         return str(self._plan)
 
     def __call__(
@@ -114,15 +120,19 @@ class CriticStep:
 
         Args:
             real: ``[B, ...]``.
-            fake: ``[B, ...]``, detached here: nothing flows into the generator.
-            alpha: ``[B]``: of the interpolation, as for ``gradient_penalty``.
-            generator: For ``alpha`` where None.
-            critic_args: Passed on after the samples (labels, the same for real, fake and the penalty's points).
-            critic_kwargs: Likewise.
+            fake: ``[B, ...]``. Detached: nothing flows into the generator.
+            alpha: ``[B]``, for the interpolation, as in ``gradient_penalty``.
+            generator: Draws ``alpha`` if that is None, and the noise of ``points="noisy"``.
+            critic_args: Passed to the critic after the samples (labels, the same for real, fake and the points).
+            critic_kwargs: Passed to the critic as well.
+
+        Raises:
+            TypeError, ValueError: As ``gradient_penalty``.
+            RuntimeError: Grad mode is off; or as ``gradient_penalty``.
         """
         if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
             raise RuntimeError(
-                "CriticStep was called with grad mode off, where a critic has no gradients; call it outside"
+                "CriticStep was called with grad mode off, so the critic has no gradients; call it outside"
             )
         check_samples("real", real)
         check_same("fake", fake, "real", real)
@@ -143,8 +153,8 @@ class CriticStep:
             term = None
             if penalty is not None:
                 backend = backend_for(penalty.impl, real)
-                points = draw_points(backend, penalty.points, real, inputs.fake, inputs.alpha, inputs.rng)
-                term = PenaltyTerm(penalty, backend, points)
+                x = draw_points(backend, penalty.points, real, inputs.fake, inputs.alpha, inputs.rng)
+                term = PenaltyTerm(penalty, backend, x)
             self.optimizer.zero_grad()
             stats = self._plan.gradients(inputs, term)
             if self.process_group is not None:
@@ -153,11 +163,12 @@ class CriticStep:
         return stats
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next step depends on, beside the critic and its optimizer: the phase of ``lazy`` and the threads."""
+        """The state that the next step depends on, besides the critic and its optimizer: the number of steps (for
+        ``lazy``) and whether steps run on one CPU thread."""
         return {"steps": self.steps, "serial": self._plan.serial}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where the step that gave ``state`` stood."""
+        """Continues from a ``state_dict``."""
         self.steps = int(state["steps"])
         self._plan.restore(state["serial"])
 
@@ -183,9 +194,8 @@ def _check(
     pair = isinstance(objective, tuple) and len(objective) == 2 and all(callable(term) for term in objective)
     if not (pair or callable(objective)):
         raise TypeError(
-            f"objective is a {type(objective).__name__}, neither a pair of functions nor one; expected (real_term, "
-            "fake_term), each from scores to a 0-d loss, or one function of (real scores, fake scores), e.g. "
-            'gpgan.objectives.get("hinge").critic'
+            f'objective is a {type(objective).__name__}; expected an Objective, e.g. gpgan.objectives.get("hinge"), a pair '
+            "of functions (real_term, fake_term), each from scores to a 0-d loss, or one function of (real scores, fake scores)"
         )
     if isinstance(lazy, bool) or not isinstance(lazy, int) or lazy < 1:
         raise ValueError(f"lazy is {lazy!r}; expected a whole number, 1 or above: the penalty at every k-th step")
@@ -195,7 +205,7 @@ def _check(
         raise TypeError(f"scaler is a {type(scaler).__name__}; expected a torch.amp.GradScaler or None")
     if autocast == torch.float16 and scaler is None:
         raise ValueError(
-            "autocast is torch.float16 and there is no scaler: gradients would vanish; expected one, "
+            "autocast is torch.float16 and scaler is None: gradients would underflow; expected "
             "scaler=torch.amp.GradScaler(device), or autocast=torch.bfloat16"
         )
     if process_group is not None and not isinstance(process_group, dist.ProcessGroup):

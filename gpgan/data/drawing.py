@@ -174,7 +174,9 @@ def signal_grid(path: Path, signals: Tensor, reals: object = None, critic: objec
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(9, 0.8 + 1.6 * rows), dpi=INCH)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    figure.subplots_adjust(left=0.08, right=0.98, top=1 - 0.4 / figure.get_figheight(), wspace=0.08, hspace=0.12)
+    height = figure.get_figheight()
+    room = {"bottom": 0.55 / height, "top": 1 - 0.4 / height, "wspace": 0.08, "hspace": 0.12}
+    figure.subplots_adjust(left=0.08, right=0.98, **room)
     for index, axes in enumerate(panels.flat):
         if index >= count:
             axes.set_axis_off()

@@ -1,4 +1,4 @@
-"""The theory of adversarial training made visible: numbers and a picture for each argument of it.
+"""The theory of adversarial training, demonstrated: each lab computes numbers and draws a picture.
 
 findings = gpgan.labs.load("divergences").run(progress=lambda share, what: None)
 findings.figure.savefig("divergences.png")
@@ -14,23 +14,23 @@ from gpgan.util.nearest import nearest
 __all__ = ["LABS", "load"]
 
 LABS = {
-    "divergences": "Jensen-Shannon is flat wherever the supports are apart; Wasserstein-1 is the distance",
-    "saturation": "what an optimal discriminator leaves the generator of its gradient, by objective",
-    "bilinear": "five ways to play the game x y: out of the orbit, along it, or into the equilibrium",
-    "mode-collapse": "what divergences say of a generator that covers k of 8 modes, and who covers them",
-    "density-ratio": "a trained discriminator knows the ratio of two densities, as far as both have mass",
-    "clipping": "a Lipschitz critic by weight clipping, too tight and too loose, and by a gradient penalty",
-    "stopping": "does the critic's estimate fall as the samples get better",
-    "penalty-strength": "the penalty's weight against the critic's gradient norm and its error in W1",
+    "divergences": "Jensen-Shannon is flat once the supports are disjoint; Wasserstein-1 is the distance",
+    "saturation": "how much gradient an optimal discriminator leaves the generator, by objective",
+    "bilinear": "five ways to play the game x y: spiral out, circle, or converge",
+    "mode-collapse": "how divergences rate a generator that covers k of 8 modes, and which GANs cover all 8",
+    "density-ratio": "a trained discriminator learns the ratio of two densities where both have mass",
+    "clipping": "a Lipschitz critic by weight clipping, too tight or too loose, and by a gradient penalty",
+    "stopping": "whether the critic's estimate falls as the samples improve",
+    "penalty-strength": "how the penalty's weight changes the critic's gradient norm and its estimate of W1",
 }
-"""Name to what there is to see, in the order of the page."""
+"""What each lab shows, by name, in the order of the page."""
 
 
 def load(name: str) -> ModuleType:
-    """The module of that lab; ``gpgan.labs.lab`` says what is in it.
+    """The module of the lab of that name; ``gpgan.labs.lab`` says what it contains.
 
     Raises:
-        ValueError: There is none; the nearest name is told.
+        ValueError: There is no lab of that name; the message suggests the nearest one.
         ModuleNotFoundError: A package of the extra "train" is not installed.
     """
     if name not in LABS:

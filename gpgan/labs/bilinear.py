@@ -1,4 +1,4 @@
-"""How simultaneous play circles out of an equilibrium, and what brings it in."""
+"""Why simultaneous gradient steps spiral away from an equilibrium, and which methods converge to it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from gpgan.labs.lab import Findings, Progress
 
 TITLE = "The game x y: five ways to play it"
 CAPTION = """\
-One player chooses x to make x y small, the other chooses y to make it large: the least game that behaves like a GAN near
-its equilibrium, which is the origin. In continuous time the players circle it for ever at the same distance. Simultaneous
-gradient steps of size eta leave every circle, by a factor of sqrt(1 + eta^2) a step; taking turns stays on a closed
-ellipse. Three remedies come in, each at a rate that the eigenvalues of one step tell: a look ahead before each step
-(extragradient: Korpelevich 1976; Gidel et al., arXiv 1802.10551), a correction by the gradient before (optimism:
-Daskalakis et al., arXiv 1711.00141), and descending the size of the gradient field too (consensus optimisation:
-Mescheder et al., arXiv 1705.10461)."""
+One player chooses x to make x y small, the other chooses y to make it large. This is the simplest game that behaves like
+a GAN near its equilibrium, which here is the origin. In continuous time the players circle the origin forever at the same
+distance. Simultaneous gradient steps of size eta spiral outwards by a factor of sqrt(1 + eta^2) per step; alternating
+steps stay on a closed ellipse. Three methods converge, each at a rate given by the eigenvalues of one step: a look-ahead
+before each step (extragradient: Korpelevich 1976; Gidel et al., arXiv 1802.10551), a correction by the previous gradient
+(optimism: Daskalakis et al., arXiv 1711.00141), and descent on the norm of the gradient field as well (consensus
+optimisation: Mescheder et al., arXiv 1705.10461)."""
 
 Array = NDArray[np.float64]
 
-# Steps, and how much of the gradient field's size consensus optimisation descends.
+# The step size, and the weight of the gradient field's norm in consensus optimisation.
 ETA, GAMMA = 0.2, 0.5
 STEPS = 200
 START = (1.0, 0.0)
@@ -34,11 +34,11 @@ ONE = np.eye(2)
 
 
 def field(z: Array) -> Array:
-    """Both players' gradients ``[2]`` at z = (x, y) ``[2]``, that of y with its sign turned."""
+    """Both players' gradients ``[2]`` at z = (x, y) ``[2]``, that of y with its sign flipped."""
     return np.array([z[1], -z[0]])
 
 
-# Each rule takes (z now, z before), each [2], to z after.
+# Each rule maps (current z, previous z), each [2], to the next z.
 def simultaneous(z: Array, before: Array) -> Array:
     return z - ETA * field(z)
 
@@ -70,9 +70,9 @@ RULES: dict[str, Callable[[Array, Array], Array]] = {
 
 
 def matrices() -> dict[str, Array]:
-    """Each rule as the matrix that takes z to the next z, or (z, z before) to (next z, z) where it remembers.
+    """Each rule as a matrix from z to the next z, or from (z, previous z) to (next z, z) for the rule with a memory.
 
-    Written down from the rules' definitions for a linear field, apart from the code that plays them.
+    Derived from the rules' definitions for a linear field, independently of the code that plays them.
     """
     first, second = np.diag([1.0, 0.0]), np.diag([0.0, 1.0])
     return {
@@ -92,7 +92,7 @@ def play(rule: Callable[[Array, Array], Array]) -> Array:
 
 
 def orbit() -> Array:
-    """The path of continuous time ``[STEPS + 1, 2]``, for as long as STEPS steps of ETA."""
+    """The path in continuous time ``[STEPS + 1, 2]``, over the same time as STEPS steps of ETA."""
     times = np.linspace(0, STEPS * ETA, STEPS + 1)
     solution = solve_ivp(lambda _, z: -field(z), (0, times[-1]), START, t_eval=times, rtol=1e-10, atol=1e-12)
     path: Array = solution.y.T
@@ -100,13 +100,13 @@ def orbit() -> Array:
 
 
 def rate(radius: Array) -> float:
-    """The factor by which a radius ``[STEPS + 1]`` changes a step: the fitted slope of its logarithm over the second half."""
+    """The factor per step by which a radius ``[STEPS + 1]`` changes: from a line fitted to its logarithm's second half."""
     half = len(radius) // 2
     return float(np.exp(np.polyfit(np.arange(half, len(radius)), np.log(radius[half:]), 1)[0]))
 
 
 def run(progress: Progress) -> Findings:
-    """Plays the game by each rule and measures how fast it comes in."""
+    """Plays the game by each rule and measures how fast it converges."""
     progress(0.0, "playing")
     paths = {"continuous time": orbit(), **{name: play(rule) for name, rule in RULES.items()}}
     radii = {name: np.linalg.norm(path, axis=1) for name, path in paths.items()}
@@ -122,7 +122,7 @@ def run(progress: Progress) -> Findings:
     numbers["alternating_radius_largest"] = float(radii["alternating"].max())
     numbers["continuous_radius_smallest"] = float(radii["continuous time"].min())
     numbers["continuous_radius_largest"] = float(radii["continuous time"].max())
-    # x^2 + y^2 - eta x y stays what it is when the players take turns: an ellipse with these axes.
+    # Alternating steps conserve x^2 + y^2 - eta x y: an ellipse with these axes.
     numbers["alternating_radius_smallest_theory"] = float(1 / np.sqrt(1 + ETA / 2))
     numbers["alternating_radius_largest_theory"] = float(1 / np.sqrt(1 - ETA / 2))
     progress(0.9, "drawing")
@@ -131,11 +131,11 @@ def run(progress: Progress) -> Findings:
 
 def _see(n: dict[str, float]) -> tuple[str, str, str]:
     return (
-        f"Simultaneous steps leave the equilibrium, {n['simultaneous_rate']:.5f} times as far at each (theory "
+        f"Simultaneous steps move away from the equilibrium by a factor of {n['simultaneous_rate']:.5f} per step (theory "
         f"{n['simultaneous_rate_theory']:.5f}): from radius 1 to {n['simultaneous_radius_end']:.0f} in {n['steps']:.0f} steps.",
         f"Continuous time keeps its radius ({n['continuous_radius_smallest']:.6f} to {n['continuous_radius_largest']:.6f}); "
-        f"taking turns circles on an ellipse ({n['alternating_radius_smallest']:.3f} to {n['alternating_radius_largest']:.3f}).",
-        "Three come in, at the rate of their eigenvalues: "
+        f"alternating steps stay on an ellipse ({n['alternating_radius_smallest']:.3f} to {n['alternating_radius_largest']:.3f}).",
+        "Three methods converge, at the rate of their largest eigenvalue (in brackets): "
         + ", ".join(f"{m} {n[f'{m}_rate']:.4f} ({n[f'{m}_rate_theory']:.4f})" for m in list(RULES)[2:])
         + ".",
     )
@@ -145,20 +145,22 @@ def _draw(paths: dict[str, Array], radii: dict[str, Array], numbers: dict[str, f
     figure = Figure(figsize=(11, 5.6), layout="constrained")
     plane, radius = figure.subplots(1, 2)
     marks = np.arange(0, STEPS + 1, 20)
-    # Okabe and Ito's colours, told apart with any kind of colour blindness.
+    # Okabe and Ito's colours, distinguishable with any kind of colour blindness.
     colours = dict(zip(paths, ("#999999", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#000000"), strict=True))
     for name, path in paths.items():
         style = {"color": colours[name], "lw": 5 if name == "continuous time" else 1.4}
         shown = path[: 1 + int(np.searchsorted(radii[name], 2.2))] if name == "simultaneous" else path
         plane.plot(*shown.T, **style, zorder=1 if name == "continuous time" else 2)
         theory = numbers.get(f"{name}_rate_theory", 1.0)
-        label = name if name == "continuous time" else f"{name}: {numbers[f'{name}_rate']:.4f} a step"
+        label = name if name == "continuous time" else f"{name}: {numbers[f'{name}_rate']:.4f} per step"
         radius.semilogy(radii[name], label=label, **style)
         radius.semilogy(marks, theory**marks, "o", mfc="none", ms=5, color=colours[name])
     radius.plot([], [], "ko", mfc="none", ms=5, label="circles: theory, largest eigenvalue")
     plane.plot(0, 0, "k+", ms=10)
-    plane.set(xlabel="x (wants x y small)", ylabel="y (wants x y large)", aspect="equal", title="Paths from (1, 0)")
-    radius.set(xlabel="step", ylabel="distance from the equilibrium", title=f"Out, along, or in (step size {ETA})")
+    plane.set(xlabel="x (makes x y small)", ylabel="y (makes x y large)", aspect="equal", title="Paths from (1, 0)")
+    radius.set(
+        xlabel="step", ylabel="distance from the equilibrium", title=f"Outwards, around, or inwards (step size {ETA})"
+    )
     radius.legend(fontsize=9)
     for axes in (plane, radius):
         axes.grid(alpha=0.3)

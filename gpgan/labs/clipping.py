@@ -1,4 +1,4 @@
-"""Weight clipping, too tight and too loose, against the gradient penalty: surfaces, gradients by layer, weights."""
+"""Weight clipping, too tight and too loose, compared with the gradient penalty: surfaces, gradients by layer, weights."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ Array = NDArray[np.float64]
 
 TITLE = "Weight clipping against the gradient penalty"
 CAPTION = """\
-The dual form of the Wasserstein-1 distance asks for a critic whose slope is nowhere above 1. The first WGAN bounds
-every weight instead (Arjovsky et al., arXiv 1701.07875). Here the generator stands still at the data plus noise of
-variance 1, and critics of three hidden layers are trained to tell the two apart: ring, grid and swiss roll in the
-units of the WGAN-GP authors' toy code (radius 1.41; steps of 0.71; spiral up to 1.9), penalty weight 1. Weights of at
-most c allow these critics slopes of up to sqrt(2) 64^3 c^4: 4e-7 for c = 0.001 and 4e5 for c = 1. Scaled to one
-height, both surfaces are coarse: on the ring they score the empty middle above the modes. The penalty keeps slopes of
-the order of 1 (above it, as a weight of 1 is soft), shows the ring's hole and comes closest to the best critic there
-is, the Kantorovich potential of exact transport between the same samples. In a critic of twelve layers the bound acts
-once a layer, so that gradients vanish or explode geometrically on the way back. Bounds of 0.001 and 0.01 are far below
-most of the first weights: the first clipping puts nearly all of them on the bound, and there they stay. At 0.1 training
-itself drives more of them to the bound. With the penalty gradients stay level and no weights pile up. After figure 1 of
-Gulrajani et al., arXiv 1704.00028."""
+The dual form of the Wasserstein-1 distance needs a critic whose slope is nowhere above 1. The first WGAN bounds every
+weight instead (Arjovsky et al., arXiv 1701.07875). Here the generator is fixed: it outputs the data plus noise of
+variance 1, and critics with three hidden layers are trained to tell the two apart. The data are the ring, grid and swiss
+roll in the units of the WGAN-GP authors' toy code (radius 1.41; steps of 0.71; spiral up to 1.9); the penalty's weight is
+1. With weights of at most c these critics can have slopes of up to sqrt(2) 64^3 c^4: 4e-7 for c = 0.001 and 4e5 for c = 1.
+Even when rescaled, both surfaces are coarse: on the ring they score the empty middle above the modes. The penalty
+keeps slopes of the order of 1 (somewhat above, as a weight of 1 is a soft constraint), shows the ring's hole and comes
+closest to the best possible critic, the Kantorovich potential of exact transport between the same samples. In a critic
+of twelve layers the bound acts in every layer, so that gradients vanish or explode geometrically as they are
+backpropagated. Bounds of 0.001 and 0.01 are far below most initial weights: the first clipping moves nearly all of them to
+the bound, where they stay. At 0.1, training itself drives more of them to the bound. With the penalty, gradients keep
+their size and weights do not pile up. After figure 1 of Gulrajani et al., arXiv 1704.00028."""
 
-# Hidden layers and their width, of the critics whose surfaces are shown and of the deep one: 12 layers of weights.
+# Width and hidden layers of the critics whose surfaces are shown, and hidden layers of the deep one: 12 weight layers.
 WIDTH, HIDDEN, DEEP = 64, 3, 11
-# Updates at each learning rate, the second one to settle; rates are less for bounds below 0.01.
+# Updates at each learning rate; the second, lower rate lets the critic settle. Rates are lower for bounds below 0.01.
 STEPS, DEEP_STEPS, BATCH = {2e-3: 650, 2e-4: 200}, {2e-3: 350, 2e-4: 50}, 256
 # The bound of weight clipping, or None for the penalty.
 WAYS: dict[str, float | None] = {"clip_0.001": 0.001, "clip_1": 1.0, "penalty": None}
@@ -46,10 +46,10 @@ NAMES = {"clip_0.001": "clipping at 0.001", "clip_0.01": "clipping at 0.01", "cl
     "penalty": "gradient penalty",
 }
 PENALTY = Penalty(weight=1.0)
-# Samples of each kind that a critic is judged on.
+# Real samples, and as many fake ones, on which a critic is judged.
 JUDGED = 1000
 RASTER, RIM = 100, 0.4
-# Okabe and Ito's, told apart with any kind of colour blindness.
+# Okabe and Ito's colours, distinguishable with any kind of colour blindness.
 COLOURS = {"clip_0.001": "#0072B2", "clip_0.01": "#56B4E9", "clip_0.1": "#D55E00", "penalty": "#009E73"}
 MARKERS = {"clip_0.001": "v", "clip_0.01": "s", "clip_0.1": "^", "penalty": "o"}
 
@@ -64,21 +64,21 @@ def data_sets() -> dict[str, Tensor]:
 
 
 def real(points: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    """``[count, 2]``: some of the points ``[N, 2]``."""
+    """``[count, 2]``, drawn from the points ``[N, 2]``."""
     return points[torch.randint(len(points), (count,), generator=rng)]
 
 
 def fake(points: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    """``[count, 2]``: what the generator that stands still gives, the data plus standard normal noise."""
+    """``[count, 2]`` from the fixed generator: the data plus standard normal noise."""
     return real(points, count, rng) + torch.randn(count, 2, generator=rng)
 
 
 def train(
     points: Tensor, hidden: int, steps: dict[float, int], max_weight: float | None, progress: Progress
 ) -> nn.Sequential:
-    """A critic of so many hidden layers, clipped at ``max_weight``, or with the penalty where that is None.
+    """A critic with ``hidden`` hidden layers, clipped at ``max_weight``, or penalised if that is None.
 
-    All start from the same weights and see the same samples.
+    All critics start from the same weights and see the same samples.
     """
     rng = torch.Generator().manual_seed(0)
     critic = perceptron([2, *[WIDTH] * hidden, 1], rng)
@@ -92,13 +92,13 @@ def train(
             batch=BATCH,
             rng=rng,
             penalty=PENALTY if max_weight is None else None,
-            # Adam's steps are about as large as its rate: more than a fifth of the bound, and weights jump from end to end.
+            # Adam's steps are about as large as its rate. Above a fifth of the bound, weights would jump from end to end.
             lr=lr if max_weight is None else lr * min(1.0, 100 * max_weight),
             max_weight=max_weight,
             progress=span(progress, done / total, (done + count) / total),
         )
         done += count
-    # What a tight bound leaves of a gradient after twelve layers is below the least number of float32.
+    # After twelve layers with a tight bound a gradient is below float32's smallest number.
     return critic.double()
 
 
@@ -112,7 +112,7 @@ def potential(x: Tensor, y: Tensor) -> tuple[float, Array]:
 
 
 def judge(critic: nn.Module, x: Tensor, y: Tensor, best: Array) -> dict[str, float]:
-    """What is to say of a critic, from real samples ``[N, 2]``, fake ones ``[M, 2]`` and the best critic's scores."""
+    """Measures of a critic on real samples ``[N, 2]`` and fake ones ``[M, 2]``, given the best critic's scores ``[N + M]``."""
     points = torch.cat([x, y]).double().requires_grad_()
     scores = critic(points)
     slopes = torch.autograd.grad(scores.sum(), points)[0].norm(dim=1)
@@ -126,13 +126,13 @@ def judge(critic: nn.Module, x: Tensor, y: Tensor, best: Array) -> dict[str, flo
 
 
 def _explained(values: Array, by: Array) -> float:
-    """The share of the variance of values ``[n]`` that the best combination of columns ``[n, k]`` gives: R^2."""
+    """The share of the variance of values ``[n]`` explained by the best combination of columns ``[n, k]``: R^2."""
     fit = by @ np.linalg.lstsq(by, values, rcond=None)[0]
     return float(1 - np.var(values - fit) / np.var(values))
 
 
 def layer_gradients(critic: nn.Sequential, x: Tensor, y: Tensor) -> Array:
-    """The norm ``[hidden]`` of the critic loss's gradient at each hidden layer's output, from the input's side on."""
+    """The norm ``[hidden]`` of the critic loss's gradient at each hidden layer's output, starting at the input."""
     value, outputs = torch.cat([x, y]).double(), []
     for layer in critic:
         value = layer(value)
@@ -149,7 +149,7 @@ def share_below_centre(critic: nn.Module, x: Tensor) -> float:
 
 
 def hidden_weights(critic: nn.Sequential) -> Array:
-    """Those between hidden layers, which all started from one distribution ``[n]``."""
+    """The weights ``[n]`` between hidden layers, which were all drawn from one distribution."""
     weights = [layer.weight.detach().flatten() for layer in critic if isinstance(layer, nn.Linear)]
     return np.asarray(torch.cat(weights[1:-1]).numpy())
 
@@ -158,7 +158,7 @@ def run(progress: Progress) -> Findings:
     """Trains the critics and judges them."""
     sets = data_sets()
     jobs = [(name, way) for name in sets for way in WAYS] + [("swissroll", way) for way in DEEP_WAYS]
-    # A step through the deep critic takes about three times as long, and there are half as many.
+    # A step of the deep critic takes about three times as long, and it is trained for half as many.
     effort = np.cumsum([0, *[2] * (len(sets) * len(WAYS)), *[3] * len(DEEP_WAYS)])
     shares = (effort / effort[-1]).tolist()
     parts = [span(progress, start, end) for start, end in pairwise(shares)]
@@ -201,16 +201,16 @@ def _see(n: dict[str, float], sets: list[str]) -> tuple[str, str, str]:
         return f"{min(values):{form}} to {max(values):{form}}"
 
     return (
-        f"Largest slope of the critic, where 1 is expected: clipped at 0.001 {over('slope_largest', 'clip_0.001', '.1e')}, "
+        f"Largest slope of the critic, where theory asks for 1: clipped at 0.001 {over('slope_largest', 'clip_0.001', '.1e')}, "
         f"clipped at 1 {over('slope_largest', 'clip_1', '.1e')}, with the penalty {over('slope_largest', 'penalty', '.1f')}.",
-        f"Of the best critic's variation they show {over('share_of_best', 'clip_0.001', '.0%')} (clipped at 0.001), "
+        f"Share of the best critic's variance that they explain: {over('share_of_best', 'clip_0.001', '.0%')} (clipped at 0.001), "
         f"{over('share_of_best', 'clip_1', '.0%')} (at 1) and {over('share_of_best', 'penalty', '.0%')} (penalty). "
-        "Of the ring's samples so many score below its empty centre: "
+        "Share of the ring's samples that score below its empty centre: "
         + ", ".join(f"{n[f'share_below_centre_ring_{way}']:.0%} ({NAMES[way]})" for way in WAYS)
         + ".",
-        "Gradient at the first hidden layer over that at the last one, in a critic of twelve layers: "
+        "Gradient at the first hidden layer divided by that at the last one, in a critic of twelve layers: "
         + ", ".join(f"{NAMES[way]} {n[f'deep_gradient_first_over_last_{way}']:.2g}" for way in DEEP_WAYS)
-        + ". Weights on the bound after the first clipping and in the end: "
+        + ". Weights at the bound after the first clipping and at the end: "
         + ", ".join(
             f"{n[f'deep_weights_the_first_clip_bounds_clip_{bound}']:.0%} and "
             f"{n[f'deep_weights_at_the_extremes_clip_{bound}']:.0%} (at {bound})"
@@ -232,7 +232,7 @@ def _surfaces(
         for axes, way, head in zip(row, WAYS, heads, strict=True):
             with torch.no_grad():
                 scores = critics[name, way](raster).reshape(RASTER, RASTER).T.numpy()
-            # Each on a scale of its own, for the values differ by twelve orders of magnitude.
+            # Each on its own scale, because the values differ by twelve orders of magnitude.
             axes.contourf(line, line, (scores - scores.min()) / np.ptp(scores), levels=14, cmap="cividis")
             axes.scatter(*points[:600].T, s=3, color="white", edgecolors="black", linewidths=0.25)
             slope, share = (numbers[f"{what}_{name}_{way}"] for what in ("slope_largest", "share_of_best"))
@@ -244,7 +244,7 @@ def _surfaces(
             axes.set_ylabel("x2", fontsize=10)
         row[0].set_ylabel(f"{name}: x2", fontsize=10)
     figure.suptitle(
-        "Value surfaces over the data: brighter is scored as more real, each panel on its own scale", fontsize=12
+        "Critic scores over the plane: brighter is scored as more real; each panel has its own scale", fontsize=12
     )
 
 
@@ -254,12 +254,12 @@ def _deep(figure: SubFigure, gradients: dict[str, Array], weights: dict[str, Arr
         style = {"color": COLOURS[way], "marker": MARKERS[way], "label": NAMES[way], "ms": 5}
         left.semilogy(range(1, len(norms) + 1), norms / norms[-1], **style)
     left.set_xlabel("hidden layer, from the input (1) to the score", fontsize=10)
-    left.set_ylabel("gradient norm over that at layer 11", fontsize=10)
-    left.set_title("Twelve layers: gradients vanish, explode, or stay", fontsize=11)
+    left.set_ylabel("gradient norm relative to layer 11", fontsize=10)
+    left.set_title("Twelve layers: gradients vanish, explode, or keep their size", fontsize=11)
     left.legend(fontsize=9)
     left.grid(alpha=0.3)
     first = numbers["deep_weights_the_first_clip_bounds_clip_0.1"]
-    _histogram(middle, weights, numbers, "clip_0.1", f"at a bound, {first:.1%} at first")
+    _histogram(middle, weights, numbers, "clip_0.1", f"at a bound, {first:.1%} initially")
     _histogram(right, weights, numbers, "penalty", "at an extreme")
     for axes in (left, middle, right):
         axes.tick_params(labelsize=9)

@@ -1,4 +1,4 @@
-"""What a trained discriminator knows of two densities, and what is left of it when their supports part."""
+"""What a trained discriminator learns about two densities, and what remains of it once their supports are disjoint."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from gpgan.labs.training import Draw, perceptron, train_critic
 from gpgan.metrics import wasserstein1
 from gpgan.penalty import Penalty, gradient_penalty
 
-TITLE = "The discriminator as a density ratio, and where there is none"
+TITLE = "The discriminator as a density ratio, and where the ratio does not exist"
 CAPTION = (
-    "The discriminator that minimises the minimax objective is D*(x) = p(x) / (p(x) + q(x)): its score, the logit of D, "
-    "is log p(x)/q(x), and the loss it ends at gives the Jensen-Shannon divergence, JS = log 2 - loss / 2. For two "
+    "The discriminator that minimises the minimax objective is D*(x) = p(x) / (p(x) + q(x)). Its score, the logit of D, "
+    "is log p(x)/q(x), and its final loss gives the Jensen-Shannon divergence, JS = log 2 - loss / 2. For two "
     "Gaussians of the same width the log ratio is a straight line, for different widths a parabola; a small network "
-    "trained on samples comes near both, without ever being told a density. Then two uniform distributions of width 1 are "
-    "moved apart. While they overlap by 1 - distance, D* has three steps and JS = distance * log 2. From distance 1 on "
-    "no point has mass of both: D* is a single step, JS stays at log 2, and the ratio has no value, so that the score "
-    "grows for as long as training goes on. W1 asks how far the mass has to move instead; it is the distance all along, "
-    "and a critic with a gradient penalty reads it off samples of the same distributions, as its estimate less twice its "
-    "penalty, which on the line is W1 exactly (the lab penalty-strength says why). Sources: Goodfellow et al., arXiv "
+    "trained on samples approximates both without seeing a density. Then two uniform distributions of width 1 are "
+    "moved apart. While they overlap by 1 - distance, D* has three steps and JS = distance * log 2. From distance 1 on, "
+    "no point has mass from both: D* is a single step, JS stays at log 2, and the ratio is undefined, so that the score "
+    "grows as long as training continues. W1 measures instead how far the mass has to move: it equals the distance "
+    "throughout. A critic with a gradient penalty measures it from samples, as its estimate minus twice its "
+    "penalty, which on the line is exactly W1 (the lab penalty-strength explains why). Sources: Goodfellow et al., arXiv "
     "1406.2661, proposition 1 and theorem 1; Arjovsky et al., arXiv 1701.07875, example 1; Gulrajani et al., arXiv 1704.00028."
 )
 
@@ -38,11 +38,11 @@ WIDTH = 64
 BATCH = 256
 ADAM = (0.9, 0.999)
 EVALUATED = 100_000
-MASS = 0.99  # errors of D are taken over the interval that holds so much of (p + q) / 2
+MASS = 0.99  # errors of D are measured over the interval that holds this share of (p + q) / 2
 DISTANCES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 APART = 2.0
-CHECKS = (200, 400, 800)  # steps at which the learned log ratio is looked at
-# One-sided: on the line a two-sided penalty of this weight often settles on slope -1 where +1 is wanted.
+CHECKS = (200, 400, 800)  # steps at which the learned log ratio is measured
+# One-sided: on the line a two-sided penalty of this weight often settles on slope -1 where +1 is right.
 PENALTY = Penalty(weight=10.0, one_sided=True)
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
@@ -83,13 +83,13 @@ def jensen_shannon(p: Gaussian, q: Gaussian) -> float:
 
 @dataclass(frozen=True)
 class Learned:
-    """A discriminator after its training."""
+    """A trained discriminator."""
 
     scores: nn.Sequential
     js: float
-    """as its loss on fresh samples says"""
+    """estimated from its loss on fresh samples"""
     gaps: tuple[float, ...]
-    """score at the left distribution's centre less that at the right one's, after CHECKS steps"""
+    """score at the left distribution's centre minus that at the right one's, after CHECKS steps"""
 
 
 def _discriminator(draw_p: Draw, draw_q: Draw, centres: tuple[float, float], seed: int) -> Learned:
@@ -124,7 +124,7 @@ def _scores(network: nn.Module, x: np.ndarray | Sequence[float]) -> np.ndarray:
 
 
 def _wasserstein(distance: float, seed: int) -> tuple[float, float]:
-    """W1 of the two uniform distributions: between fresh samples, and as a penalised critic reads it."""
+    """W1 of the two uniform distributions: between fresh samples, and as a penalised critic estimates it."""
     rng = torch.Generator().manual_seed(seed)
     real, fake = _uniform(0.0), _uniform(distance)
     critic = perceptron([1, 32, 32, 1], rng)
@@ -138,7 +138,7 @@ def _wasserstein(distance: float, seed: int) -> tuple[float, float]:
 
 
 def run(progress: Progress) -> Findings:
-    """Trains a discriminator for each pair of Gaussians, and one and a critic for each distance."""
+    """Trains a discriminator for each pair of Gaussians, and a discriminator and a critic for each distance."""
     numbers: dict[str, float] = {}
     grids, gaussians = {}, {}
     for index, (name, (p, q)) in enumerate(PAIRS.items()):
@@ -151,7 +151,7 @@ def run(progress: Progress) -> Findings:
         numbers |= {
             f"log_ratio_gap_{name}_after_{check}_steps": gap for check, gap in zip(CHECKS, learned.gaps, strict=True)
         }
-    # log p/q = -(2 * 0.75) x for the Gaussians of the same width: at their centres, 1.5 apart, it differs by 1.5^2.
+    # log p/q = -(2 * 0.75) x for the Gaussians of the same width: between their centres, 1.5 apart, it differs by 1.5^2.
     p, q = PAIRS["same_width"]
     numbers["log_ratio_gap_overlapping_true"] = (p.mean - q.mean) ** 2 / p.deviation**2
     progress(1.0, "drawing")
@@ -159,7 +159,7 @@ def run(progress: Progress) -> Findings:
 
 
 def _interval(p: Gaussian, q: Gaussian) -> np.ndarray:
-    """A fine grid over the interval between the quantiles that leave out 1 - MASS of (p + q) / 2, half on either side."""
+    """A fine grid over the central interval that holds MASS of (p + q) / 2."""
     x = np.linspace(min(p.mean, q.mean) - 15, max(p.mean, q.mean) + 15, 30_001)
     mass = np.cumsum(np.exp(p.log_density(x)) + np.exp(q.log_density(x)))
     low, high = np.interp([(1 - MASS) / 2, (1 + MASS) / 2], mass / mass[-1], x)
@@ -180,7 +180,7 @@ def _against_theory(name: str, grid: np.ndarray, learned: Learned) -> dict[str, 
     log_ratio, scores = _log_ratio(name, grid), _scores(learned.scores, grid)
     errors = np.abs(_sigmoid(scores) - _sigmoid(log_ratio))
     density = np.exp(p.log_density(grid)) + np.exp(q.log_density(grid))
-    # The fit weighs each point by its mass; polyfit squares its weights.
+    # The fit weights each point by its mass; polyfit squares its weights.
     degree = 1 if p.deviation == q.deviation else 2
     fitted = np.polyfit(grid, scores, degree, w=np.sqrt(density))
     exact = np.polyfit(grid, log_ratio, degree)
@@ -195,7 +195,7 @@ def _against_theory(name: str, grid: np.ndarray, learned: Learned) -> dict[str, 
 
 
 def _part(progress: Progress, numbers: dict[str, float]) -> dict[float, Learned]:
-    """The discriminators by distance; adds to the numbers."""
+    """The discriminators, by distance; adds their measurements to ``numbers``."""
     parted = {}
     for index, distance in enumerate(DISTANCES):
         progress(index / len(DISTANCES), f"two uniform distributions at distance {distance:g}")
@@ -227,15 +227,15 @@ def _see(numbers: dict[str, float]) -> tuple[str, str, str]:
     first, last = (numbers[f"log_ratio_gap_apart_after_{check}_steps"] for check in (CHECKS[0], CHECKS[-1]))
     stays = numbers[f"log_ratio_gap_overlapping_after_{CHECKS[-1]}_steps"]
     return (
-        f"D is p / (p + q) within {worst:.3f} where {100 * MASS:.0f} % of the mass lies; its score is about a line of slope "
-        f"{slope} and about a parabola with a leading coefficient of {bend}; its loss gives the "
+        f"D is within {worst:.3f} of p / (p + q) where {100 * MASS:.0f} % of the mass lies. Its score is close to a line of "
+        f"slope {slope} for equal widths and to a parabola with a leading coefficient of {bend} for different ones. Its loss gives the "
         f"Jensen-Shannon divergence: {js}.",
-        f"Moved apart, JS ends at log 2 = {math.log(2):.4f}: {numbers['js_learned_distance_1']:.4f} at distance 1, "
-        f"{numbers[f'js_learned_distance_{far:g}']:.4f} at {far:g}, where the penalised critic reads "
-        f"{numbers[f'w1_critic_distance_{far:g}']:.2f} and W1 of the samples is "
+        f"As they move apart, JS stops at log 2 = {math.log(2):.4f}: {numbers['js_learned_distance_1']:.4f} at distance 1, "
+        f"{numbers[f'js_learned_distance_{far:g}']:.4f} at {far:g}, where the penalised critic estimates W1 as "
+        f"{numbers[f'w1_critic_distance_{far:g}']:.2f} and exact transport of samples gives "
         f"{numbers[f'w1_samples_distance_{far:g}']:.2f}.",
-        f"Without overlap there is no ratio to learn: between step {CHECKS[0]} and {CHECKS[-1]} the log ratio between the "
-        f"centres goes from {first:.0f} to {last:.0f}; with overlap it is {stays:.2f} for a true "
+        f"Without overlap there is no ratio to learn: between steps {CHECKS[0]} and {CHECKS[-1]} the log ratio between the "
+        f"centres grows from {first:.0f} to {last:.0f}; with overlap it is {stays:.2f}, where the true value is "
         f"{numbers['log_ratio_gap_overlapping_true']:.2f}.",
     )
 
@@ -286,7 +286,7 @@ def _draw(
         apart.stairs([1.0, middle, 0.0], edges, baseline=None, color="black", linestyle="--", linewidth=1, zorder=3)
     apart.plot([], [], color="black", linestyle="--", linewidth=1, label="p / (p + q), where there is mass")
     apart.set_ylim(-0.05, 1.5)
-    finish(apart, "Uniform on [0, 1], and moved: D is made of steps", "x", "discriminator D(x)")
+    finish(apart, "Uniform distributions: D is a step function", "x", "discriminator D(x)")
 
     line = np.linspace(0, DISTANCES[-1], 301)
     for axes, exact, key, label in (

@@ -1,4 +1,4 @@
-"""Jensen-Shannon and Wasserstein-1 between distributions that slide apart."""
+"""Jensen-Shannon and Wasserstein-1 between distributions that move apart."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from gpgan.labs.training import Draw, perceptron, train_critic
 from gpgan.metrics import wasserstein1
 from gpgan.penalty import Penalty
 
-TITLE = "Two distributions slide apart: what each divergence notices"
+TITLE = "Two distributions move apart: what each divergence measures"
 CAPTION = """\
-Two parallel lines at a gap, and two unit intervals of which one slides. Once nothing overlaps, the Jensen-Shannon
-divergence is log 2 however far apart they are, so that it tells a generator nothing about where to go; it has a gradient
-only while the intervals overlap. The Wasserstein-1 distance is the gap, and its gradient the gap's sign, near or far
-(Arjovsky et al., arXiv 1701.07875, example 1). Everything here is measured, on fine histograms and by exact transport, and
-gradients are differences of two measurements. On the right a distance computed in three ways: from the distribution
-functions, by transport, and as the dual, by a critic trained with a gradient penalty (Gulrajani et al., arXiv 1704.00028)
-and divided by its steepest slope, so that it is 1-Lipschitz and can only be too low."""
+Two parallel lines with a gap between them, and two unit intervals, one of which moves. Without overlap the Jensen-Shannon
+divergence is log 2 at any distance, so it does not tell a generator where to go; it has a gradient only while the
+intervals overlap. The Wasserstein-1 distance is the gap, and its gradient is the gap's sign, near or far (Arjovsky et al.,
+arXiv 1701.07875, example 1). Everything here is measured, on fine histograms and by exact transport; gradients are
+differences between two measurements. On the right, one distance is computed in three ways: from the distribution
+functions, by transport, and in the dual form, by a critic trained with a gradient penalty (Gulrajani et al., arXiv
+1704.00028). The critic is divided by its steepest slope, which makes it 1-Lipschitz, so its value can only be too low."""
 
-# Points of a line or an interval, and a histogram's cells, one for each of them.
+# Points of a line or an interval, and the size of a histogram's cells: one cell per point.
 POINTS, CELL = 100, 0.01
-# Half the distance between the two measurements that a gradient is taken from.
+# Half the distance between the two measurements of a gradient.
 HALF = 0.02
 LINES = np.round(np.arange(-2, 2.05, 0.1), 10)
 SLIDES = np.round(np.arange(0, 2.01, 0.05), 10)
-# Of each line's points the page shows every so many.
+# The page shows every so many of a line's points.
 SHOWN = 5
 ANCHOR = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([2.0, 3.0, 4.0])
-# Of the critic's training: penalty weight, learning rate, steps. The penalty is nearly a constraint in the end; from the
-# start it would hold slopes of the wrong sign at a norm of 1.
+# The critic's training: penalty weight, learning rate, steps. At the end the penalty is nearly a constraint; from the
+# start, such a weight would hold slopes of the wrong sign at a norm of 1.
 STAGES = ((10.0, 3e-3, 600), (100.0, 1e-3, 300), (100.0, 1e-4, 300))
 
 Array = NDArray[np.float64]
@@ -59,14 +59,14 @@ def intervals(gap: float) -> Clouds:
 
 def js(x: Tensor, y: Tensor) -> float:
     """The Jensen-Shannon divergence between samples ``[N, D]`` and ``[M, D]`` on a histogram with cells of size CELL, in nats."""
-    # A quarter of a cell aside, since rounding would share out points that lie on a border.
+    # Shifted by a quarter of a cell, so that rounding cannot split points that lie on a border.
     cells, cell = np.unique(torch.cat([x, y]).div(CELL).add(0.25).floor().numpy(), axis=0, return_inverse=True)
     p, q = (np.bincount(each.ravel(), minlength=len(cells)) for each in (cell[: len(x)], cell[len(x) :]))
     return float(jensenshannon(p, q) ** 2)
 
 
 def slope(divergence: Callable[[Tensor, Tensor], float], clouds: Callable[[float], Clouds], gap: float) -> float:
-    """The divergence's derivative by the gap, as a central difference."""
+    """The divergence's derivative with respect to the gap, as a central difference."""
     return (divergence(*clouds(gap + HALF)) - divergence(*clouds(gap - HALF))) / (2 * HALF)
 
 
@@ -81,7 +81,7 @@ def measure(clouds: Callable[[float], Clouds], gaps: Array, progress: Progress) 
 
 
 def by_distribution_functions(x: Tensor, y: Tensor) -> float:
-    """W1 of numbers ``[N]`` and ``[M]``: the area between their distribution functions."""
+    """W1 between numbers ``[N]`` and ``[M]``: the area between their distribution functions."""
     at = np.unique(torch.cat([x, y]).numpy())
     p, q = (np.searchsorted(np.sort(each.numpy()), at, side="right") / len(each) for each in (x, y))
     return float((np.abs(p - q)[:-1] * np.diff(at)).sum())
@@ -93,7 +93,7 @@ def by_critic(x: Tensor, y: Tensor, progress: Progress) -> tuple[nn.Module, floa
     critic = perceptron((1, 32, 32, 1), rng)
 
     def drawing(values: Tensor) -> Draw:
-        """Each value as often as any other, so that the means have no sampling noise; in any order, for the penalty's pairs."""
+        """Every value equally often, so that the means have no sampling noise; shuffled, for the penalty's pairs."""
         return lambda batch, rng: values.repeat(batch // len(values))[torch.randperm(batch, generator=rng)].unsqueeze(1)
 
     for stage, (weight, lr, steps) in enumerate(STAGES):
@@ -118,7 +118,7 @@ def by_critic(x: Tensor, y: Tensor, progress: Progress) -> tuple[nn.Module, floa
 
 
 def run(progress: Progress) -> Findings:
-    """Slides lines and intervals apart, and computes the worked distance in three ways."""
+    """Moves lines and intervals apart, and computes the worked distance in three ways."""
     found = measure(lines, LINES, span(progress, 0.0, 0.4))
     slid = measure(intervals, SLIDES, span(progress, 0.4, 0.5))
     critic, difference, steepest = by_critic(*ANCHOR, span(progress, 0.5, 0.95))
@@ -126,7 +126,7 @@ def run(progress: Progress) -> Findings:
     apart, overlapping = LINES != 0, (SLIDES > 0.1) & (SLIDES < 0.9)
     beyond = SLIDES > 1.01 + HALF
     points = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), 3.0, dtype=torch.float64)
-    # In the plane, where transport is a linear programme and not a sort.
+    # In the plane, where transport is a linear program rather than a sort.
     flat = [torch.stack([values, torch.zeros_like(values)], 1) for values in ANCHOR]
     numbers = {
         "js_same": float(found["JS"][LINES == 0][0]),
@@ -156,7 +156,7 @@ def run(progress: Progress) -> Findings:
 
 def _see(n: dict[str, float]) -> tuple[str, str, str]:
     return (
-        f"Lines at any gap: JS is {n['js_disjoint']:.4f} (log 2 is {np.log(2):.4f}) and its gradient at most "
+        f"Lines: at any gap JS is {n['js_disjoint']:.4f} (log 2 is {np.log(2):.4f}) and its gradient at most "
         f"{n['js_gradient_disjoint']:.1g}; W1 is the gap and its gradient {n['w1_gradient_left']:+.3f} or {n['w1_gradient_right']:+.3f}.",
         f"Intervals: JS has a gradient of {n['js_gradient_intervals_overlapping']:.3f} while they overlap, "
         f"{n['js_gradient_intervals_apart']:.1g} after; W1's is {n['w1_gradient_intervals_overlapping']:.3f} and "
@@ -190,11 +190,12 @@ def _draw(found: dict[str, Array], slid: dict[str, Array], critic: nn.Module, n:
     ):
         for row, kind in enumerate(("", " gradient")):
             axes = panels[row, column]
-            # Dots, which join nothing: at the gap 0 the lines' JS jumps, and the gradients of the others do.
+            # Dots without lines: at gap 0 the JS of the lines jumps, and so does the gradient of W1.
             axes.plot(gaps, values[f"JS{kind}"], "s", color="#D55E00", mfc="none", ms=5, label="JS")
             axes.plot(gaps, values[f"W1{kind}"], ".", color="#0072B2", ms=6, label="W1")
             axes.set(
-                xlabel=f"gap of the {what}", ylabel=("nats (JS), units of length (W1)", "derivative by the gap")[row]
+                xlabel=f"gap of the {what}",
+                ylabel=("nats (JS), units of length (W1)", "derivative with respect to the gap")[row],
             )
             axes.legend()
         panels[0, column].axhline(np.log(2), color="grey", lw=0.8, ls=":")
@@ -224,5 +225,7 @@ def _draw_anchor(above: Axes, below: Axes, critic: nn.Module, n: dict[str, float
     scores = (scores - scores[0]) / n["worked_anchor_critic_steepest"]
     below.plot(at, scores, color="#009E73", lw=2, label="trained critic, 1-Lipschitz")
     below.plot(at, -at, color="grey", ls=":", label="slope -1")
-    below.set(xlabel="x", ylabel="score", title=f"Dual: its difference of means is {n['worked_anchor_critic']:.3f}")
+    below.set(
+        xlabel="x", ylabel="score", title=f"Dual form: the difference of means is {n['worked_anchor_critic']:.3f}"
+    )
     below.legend()

@@ -1,4 +1,4 @@
-"""A generator that covers k of 8 modes: what JS, W1 and a critic say of it, and what three trained ones cover."""
+"""A generator that covers k of 8 modes: how JS, W1 and a critic rate it, and what three trained generators cover."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from gpgan.labs.training import perceptron, train_critic, train_gan
 from gpgan.metrics import ModeCoverage, mode_coverage, w1_floor, wasserstein1
 from gpgan.penalty import Penalty
 
-TITLE = "Mode collapse: eight modes, and a generator that covers some"
+TITLE = "Mode collapse: a generator that covers some of eight modes"
 CAPTION = (
     "The real distribution has 8 narrow modes on a circle of radius 1; the generator covers k of them evenly. For modes "
-    "that do not overlap the Jensen-Shannon divergence is a formula in k, JS = 1/2 [k/8 log(2k / (k + 8)) + "
-    "(1 - k/8) log 2 + log(16 / (k + 8))]: it counts the missing modes and cannot tell whether they lie next to the "
-    "covered ones or across the ring. W1 can, as their mass has to come from somewhere: 2 to 6 modes side by side "
-    "cost more than as many spread over the ring, and both fall with every mode that is added. A critic that is trained on "
-    "samples with a one-sided gradient penalty follows W1 without being told it. Below, three generators with the same "
-    "first weights learn the ring in the same number of updates, all by the same optimizer: a non-saturating GAN, a WGAN "
-    "with clipped weights and a WGAN-GP. A sample is of high quality within three standard deviations of a mode; how "
-    "evenly the modes are covered is the reverse KL divergence of their shares from even ones. Sources: Srivastava et al., arXiv "
-    "1705.07761, for the ring and its measures; Goodfellow et al., arXiv 1406.2661, theorem 1; Arjovsky et al., arXiv "
+    "that do not overlap, the Jensen-Shannon divergence depends on k alone, JS = 1/2 [k/8 log(2k / (k + 8)) + "
+    "(1 - k/8) log 2 + log(16 / (k + 8))]: it counts the missing modes and cannot tell whether they are next to the "
+    "covered ones or on the other side of the ring. W1 can, because mass has to be moved to them: covering 2 to 6 "
+    "neighbouring modes costs more than covering as many spread over the ring, and both costs fall with every added mode. "
+    "A critic trained on samples with a one-sided gradient penalty follows W1 without seeing it. Below, three generators "
+    "with the same initial weights learn the ring with the same number of updates and the same optimizer: a "
+    "non-saturating GAN, a WGAN with clipped weights and a WGAN-GP. A sample is of high quality if it is within three "
+    "standard deviations of a mode; the reverse KL divergence of the modes' shares from equal shares measures how evenly "
+    "they are covered. Sources: Srivastava et al., arXiv 1705.07761, for the ring and its measures; Goodfellow et al., arXiv 1406.2661, theorem 1; Arjovsky et al., arXiv "
     "1701.07875; Gulrajani et al., arXiv 1704.00028."
 )
 
@@ -41,11 +41,11 @@ CRITIC_SIZES, CRITIC_BATCH = (64, 64), 128
 CRITIC_PENALTY = Penalty(weight=10.0, one_sided=True)
 SHOWN = 20  # points of each mode on the slider
 LATENT = 2
-# A generator has to tear a plane into modes: that takes layers rather than width.
+# A generator has to tear a plane into modes, for which depth helps more than width.
 SIZES = (64,) * 5
 BATCH = 256
 N_CRITIC = 1
-STAGES = ((1000, 4e-3), (600, 1.5e-3), (400, 4e-4))  # updates of the generator and learning rate, of all three games
+STAGES = ((1000, 4e-3), (600, 1.5e-3), (400, 4e-4))  # generator updates and learning rate, the same for all three GANs
 BETAS = (0.0, 0.99)
 COLOURS = {"neighbours": "#D55E00", "spread": "#0072B2"}
 
@@ -58,8 +58,8 @@ class Game:
     max_weight: float | None = None
 
 
-# The weight of 0.1 is that of Gulrajani et al. for data in the plane. The limit is ten times that of Arjovsky et al.,
-# for a critic of fewer and narrower layers.
+# The weight of 0.1 is that of Gulrajani et al. for data in the plane. The clipping bound is ten times that of Arjovsky
+# et al., because this critic has fewer and narrower layers.
 GAMES = {
     "gan": Game("GAN (non-saturating)", "non-saturating"),
     "wgan": Game("WGAN (weights clipped at 0.1)", "wasserstein", max_weight=0.1),
@@ -68,7 +68,7 @@ GAMES = {
 
 
 def js_of_separate_modes(covered: int) -> float:
-    """JS in nats between even mixtures of all MODES modes and of ``covered`` of them, for modes that do not overlap.
+    """JS in nats between equal mixtures of all MODES modes and of ``covered`` of them, for modes that do not overlap.
 
     With p_i = 1/8 and q_i = 1/k on the covered ones: 1/2 sum p_i log(2 p_i / (p_i + q_i)) + 1/2 sum q_i log(2 q_i /
     (p_i + q_i)); a missing mode has p_i log 2 in the first sum and nothing in the second.
@@ -79,11 +79,11 @@ def js_of_separate_modes(covered: int) -> float:
 
 
 def js_by_sampling(mixture: Mixture, covered: tuple[int, ...], rng: torch.Generator) -> float:
-    """The same for the true densities, in which modes overlap however little: a mean of log ratios over samples."""
+    """The same for the true densities, whose modes overlap slightly: a mean of log ratios over samples."""
 
     def log_density(x: Tensor, modes: tuple[int, ...]) -> Tensor:
         square = torch.cdist(x, mixture.centres[list(modes)].double(), compute_mode="donot_use_mm_for_euclid_dist") ** 2
-        # Up to the factor that both densities share.
+        # Up to a factor that both densities share.
         return torch.logsumexp(-square / (2 * mixture.deviation**2), dim=1) - math.log(len(modes))
 
     everything = tuple(range(MODES))
@@ -96,13 +96,13 @@ def js_by_sampling(mixture: Mixture, covered: tuple[int, ...], rng: torch.Genera
 
 
 def _even(mixture: Mixture, modes: tuple[int, ...], count: int, rng: torch.Generator) -> Tensor:
-    """Samples ``[count, 2]`` of some of the modes, each as likely."""
+    """Samples ``[count, 2]`` of some of the modes, with equal probability."""
     chosen = torch.tensor(modes)[torch.randint(len(modes), (count,), generator=rng)]
     return mixture.centres[chosen] + mixture.deviation * torch.randn(count, 2, generator=rng)
 
 
 def w1_of_points(mixture: Mixture, covered: tuple[int, ...]) -> float:
-    """W1 where every mode is a point: exact transport from 1/8 each to 1/k each."""
+    """W1 with every mode reduced to a point: exact transport from 1/8 each to 1/k each."""
     return wasserstein1(mixture.centres.repeat(len(covered), 1), mixture.centres[list(covered)].repeat(MODES, 1))
 
 
@@ -127,7 +127,7 @@ def run(progress: Progress) -> Findings:
 
 
 def _cover(mixture: Mixture, real: Tensor, order: str, numbers: dict[str, float], progress: Progress) -> None:
-    """Adds what is measured for each k; one critic for all, which goes on from k - 1."""
+    """Adds what is measured for each k to ``numbers``; the critic for k continues from that for k - 1."""
     rng = torch.Generator().manual_seed(list(ORDERS).index(order) + 1)
     critic = perceptron([2, *CRITIC_SIZES, 1], rng)
     for k in range(1, MODES + 1):
@@ -156,7 +156,7 @@ def _cover(mixture: Mixture, real: Tensor, order: str, numbers: dict[str, float]
 
 
 def _train(game: Game, real: Tensor, progress: Progress) -> Tensor:
-    """2500 samples ``[2500, 2]`` of a generator, as many as the ring's measures are taken of.
+    """Samples ``[2500, 2]`` of a trained generator, the number for which the ring's measures are defined.
 
     All games start from the same weights.
     """
@@ -213,7 +213,7 @@ def _see(numbers: dict[str, float]) -> tuple[str, str, str]:
         for name, game in GAMES.items()
     )
     return (
-        f"With {half} of {MODES} modes JS is {numbers[f'js_formula_{half}_modes']:.3f} wherever they lie; W1 is "
+        f"With {half} of {MODES} modes covered JS is {numbers[f'js_formula_{half}_modes']:.3f} wherever they are; W1 is "
         f"{numbers[f'w1_points_{half}_modes_neighbours']:.3f} for neighbours and "
         f"{numbers[f'w1_points_{half}_modes_spread']:.3f} for modes spread over the ring.",
         f"The penalised critic's estimate follows W1 from {pairs[0][1]:.2f} down to 0; its largest error is {off:.3f}.",
@@ -222,7 +222,7 @@ def _see(numbers: dict[str, float]) -> tuple[str, str, str]:
 
 
 def _slider(mixture: Mixture, numbers: dict[str, float]) -> Slider:
-    """For modes that are covered side by side."""
+    """For neighbouring modes."""
     rng = torch.Generator().manual_seed(0)
     ks = range(1, MODES + 1)
 
@@ -252,7 +252,7 @@ def _draw(numbers: dict[str, float], real: Tensor, made: dict[str, Tensor]) -> F
     (js, w1, critic), pictures = figure.subplots(2, 3)
     ks = list(range(1, MODES + 1))
     js.plot(ks, [numbers[f"js_formula_{k}_modes"] for k in ks], color="black", label="formula, modes apart")
-    js.axhline(math.log(2), color="grey", linestyle=":", label="log 2: nothing in common")
+    js.axhline(math.log(2), color="grey", linestyle=":", label="log 2: no overlap")
     for order, marker in (("neighbours", "o"), ("spread", "x")):
         colour = COLOURS[order]
 
@@ -267,7 +267,7 @@ def _draw(numbers: dict[str, float], real: Tensor, made: dict[str, Tensor]) -> F
     w1.axhline(numbers["w1_floor"], color="grey", linestyle=":", label="real against real samples")
     critic.plot([0, 1.35], [0, 1.35], color="black", linestyle="--", linewidth=1, label="estimate = W1")
     finish(js, "JS counts missing modes, wherever they are", f"modes covered, of {MODES}", "JS / nats")
-    finish(w1, "W1 knows how far the missing ones are", f"modes covered, of {MODES}", "W1")
+    finish(w1, "W1 shows how far away the missing ones are", f"modes covered, of {MODES}", "W1")
     finish(critic, "A penalised critic follows W1", "W1", "critic's estimate")
     for axes, (name, samples) in zip(pictures, made.items(), strict=True):
         axes.scatter(*real[:1000].T.numpy(), s=14, color="#D55E00", label="real")

@@ -1,4 +1,4 @@
-"""The labs as one page: labs.html, which holds its pictures and numbers and needs nothing else."""
+"""The labs as one page: labs.html, a single file with all pictures and numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gpgan.labs import load
 from gpgan.labs.lab import Findings, Slider
 from gpgan.util.files import replacing
 
-# Pixels an inch that a figure is drawn with, and the longest side on the page.
+# The resolution of a figure in pixels per inch, and its longest side on the page in pixels.
 DPI, WIDE = 120, 1400
 
 STYLE = """
@@ -78,7 +78,7 @@ summary { cursor: pointer; color: var(--accent); }
 # Draws every figure that has a slider from the JSON inside it; its marks differ in shape as well as in colour.
 SCRIPT = "\n" + files("gpgan.labs").joinpath("page.js").read_text(encoding="utf-8")
 
-# The policy lets the page load nothing and run this one script, whatever a name or a caption in it may hold.
+# The policy lets the page load nothing and run only this script, whatever names and captions contain.
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -92,7 +92,7 @@ script-src 'sha256-$hash'">
 </head>
 <body>
 <header><h1>The theory of adversarial training, seen</h1>
-<p>Each part is computed by <code>gpgan lab NAME</code>, which gives the same picture and numbers again.</p>
+<p>Each part is computed by <code>gpgan lab NAME</code>, which reproduces its picture and numbers.</p>
 <nav aria-label="Labs"><ul>$contents</ul></nav></header>
 $body
 <script>$script</script>
@@ -106,10 +106,10 @@ def write_page(out: Path, results: Mapping[str, Findings]) -> Path:
 
     Args:
         out: The folder.
-        results: What each lab found, by its name, in the order of the page.
+        results: The findings of each lab by name, in the order of the page.
 
     Raises:
-        ValueError: There is no lab of that name; a slider's parts are of different lengths or not finite.
+        ValueError: There is no lab of that name, or a slider's parts differ in length or are not finite.
         OSError: The file cannot be written.
     """
     contents = "".join(f'<li><a href="#{escape(name)}">{escape(load(name).TITLE)}</a></li>' for name in results)
@@ -140,17 +140,17 @@ def _section(name: str, found: Findings) -> str:
 
 
 def _picture(figure: Figure, title: str) -> str:
-    """The figure as PNG of 256 colours, with its longest side at most WIDE."""
+    """The figure as a PNG of 256 colours, its longest side at most WIDE pixels."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI)
     picture = Image.open(drawn).convert("RGB")
     picture.thumbnail((WIDE, WIDE))
     buffer = io.BytesIO()
-    # A third of the size. This method keeps rare colours, such as that of a thin line, where the others mix them.
+    # A third of the size. This method keeps rare colours, such as that of a thin line; the others mix them.
     palette = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     palette.save(buffer, format="png", optimize=True)
     uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    name = escape(f"{title}: said in the lines below the picture")
+    name = escape(f"{title}: described in the lines below the picture")
     return f'<figure><img src="{uri}" width="{picture.width}" height="{picture.height}" alt="{name}"></figure>'
 
 
@@ -159,7 +159,7 @@ def _slider(name: str, slider: Slider) -> str:
     for part, values in (slider.readings | slider.clouds).items():
         if len(values) != count:
             raise ValueError(
-                f"the slider of {name} has {len(values)} values of {part!r}; expected {count}, one a position"
+                f"the slider of {name} has {len(values)} values of {part!r}; expected {count}, one per position"
             )
     parts = {
         "label": slider.label,
@@ -172,7 +172,7 @@ def _slider(name: str, slider: Slider) -> str:
         data = json.dumps(parts, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
         raise ValueError(f"the slider of {name} holds NaN or infinite values; expected finite ones") from error
-    data = data.replace("<", "\\u003c")  # nothing in it may end its element
+    data = data.replace("<", "\\u003c")  # no value can close the script element
     return (
         f'<figure class="slider"><label for="slide-{escape(name)}">{escape(slider.label)}: '
         f'<output for="slide-{escape(name)}"></output></label>'

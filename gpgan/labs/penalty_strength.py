@@ -1,4 +1,4 @@
-"""What the penalty's weight does to the critic's gradient norm and to its estimate of W1, where both are known."""
+"""How the penalty's weight changes the critic's gradient norm and its estimate of W1, on cases with known answers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from gpgan.labs.training import Draw, perceptron, train_critic
 from gpgan.metrics import wasserstein1
 from gpgan.penalty import Penalty, gradient_penalty
 
-TITLE = "Penalty strength: what the critic's estimate is off by, and why"
+TITLE = "Penalty strength: how far off the critic's estimate is, and why"
 CAPTION = (
-    "A critic with a gradient penalty of weight lambda is not held to slope 1, only pulled towards it. Take all mass at "
-    "distance d along straight lines. A slope s on them earns s d and costs lambda (s - 1)^2; the best one is "
-    "s = 1 + d / (2 lambda), so the critic's estimate is d (1 + d / (2 lambda)) instead of W1 = d. That bias is known, "
-    "and goes away in two readings: the estimate less twice the penalty, and the estimate divided by the mean gradient "
-    "norm at the interpolates. Both are compared with W1 = 1 on two pairs of distributions in the plane: a small cloud "
-    "and its translation by 1, whose best critic is linear, and a circle of radius 1 around a point mass, whose best "
-    "critic is a cone. The one-sided penalty, which only punishes slopes above 1, has the same optimum here. What "
-    "differs is the way there: where lambda is large the two-sided penalty pushes every slope to 1 at once, uphill or "
-    "downhill, before the estimate has a say in which, and a slope that points the wrong way has to cross 0, "
-    "which is penalised, to turn around. Sources: Gulrajani et al., arXiv 1704.00028, equation 3; "
+    "A gradient penalty of weight lambda does not fix a critic's slope at 1 but pulls it towards 1. Suppose all mass "
+    "moves a distance d along straight lines. A slope s on them gains s d and costs lambda (s - 1)^2; the best slope is "
+    "s = 1 + d / (2 lambda), so the critic's estimate is d (1 + d / (2 lambda)) instead of W1 = d. This bias is known "
+    "and can be removed in two ways: subtract twice the penalty from the estimate, or divide the estimate by the mean "
+    "gradient norm at the interpolates. Both are compared with W1 = 1 on two pairs of distributions in the plane: a small "
+    "cloud and its translation by 1, whose best critic is linear, and a circle of radius 1 around a point mass, whose best "
+    "critic is a cone. The one-sided penalty, which only penalises slopes above 1, has the same optimum here, but the path "
+    "to it differs. With a large lambda the two-sided penalty pushes every slope to norm 1 at once, before the estimate can "
+    "decide its direction, and a slope in the wrong direction has to pass through 0, which is penalised, to turn "
+    "around. Sources: Gulrajani et al., arXiv 1704.00028, equation 3; "
     "Petzka et al., arXiv 1709.08894, for the one-sided penalty and its weaker dependence on lambda; Milne and Nachman, "
     "arXiv 2109.00528, for what a penalised critic computes exactly."
 )
@@ -36,12 +36,12 @@ CAPTION = (
 WEIGHTS = (0.01, 0.1, 1.0, 10.0, 100.0)
 SIDES = {"two_sided": False, "one_sided": True}
 DISTANCE = 1.0
-DEVIATION = 0.02  # of the translated cloud: small, as the formula is that of a single line
+DEVIATION = 0.02  # of the translated cloud: small, because the formula is for a single line
 WIDTH = 32
 BATCH = 64
 EARLY = 100
 STAGES = ((EARLY, 2e-3), (300, 2e-3), (300, 2e-4))  # steps and learning rate
-REPEATED = 3  # critics, where they come out different: on the circle at the largest weight
+REPEATED = 3  # critics in the one case where they differ: on the circle, at the largest weight
 EVALUATED = 8192
 COLOURS = {"two_sided": "#D55E00", "one_sided": "#0072B2"}
 MARKERS = {"translation": "s", "circle": "o"}
@@ -77,7 +77,7 @@ CASES = list(product(PAIRS, SIDES, WEIGHTS))
 
 @dataclass(frozen=True)
 class Reading:
-    """Of one trained critic, on fresh samples."""
+    """Measurements of one trained critic on fresh samples."""
 
     early: float
     """the estimate after ``EARLY`` steps"""
@@ -88,7 +88,7 @@ class Reading:
 
     @property
     def less_penalty(self) -> float:
-        """estimate - 2 penalty. At the best slope the penalty is d^2 / (4 lambda), half of what the estimate is too large."""
+        """estimate - 2 penalty. At the best slope the penalty is d^2 / (4 lambda), half of the estimate's excess."""
         return self.estimate - 2 * self.penalty
 
     @property
@@ -136,7 +136,7 @@ def run(progress: Progress) -> Findings:
 
 
 def _numbers(readings: dict[tuple[str, str, float], list[Reading]]) -> dict[str, float]:
-    """Means over the critics of a case; the extremes too, where there is more than one."""
+    """Means over the critics of a case, and the extremes for cases with several critics."""
     rng = torch.Generator().manual_seed(0)
     numbers = {
         f"true_w1_{name}": wasserstein1(real(1000, rng), fake(1000, rng)) for name, (real, fake) in PAIRS.items()
@@ -166,14 +166,14 @@ def _see(numbers: dict[str, float]) -> tuple[str, str, str]:
     by_norm = [numbers[f"w1_by_norm_{case}"] for case in cases]
     early = numbers[f"estimate_after_{EARLY}_steps_circle_two_sided_lambda_{low:g}"]
     return (
-        f"Up to lambda {WEIGHTS[-2]:g} the mean gradient norm at the interpolates is 1 + d / (2 lambda) within "
-        f"{100 * off:.1f} %: {numbers[f'norm_circle_two_sided_lambda_{low:g}']:.1f} at lambda {low:g}, where theory says "
-        f"{best_slope(DISTANCE, low):.1f} and {EARLY} steps have brought an estimate of {early:.1f}.",
+        f"Up to lambda {WEIGHTS[-2]:g} the mean gradient norm at the interpolates is within {100 * off:.1f} % of "
+        f"1 + d / (2 lambda): {numbers[f'norm_circle_two_sided_lambda_{low:g}']:.1f} at lambda {low:g}, where theory gives "
+        f"{best_slope(DISTANCE, low):.1f}; after {EARLY} steps the estimate is {early:.1f}.",
         f"The estimate is too large by the same factor; divided by the mean norm it is between {min(by_norm):.3f} and "
         f"{max(by_norm):.3f} for a true W1 of {DISTANCE:g}, up to lambda {WEIGHTS[-2]:g}.",
         f"At lambda {high:g} the two-sided penalty freezes slopes of norm "
-        f"{numbers[f'norm_circle_two_sided_lambda_{high:g}']:.2f} that point the wrong way: on the circle it reads "
-        f"{numbers[f'estimate_circle_two_sided_lambda_{high:g}']:.2f} (mean of {REPEATED} critics), the one-sided "
+        f"{numbers[f'norm_circle_two_sided_lambda_{high:g}']:.2f} in the wrong direction: on the circle it estimates "
+        f"{numbers[f'estimate_circle_two_sided_lambda_{high:g}']:.2f} (mean of {REPEATED} critics), the one-sided penalty "
         f"{numbers[f'estimate_circle_one_sided_lambda_{high:g}']:.2f}.",
     )
 
@@ -203,7 +203,7 @@ def _draw(readings: dict[tuple[str, str, float], list[Reading]]) -> Figure:
     norm.set_ylabel("mean gradient norm at the interpolates")
     estimate.set_title("The estimate grows with the slope", fontsize=12)
     estimate.set_ylabel("mean f(real) - mean f(fake)")
-    reading.set_title("Over the mean norm it is W1,\nuntil two-sided training gets stuck", fontsize=12)
+    reading.set_title("Divided by the mean norm it is W1,\nuntil two-sided training gets stuck", fontsize=12)
     reading.set_ylabel("estimate / mean gradient norm")
     reading.set_ylim(0, 1.25 * max(DISTANCE, *theory[-1:]))
     for axes in (norm, estimate, reading):
@@ -222,7 +222,7 @@ def _points(
     what: str,
     label: str,
 ) -> None:
-    """One marker a critic, each case in a size of its own, as most of them coincide."""
+    """One marker per critic, each case in its own size because most markers coincide."""
     marks = [(weight, getattr(each, what)) for weight in WEIGHTS for each in readings[pair, side, weight]]
     axes.plot(
         *zip(*marks, strict=True),

@@ -1,4 +1,4 @@
-"""What a discriminator that is sure leaves the generator of its gradient."""
+"""How much gradient a confident discriminator leaves the generator."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from gpgan.labs.lab import Findings, Progress
 from gpgan.labs.training import Draw, perceptron, train_critic
 from gpgan.penalty import Penalty
 
-TITLE = "A discriminator that is sure: what is left of the generator's gradient"
+TITLE = "A confident discriminator: what remains of the generator's gradient"
 CAPTION = """\
-Real points fill a disc, generated ones a disc beside it, and all that the generator can do is to move its disc. Nothing
-overlaps, so that the best discriminator is certain: the longer it trains, and the farther apart the discs are, the less the
-minimax loss log(1 - D) tells the generator, until nothing is left. The non-saturating loss -log D keeps a gradient, which
-instead grows with the discriminator's steepness (Goodfellow et al., arXiv 1406.2661, section 3; Arjovsky and Bottou,
-arXiv 1701.04862, theorems 2.4 and 2.6). The cause is not steepness alone: a discriminator that a penalty holds to slope 1
-scores the generated disc -d / 2, and the minimax gradient falls as exp(-d / 2). The Wasserstein loss is the score itself
-and its gradient the critic's slope, near and far: 1 + d / (2 lambda) under a penalty of weight lambda, which is what the
-penalised dual has as its optimum on a line (Gulrajani et al., arXiv 1704.00028)."""
+Real points fill a disc, generated points a disc beside it, and the generator can only move its disc. The discs do not
+overlap, so the best discriminator is certain. The longer it trains and the farther apart the discs are, the smaller the
+generator's gradient from the minimax loss log(1 - D), until nothing is left. The non-saturating loss -log D keeps a
+gradient, which grows with the discriminator's steepness instead (Goodfellow et al., arXiv 1406.2661, section 3; Arjovsky
+and Bottou, arXiv 1701.04862, theorems 2.4 and 2.6). Steepness is not the only cause: a discriminator whose slope a penalty
+holds at 1 scores the generated disc -d / 2, and the minimax gradient falls as exp(-d / 2). The Wasserstein loss is the
+score itself, so its gradient is the critic's slope, near and far: 1 + d / (2 lambda) under a penalty of weight lambda,
+which is the optimum of the penalised dual on a line (Gulrajani et al., arXiv 1704.00028)."""
 
 RADIUS = 0.5
 DISTANCES = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-# The one whose training is followed, and after which steps.
+# The distance at which training is followed, and the steps after which the gradient is measured.
 FOLLOWED = 2.0
 LOOKS = (1, 2, 5, 10, 20, 50, 100, 200, 400)
 STEPS, SETTLING = 400, 200
 WEIGHT = 100.0
 FAKES = 1000
-# From here on exp(-d / 2) and the logistic function of -d / 2 are nearly the same.
+# From this distance on, exp(-d / 2) and the logistic function of -d / 2 are nearly the same.
 FAR = 4.0
 
 # What is trained: name to (critic's objective, penalty, objectives of the generator).
@@ -48,7 +48,7 @@ Pulls = dict[str, float]
 
 
 def disc(centre: float) -> Draw:
-    """Draws points ``[batch, 2]`` evenly from the disc about (centre, 0)."""
+    """Draws points ``[batch, 2]`` uniformly from the disc around (centre, 0)."""
 
     def draw(batch: int, rng: torch.Generator) -> Tensor:
         radius, angle = torch.rand(2, batch, generator=rng)
@@ -59,9 +59,9 @@ def disc(centre: float) -> Draw:
 
 
 def pulls(critic: nn.Module, distance: float, names: tuple[str, ...]) -> Pulls:
-    """The norm of the gradient of each of these objectives for the generator, with respect to where its disc is.
+    """The norm of the gradient of each named generator objective with respect to the position of its disc.
 
-    In float64: in float32, in which a GAN trains, what is below 1e-45 is 0.
+    In float64: in float32, the type in which a GAN trains, anything below 1e-45 is 0.
     """
     critic = copy.deepcopy(critic).double()
     fake = disc(distance)(FAKES, torch.Generator().manual_seed(1)).double()
@@ -74,7 +74,7 @@ def pulls(critic: nn.Module, distance: float, names: tuple[str, ...]) -> Pulls:
 
 
 def train(kind: str, distance: float) -> list[Pulls]:
-    """Trains one of CRITICS; its pulls after each of LOOKS, and last those at the end."""
+    """Trains one of CRITICS; its pulls after each of LOOKS, then those at the end."""
     objective, penalty, names = CRITICS[kind]
     rng = torch.Generator().manual_seed(0)
     critic = perceptron((2, 64, 64, 1), rng)
@@ -102,7 +102,7 @@ def train(kind: str, distance: float) -> list[Pulls]:
 
 
 def expected(distance: float) -> float:
-    """The minimax gradient under a discriminator with a slope of exactly 1 and the score 0 half way between the discs."""
+    """The minimax gradient under a discriminator with a slope of exactly 1 and score 0 halfway between the discs."""
     fake = disc(distance)(FAKES, torch.Generator().manual_seed(1)).double()
     return float(torch.sigmoid(distance / 2 - fake[:, 0]).mean())
 
@@ -126,7 +126,7 @@ def run(progress: Progress) -> Findings:
 def _numbers(far: dict[str, list[float]], long: dict[str, list[float]]) -> dict[str, float]:
     distances = np.array(DISTANCES)
     tail = distances >= FAR
-    wanted = np.array([expected(d) for d in DISTANCES])
+    theory = np.array([expected(d) for d in DISTANCES])
     held = np.array(far["lipschitz_minimax"])
     wasserstein, slope = np.array(far["penalised_wasserstein"]), 1 + distances / (2 * WEIGHT)
     return {
@@ -141,8 +141,8 @@ def _numbers(far: dict[str, list[float]], long: dict[str, list[float]]) -> dict[
         "lipschitz_minimax_nearest": far["lipschitz_minimax"][0],
         "lipschitz_minimax_farthest": far["lipschitz_minimax"][-1],
         "lipschitz_minimax_rate": float(np.polyfit(distances[tail], np.log(held[tail]), 1)[0]),
-        "lipschitz_minimax_rate_theory": float(np.polyfit(distances[tail], np.log(wanted[tail]), 1)[0]),
-        "lipschitz_minimax_error": float(np.abs(held / wanted - 1).max()),
+        "lipschitz_minimax_rate_theory": float(np.polyfit(distances[tail], np.log(theory[tail]), 1)[0]),
+        "lipschitz_minimax_error": float(np.abs(held / theory - 1).max()),
         "lipschitz_non_saturating_farthest": far["lipschitz_non-saturating"][-1],
         "wasserstein_smallest": float(wasserstein.min()),
         "wasserstein_largest": float(wasserstein.max()),
@@ -152,18 +152,18 @@ def _numbers(far: dict[str, list[float]], long: dict[str, list[float]]) -> dict[
 
 def _see(n: dict[str, float]) -> tuple[str, str, str]:
     return (
-        f"Minimax: after {n['discriminator_steps']:.0f} steps of the discriminator its gradient is {n['free_minimax_nearest']:.1e} "
-        f"for the nearest discs and {n['free_minimax_farthest']:.1e} for the farthest; non-saturating keeps at least "
-        f"{n['free_non_saturating_smallest']:.1f}.",
-        f"Even a discriminator with slope 1 leaves minimax exp({n['lipschitz_minimax_rate']:.3f} d) (theory "
+        f"Minimax: after {n['discriminator_steps']:.0f} discriminator steps its gradient is {n['free_minimax_nearest']:.1e} "
+        f"for the nearest discs and {n['free_minimax_farthest']:.1e} for the farthest; the non-saturating gradient stays at "
+        f"{n['free_non_saturating_smallest']:.1f} or more.",
+        f"Even with a discriminator of slope 1 the minimax gradient falls as exp({n['lipschitz_minimax_rate']:.3f} d) (theory "
         f"{n['lipschitz_minimax_rate_theory']:.3f}): {n['lipschitz_minimax_farthest']:.4f} at d = {DISTANCES[-1]:g}, where "
-        f"non-saturating has {n['lipschitz_non_saturating_farthest']:.3f}.",
-        f"Wasserstein: between {n['wasserstein_smallest']:.3f} and {n['wasserstein_largest']:.3f} at every distance, within "
+        f"the non-saturating one is {n['lipschitz_non_saturating_farthest']:.3f}.",
+        f"Wasserstein: the gradient is between {n['wasserstein_smallest']:.3f} and {n['wasserstein_largest']:.3f} at every distance, within "
         f"{100 * n['wasserstein_error']:.1f} % of 1 + d / (2 lambda).",
     )
 
 
-# Label, and how it is drawn; Okabe and Ito's colours.
+# Label and style of each curve; Okabe and Ito's colours.
 CURVES = {
     "free_minimax": ("minimax", {"color": "#D55E00", "marker": "s"}),
     "free_non-saturating": ("non-saturating", {"color": "#0072B2", "marker": "o"}),
@@ -189,12 +189,12 @@ def _draw(far: dict[str, list[float]], long: dict[str, list[float]]) -> Figure:
     left.semilogy(distances, np.exp(-distances / 2), color="black", ls=":", label="exp(-d / 2)")
     left.set(
         xlabel="distance d of the discs' centres",
-        title="After training: minimax has died, Wasserstein stays at 1\n"
+        title="After training: minimax has vanished, Wasserstein stays at 1\n"
         f"({STEPS} steps, penalised {STEPS + SETTLING})",
     )
     right.set(
-        xlabel="steps of the discriminator",
-        title=f"The better the discriminator, the less minimax learns\n(discs {FOLLOWED:g} apart)",
+        xlabel="discriminator steps",
+        title=f"The better the discriminator, the smaller the minimax gradient\n(discs {FOLLOWED:g} apart)",
     )
     left.legend(fontsize=9, loc="center right", bbox_to_anchor=(1.0, 0.42))
     for axes in (left, right):

@@ -1,4 +1,4 @@
-"""The critic's estimate against the quality of the samples, over training: with WGAN-GP it says when to stop."""
+"""The critic's estimate compared with the quality of the samples over training: WGAN-GP's estimate says when to stop."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from gpgan.penalty import Penalty
 
 Array = NDArray[np.float64]
 
-TITLE = "Does the critic's number say how good the samples are?"
+TITLE = "Does the critic's estimate show how good the samples are?"
 CAPTION = """\
-Two trainings from the same start on the ring of eight Gaussians: WGAN-GP, whose critic estimates the Wasserstein-1
-distance, and the non-saturating GAN, whose discriminator estimates the Jensen-Shannon divergence. At moments spread
-evenly in the logarithm of the step, each one's estimate stands beside the exact W1 between generated and real
-samples, as many of each. Before it is asked, a copy of the critic is trained further while the generator waits: the
-dual form speaks of the best critic, and one in the middle of a game is behind its generator. The penalty of weight 1
-is soft: where mass moves by d along straight lines, slopes and with them the estimate come out 1 + d / 2 times too
-large, and the first estimates are 1.3 to 1.6 times W1. Theory: the Wasserstein distance is what the generator reduces,
-so an estimate of it falls as samples get better; the Jensen-Shannon divergence is at its largest, log 2, wherever the
-supports are apart, whatever the distance, and a discriminator that goes on learning only comes closer to that. After
-Arjovsky et al., arXiv 1701.07875, figures 3 and 4, and Gulrajani et al., arXiv 1704.00028, section 5."""
+Two training runs from the same initial weights on the ring of eight Gaussians: WGAN-GP, whose critic estimates the
+Wasserstein-1 distance, and the non-saturating GAN, whose discriminator estimates the Jensen-Shannon divergence. At steps
+spaced evenly on a logarithmic scale, each estimate is compared with the exact W1 between equally many generated and real
+samples. Before each estimate a copy of the critic is trained further while the generator is fixed: the dual form is about
+the best critic, and during training a critic lags behind its generator. The penalty of weight 1 is soft: where mass
+moves by d along straight lines, slopes, and with them the estimate, are 1 + d / 2 times too large, so the first estimates
+are 1.3 to 1.6 times W1. In theory the generator reduces the Wasserstein distance, so an estimate of it falls as the
+samples improve. The Jensen-Shannon divergence has its maximum, log 2, whenever the supports are disjoint, at any
+distance, and the longer the discriminator trains, the closer its estimate comes to log 2. After Arjovsky et al., arXiv
+1701.07875, figures 3 and 4, and Gulrajani et al., arXiv 1704.00028, section 5."""
 
 RUNS = {"wasserstein": Penalty(weight=1.0), "non-saturating": None}
 SHORT = {"wasserstein": "wasserstein", "non-saturating": "js"}
 SEEDS = (0, 1)
 WIDTH, LATENT, STEPS, N_CRITIC, BATCH, LR, BETAS = 64, 2, 500, 3, 128, 1e-3, (0.0, 0.9)
-# Further updates of a critic's copy before it is asked.
+# Further updates of the critic's copy before it gives its estimate.
 CAUGHT_UP = 60
-# Moments asked for (the first ones fall on the same step), and samples of each kind at every one.
+# Steps at which to measure, before duplicates among the first are removed, and samples of each kind at every one.
 MOMENTS, SAMPLES = 29, 600
-# Okabe and Ito's, told apart with any kind of colour blindness.
+# Okabe and Ito's colours, distinguishable with any kind of colour blindness.
 COLOURS = {"exact": "#000000", "wasserstein": "#0072B2", "non-saturating": "#D55E00"}
 MARKERS = {"wasserstein": "o", "non-saturating": "^"}
 
 
 def moments() -> list[int]:
-    """The generator steps after which to look, evenly in their logarithm."""
+    """The generator steps after which to measure, evenly spaced in their logarithm."""
     return sorted({round(step) for step in np.geomspace(1, STEPS, MOMENTS).tolist()})
 
 
 def watch(objective: str, seed: int, points: Tensor, progress: Progress) -> Array:
-    """Trains on points ``[N, 2]`` and gives for each moment (exact W1, estimate, estimate without further training)."""
+    """Trains on points ``[N, 2]``; for each moment (exact W1, estimate, estimate without further training)."""
     rng = torch.Generator().manual_seed(seed)
     generator = perceptron([LATENT, WIDTH, WIDTH, WIDTH, 2], rng)
     critic = perceptron([2, WIDTH, WIDTH, WIDTH, 1], rng)
@@ -71,7 +71,7 @@ def watch(objective: str, seed: int, points: Tensor, progress: Progress) -> Arra
     def look(step: int) -> None:
         if step not in looked:
             return
-        own = torch.Generator().manual_seed(step)  # the training goes on as if nobody had looked
+        own = torch.Generator().manual_seed(step)  # so that measuring does not change the training
         x, y = real(SAMPLES, own), fake(SAMPLES, own)
         further = copy.deepcopy(critic)
         train_critic(
@@ -110,7 +110,7 @@ def watch(objective: str, seed: int, points: Tensor, progress: Progress) -> Arra
 
 
 def run(progress: Progress) -> Findings:
-    """Trains with each objective from each seed and compares what the critics say with what is."""
+    """Trains with each objective from each seed and compares the critics' estimates with the exact W1."""
     points = load_ring().samples()
     jobs = [(objective, seed) for objective in RUNS for seed in SEEDS]
     tracks: dict[tuple[str, int], Array] = {}
@@ -134,13 +134,13 @@ def run(progress: Progress) -> Findings:
 
 def _see(n: dict[str, float]) -> tuple[str, str, str]:
     return (
-        f"WGAN-GP: exact W1 goes from {n['w1_first_wasserstein']:.2f} to {n['w1_last_wasserstein']:.2f} and the critic's estimate "
+        f"WGAN-GP: exact W1 falls from {n['w1_first_wasserstein']:.2f} to {n['w1_last_wasserstein']:.2f} and the critic's estimate "
         f"from {n['estimate_first_wasserstein']:.2f} to {n['estimate_last_wasserstein']:.2f}; rank correlation (Spearman) at least "
         f"{n['spearman_wasserstein_lowest']:.2f} over {n['seeds']:.0f} seeds.",
         f"Non-saturating GAN: exact W1 goes from {n['w1_first_js']:.2f} to {n['w1_last_js']:.2f}, yet the estimate of the "
         f"Jensen-Shannon divergence goes from {n['estimate_first_js']:.2f} to {n['estimate_last_js']:.2f} (log 2 = {np.log(2):.2f}); "
         f"rank correlation {n['spearman_js_lowest']:.2f} to {n['spearman_js_highest']:.2f}.",
-        "The critic has to keep up: without further training of its copy, WGAN-GP's rank correlation is only "
+        "The critic has to catch up first: without further training of its copy, WGAN-GP's rank correlation is only "
         f"{n['spearman_wasserstein_without_catching_up_lowest']:.2f} to {n['spearman_wasserstein_without_catching_up_highest']:.2f}.",
     )
 
@@ -151,7 +151,7 @@ def _draw(tracks: dict[tuple[str, int], Array], numbers: dict[str, float]) -> Fi
     _over_steps(left, tracks, "wasserstein", "critic's estimate of W1")
     left.set(title="WGAN-GP: the estimate falls with W1", ylabel="distance")
     _over_steps(middle, tracks, "non-saturating", "discriminator's estimate of JS")
-    middle.axhline(np.log(2), color="#666666", ls=":", label="log 2, the most JS can be")
+    middle.axhline(np.log(2), color="#666666", ls=":", label="log 2, the maximum of JS")
     middle.set(title="Non-saturating GAN: it does not", ylabel="distance (W1), nats (JS)")
     for axes in (left, middle):
         axes.set(xlabel="generator step (dashed: another seed)", ylim=(0, None))
@@ -163,7 +163,7 @@ def _draw(tracks: dict[tuple[str, int], Array], numbers: dict[str, float]) -> Fi
         style = {"color": COLOURS[objective], "marker": MARKERS[objective], "s": 22, "alpha": 0.8}
         right.scatter(both[:, 0], both[:, 1], label=label, **style)
     right.set(
-        xlabel="exact W1 to the data", ylabel="estimate", title="Estimate against truth, all seeds", ylim=(0, None)
+        xlabel="exact W1 to the data", ylabel="estimate", title="Estimate against exact W1, all seeds", ylim=(0, None)
     )
     right.legend(fontsize=9)
     for axes in (left, middle, right):

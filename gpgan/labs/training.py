@@ -1,4 +1,4 @@
-"""Small trainings for the labs: perceptrons, a critic between two fixed distributions, and the whole game."""
+"""Small training loops for the labs: perceptrons, a critic between two fixed distributions, and a whole GAN."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from gpgan.critic.step import CriticStep
 from gpgan.labs.lab import Progress
 from gpgan.nn import initialise
 from gpgan.penalty import Penalty
+from gpgan.tasks.updates import descend, frozen, verdict
 
 Draw = Callable[[int, torch.Generator], Tensor]
 """(batch, rng) to samples ``[batch, D]``."""
 
-# Progress is told so many times in a training.
+# Reports of progress per training.
 TOLD = 50
 
 
 def perceptron(
     sizes: Sequence[int], rng: torch.Generator, activation: type[nn.ReLU] | type[nn.LeakyReLU] = nn.ReLU
 ) -> nn.Sequential:
-    """Linear layers from ``sizes[0]`` to ``sizes[-1]`` with activations between: ``[B, first]`` to ``[B, last]``, or ``[B]``.
+    """Linear layers from ``sizes[0]`` to ``sizes[-1]`` with activations between them.
 
-    ``[B]`` where the last size is 1. Weights and biases come from ``rng``. The biases are spread as torch spreads them,
-    by 1 / sqrt(inputs), so that the kinks of the first layer do not all lie in the origin.
+    Maps ``[B, first]`` to ``[B, last]``, or to ``[B]`` if the last size is 1. Weights and biases are drawn from ``rng``.
+    The biases are uniform within 1 / sqrt(inputs), as in torch, so that not all kinks of the first layer pass through
+    the origin.
     """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        # Without torch's own first weights, which come from the global random state.
+        # Without torch's own initial weights, which would come from the global random state.
         layers += [nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu"), activation()]
     network = nn.Sequential(*layers[:-1], *([nn.Flatten(0)] if sizes[-1] == 1 else []))
     initialise(network, rng)
@@ -61,21 +63,20 @@ def train_critic(
     progress: Progress | None = None,
     each: Callable[[int], None] | None = None,
 ) -> None:
-    """Trains a critic between two distributions that stay as they are, with Adam.
+    """Trains a critic between two fixed distributions, with Adam.
 
     Args:
         critic: ``[B, D]`` to scores ``[B]``.
-        draw_real: Gives samples ``[batch, D]``.
-        draw_fake: Likewise.
-        steps: Updates.
-        batch: Samples of each kind in one of them.
-        rng: What the samples and the penalty's points are drawn from.
-        objective: By name, as ``gpgan.objectives.get`` takes it.
-        penalty: As ``CriticStep`` takes it, and ``lazy`` and ``max_weight``.
-        lr, betas: Of Adam.
-        lazy: The penalty at every so many steps.
-        max_weight: The limit of weight clipping.
-        progress: Told how far it is.
+        draw_real, draw_fake: Return samples ``[batch, D]``.
+        steps: Number of updates.
+        batch: Real samples per update, and as many fake ones.
+        rng: The random state for the samples and the penalty's points.
+        objective: A name that ``gpgan.objectives.get`` knows.
+        penalty: As in ``CriticStep``.
+        lr, betas: Arguments of Adam.
+        lazy: The penalty is applied every ``lazy`` steps.
+        max_weight: The bound of weight clipping.
+        progress: Called with the share that is done.
         each: Called after each step with its number, from 1.
     """
     step = _critic_step(critic, objective, penalty, lr, betas, max_weight, lazy)
@@ -104,21 +105,21 @@ def train_gan(
     max_weight: float | None = None,
     each: Callable[[int], None] | None = None,
 ) -> None:
-    """Trains generator and critic in turn, both with Adam: ``n_critic`` updates of the critic, then one of the generator.
+    """Trains generator and critic with Adam, alternating ``n_critic`` critic updates with one generator update.
 
     Args:
         generator: Latents ``[B, latent]``, standard normal, to samples ``[B, D]``.
         critic: ``[B, D]`` to scores ``[B]``.
-        draw_real: Gives samples ``[batch, D]``.
-        steps: Updates of the generator.
-        batch: Samples in one update of either.
-        latent: Numbers that a sample is made from.
-        rng: What samples, latents and the penalty's points are drawn from.
-        objective: By name, as ``gpgan.objectives.get`` takes it.
-        penalty: As ``CriticStep`` takes it, and ``max_weight``.
-        n_critic: Updates of the critic for one of the generator.
-        lr, betas: Of Adam, for both.
-        max_weight: The limit of weight clipping.
+        draw_real: Returns samples ``[batch, D]``.
+        steps: Number of generator updates.
+        batch: Samples per update of either network.
+        latent: Size of a latent vector.
+        rng: The random state for samples, latents and the penalty's points.
+        objective: A name that ``gpgan.objectives.get`` knows.
+        penalty: As in ``CriticStep``.
+        n_critic: Critic updates per generator update.
+        lr, betas: Arguments of Adam, for both networks.
+        max_weight: The bound of weight clipping.
         each: Called after each step with its number, from 1.
     """
     chosen = objectives.get(objective)
@@ -134,14 +135,10 @@ def train_gan(
             with torch.no_grad():
                 fake = fakes()
             step(draw_real(batch, rng), fake, generator=rng)
-        # The critic's weights need no gradient here; its input does.
-        critic.requires_grad_(False)
-        real_scores = critic(draw_real(batch, rng)) if chosen.paired else None
-        loss = chosen.generator_loss(real_scores, critic(fakes()))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        critic.requires_grad_(True)
+        with frozen(critic.parameters()):
+            real = draw_real(batch, rng) if chosen.paired else None
+            loss = verdict(chosen, critic, fakes(), real)
+        descend(optimizer, loss)
         if each is not None:
             each(turn + 1)
 

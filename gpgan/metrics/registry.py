@@ -17,8 +17,8 @@ METRICS = {
 }
 
 
-def measure(names: Sequence[str], evaluation: Evaluation) -> Values:
-    """The numbers of the named metrics that apply to an evaluation."""
+def measure(evaluation: Evaluation, names: Sequence[str] = tuple(METRICS)) -> Values:
+    """The numbers of the named metrics, by default all, that apply to an evaluation."""
     values: Values = {}
     for name in names:
         if METRICS[name].applies(evaluation):
@@ -26,6 +26,6 @@ def measure(names: Sequence[str], evaluation: Evaluation) -> Values:
     return values
 
 
-def rows(names: Sequence[str], values: Mapping[str, Any]) -> list[tuple[str, str]]:
+def rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Lines (label, text) for the console, for the metrics that were measured."""
-    return [row for name in names for row in METRICS[name].rows(values)]
+    return [row for metric in METRICS.values() for row in metric.rows(values)]

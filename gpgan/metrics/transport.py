@@ -103,6 +103,8 @@ def _measure(evaluation: Evaluation) -> Values:
 
 
 def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "w1" not in values:
+        return []
     where = "held out" if values["reals_held_out"] else "from the training data"
     return [
         ("W1", f"{values['w1']:.4f}  exact, between {values['reals']} generated and as many real samples, {where}"),
@@ -110,4 +112,4 @@ def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-METRIC = Metric("w1", _measure, _rows)
+METRIC = Metric("w1", _measure, _rows, lambda evaluation: evaluation.truths is None)

@@ -1,6 +1,6 @@
 """Batch norm over the joint batch of all processes, on any device.
 
-torch.nn.SyncBatchNorm refuses tensors on a CPU.
+torch.nn.SyncBatchNorm does not accept tensors on a CPU.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch.autograd.function import once_differentiable
 class SyncedBatchNorm(nn.BatchNorm1d):
     """nn.BatchNorm1d, 2d and 3d in one, with the same parameters, buffers and arguments: [B, C, ...] to the same shape.
 
-    In training mode, where torch.distributed has more than one process, mean and variance are those of the samples of all
-    processes, so that N processes with B/N samples each train as one with B, once parameters' gradients are averaged over
-    the processes. Every process must then take part in every forward and backward, with as many samples as the others:
-    one that is alone waits for the rest. In eval mode nothing is sent.
+    In training mode with several torch.distributed processes, mean and variance are computed over the samples of all
+    processes. N processes with B/N samples each then train as one process with B, if parameter gradients are averaged over
+    the processes. Every process must take part in every forward and backward, with the same number of samples: a process
+    waits until all others have arrived. In eval mode nothing is sent.
 
-    One transfer of 2 * C numbers for each process in the forward, one in the backward.
+    Communication: 2 * C numbers per process in the forward, and the same in the backward.
 
     Source:
         Ioffe and Szegedy, Batch Normalization, arXiv 1502.03167, algorithm 1.
@@ -36,11 +36,11 @@ class SyncedBatchNorm(nn.BatchNorm1d):
         if processes == 1:
             return super().forward(input)
         self._check_input_dim(input)
-        # As torch's own: statistics of half-precision samples are float32.
+        # As in torch's own: statistics of half-precision samples are float32.
         x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         dims = [0, *range(2, x.dim())]
-        # Each process's own mean and variance, not sums of x and x^2: their difference would lose the digits of a variance
-        # that is small beside the mean.
+        # From each process's mean and variance, not from sums of x and x^2, whose difference would lose the digits of a
+        # variance that is small compared with the mean.
         var, mean = torch.var_mean(x, dims, correction=0)
         means, variances = _everyones(torch.stack([mean, var])).unbind(1)
         mean = means.mean(0)
@@ -57,7 +57,7 @@ class SyncedBatchNorm(nn.BatchNorm1d):
         return torch.addcmul(shift.view(column), x, scale.view(column)).to(input.dtype)
 
     def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Moves the running statistics, of which the variance is the unbiased one, over count values a channel."""
+        """Updates the running statistics; count is the number of values per channel, for the unbiased variance."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -67,7 +67,7 @@ class SyncedBatchNorm(nn.BatchNorm1d):
 
 
 class _Everyones(torch.autograd.Function):
-    """A process's tensor [...] to those of all processes [processes, ...], the same bits in each."""
+    """A process's tensor [...] to the tensors of all processes [processes, ...], bitwise equal on each."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class _Everyones(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        # Every process's loss depends on this process's tensor.
+        # The loss of every process depends on this process's tensor.
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
         return grad[dist.get_rank()]

@@ -1,20 +1,20 @@
 """DCGAN for signals, images and volumes of any size.
 
 DCGAN (Radford et al., arXiv 1511.06434) has no pooling and no hidden dense layer: strided convolutions halve the size in
-the critic, transposed ones double it in the generator, with BatchNorm between the layers. What differs here:
+the critic, transposed convolutions double it in the generator, with BatchNorm between the layers. Differences here:
 
 - Kernels of 4, not 5, so that every pixel a transposed convolution makes is a sum of equally many products; kernels of
   3 where a side is odd.
 - A convolution of stride 1 at the full size comes first in the critic and last in the generator.
-- LeakyReLU in the generator too, where the paper has ReLU.
-- No BatchNorm in the critic, unless norm is "batch", which is the paper's.
+- LeakyReLU in the generator too; the paper has ReLU.
+- No BatchNorm in the critic, unless norm is "batch", as in the paper.
 - ``width`` channels at the full size, at most 8 times as many below; the paper's generator of 64x64 pixels has 128
   channels at 32x32, 1024 at 4x4.
-- Weights as in ``initialise``, not of standard deviation 0.02.
+- Initial weights from ``initialise``, not of standard deviation 0.02.
 
-Both networks walk the same ladder of sizes, each about half of the one before, down to SMALLEST; the channels double
+Both networks use the same ladder of sizes, each about half of the previous one, down to SMALLEST; the channels double
 with each halving, up to WIDEST times the width. A side of even length is halved by a kernel of 4, one of odd length
-by a kernel of 3, with padding 1 in both cases, so that the transposed convolution leads back to the exact size.
+by a kernel of 3, with padding 1 in both cases, so that the transposed convolution restores the exact size.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gpgan.nn.norms import biased, norms
 
 SMALLEST = 4
 WIDEST = 8
-# By the number of a sample's sides.
+# By the number of spatial dimensions.
 CONVOLUTION: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
@@ -40,7 +40,7 @@ Size = tuple[int, ...]
 
 
 def ladder(*size: int) -> list[Size]:
-    """The sizes from the given one downwards, e.g. (28, 28), (14, 14), (7, 7), (4, 4)."""
+    """The sizes from the given one down, e.g. (28, 28), (14, 14), (7, 7), (4, 4)."""
     sizes = [size]
     while min(sizes[-1]) > SMALLEST:
         sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
@@ -52,14 +52,14 @@ def _kernel(size: Size) -> Size:
 
 
 def channels_of(width: int, rungs: int) -> list[int]:
-    """The channels at each rung of a ladder, from the full size downwards."""
+    """The channels at each rung of a ladder, from the full size down."""
     return [width * min(2**rung, WIDEST) for rung in range(rungs)]
 
 
 class ConvGenerator(nn.Module):
     """Latents [B, latent], and with classes labels [B], to samples [B, C, T], [B, C, H, W] or [B, C, D, H, W] in [-1, 1].
 
-    It has BatchNorm, over the joint batch of all processes; the critic has none.
+    It has BatchNorm over the joint batch of all processes.
     """
 
     def __init__(self, latent: int, shape: Sequence[int], width: int, classes: int = 0) -> None:
@@ -91,8 +91,8 @@ class ConvGenerator(nn.Module):
 class ConvCritic(nn.Module):
     """Samples [B, C, T], [B, C, H, W] or [B, C, D, H, W], and with classes their labels [B], to scores [B].
 
-    Without the norm "batch" each sample's gradient is its own. The norm comes before the activation, after every
-    convolution but the first.
+    Unless the norm is "batch", a sample's score depends on that sample alone. The norm comes before the activation, after
+    every convolution except the first.
     """
 
     def __init__(self, shape: Sequence[int], width: int, classes: int = 0, norm: str = "none") -> None:

@@ -1,4 +1,4 @@
-"""First weights, from a random state of their own."""
+"""Initial weights, drawn from a given random state."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from gpgan.nn.labels import Projection
 
-# Of the LeakyReLUs.
+# Negative slope of every LeakyReLU.
 SLOPE = 0.2
 
 
 @torch.no_grad()
 def initialise(module: nn.Module, rng: torch.Generator) -> None:
-    """Draws the weights of every layer anew; biases become zero, and a norm stays as it is.
+    """Redraws the weights of every layer from ``rng`` and sets biases to zero; norms keep their parameters.
 
-    torch's own constructors draw from the global random state, so that a seed would also depend on what ran before.
+    torch's own constructors draw from the global random state, so the weights would depend on what ran before.
 
-    The gain is that of the activation before a layer: LeakyReLU of slope 0.2, or of another slope that the layer has as
-    an attribute ``input_slope``: 0 is ReLU, 1 no activation.
+    The gain is that of the activation before a layer: a LeakyReLU of slope 0.2, or of the layer's attribute
+    ``input_slope`` if it has one; 0 is ReLU, 1 is no activation.
 
     Source:
         He et al., Delving Deep into Rectifiers, arXiv 1502.01852, equation 15.
@@ -38,7 +38,7 @@ def initialise(module: nn.Module, rng: torch.Generator) -> None:
         elif isinstance(layer, Projection):
             _draw(layer.weight, None, layer.weight.shape[1], slope, rng)
         elif isinstance(layer, nn.Embedding):
-            # As the latents that it is joined to.
+            # Distributed as the latents that it is concatenated with.
             layer.weight.normal_(generator=rng)
 
 

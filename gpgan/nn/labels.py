@@ -1,4 +1,4 @@
-"""Class labels in a network: a generator's go to its latents, a critic's to its last features."""
+"""Class labels in a network: the generator appends them to its latents, the critic applies them to its last features."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 class Projection(nn.Module):
-    """Features [B, F] of samples and their labels [B] to the part of the scores that depends on the class, [B].
+    """Maps features [B, F] and labels [B] to the class-dependent part of the scores, [B].
 
-    e_y · h: a critic that adds it to w · h + b has a direction of its own for each class in its last features.
+    e_y · h for features h and class y. A critic adds it to w · h + b, and so has a separate direction per class.
 
     Source:
         Miyato and Koyama, cGANs with Projection Discriminator, arXiv 1802.05637.
@@ -25,10 +25,10 @@ class Projection(nn.Module):
 
 
 def join(latents: Tensor, embedding: nn.Embedding | None, labels: Tensor | None) -> Tensor:
-    """Latents [B, latent], followed by the vectors of their classes where there is an embedding of these.
+    """Latents [B, latent], with their class embeddings appended if there is an embedding.
 
     Raises:
-        TypeError, ValueError: Labels are missing, or not wanted, or not int64 [B].
+        TypeError, ValueError: Labels are missing, unexpected, or not int64 [B].
     """
     _check(labels, latents, embedding)
     if embedding is None or labels is None:
@@ -37,10 +37,10 @@ def join(latents: Tensor, embedding: nn.Embedding | None, labels: Tensor | None)
 
 
 def score(layers: nn.Sequential, samples: Tensor, projection: Projection | None, labels: Tensor | None) -> Tensor:
-    """Scores [B] of samples [B, ...]. The last of layers is the linear one from the features to [B, 1].
+    """Scores [B] of samples [B, ...]. The last of ``layers`` is linear, from the features to [B, 1].
 
     Raises:
-        TypeError, ValueError: As ``join``.
+        TypeError, ValueError: As in ``join``.
     """
     _check(labels, samples, projection)
     if projection is None or labels is None:
@@ -54,20 +54,22 @@ def score(layers: nn.Sequential, samples: Tensor, projection: Projection | None,
 def _check(labels: Tensor | None, rows: Tensor, table: nn.Embedding | Projection | None) -> None:
     if table is None:
         if labels is not None:
-            raise ValueError("labels came to a network without classes; leave them out, or build it with classes")
+            raise ValueError(
+                "labels were given to a network without classes; expected no labels, or a network built with classes"
+            )
         return
     if labels is None:
-        raise ValueError(f"labels is None, and the network was built with classes; expected {_wanted(table)}")
+        raise ValueError(f"labels is None, and the network was built with classes; expected {_expected(table)}")
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         came = str(labels.dtype) if isinstance(labels, Tensor) else f"a {type(labels).__name__}"
-        raise TypeError(f"labels is {came}; expected {_wanted(table)}")
-    # Not by len, which would make torch.export take the size of the batch for a constant.
+        raise TypeError(f"labels is {came}; expected {_expected(table)}")
+    # Not len(), which would make torch.export treat the batch size as a constant.
     if labels.dim() != 1 or labels.shape[0] != rows.shape[0]:
         raise ValueError(
-            f"labels has shape {tuple(labels.shape)} for {rows.shape[0]} samples; expected {_wanted(table)}"
+            f"labels has shape {tuple(labels.shape)} for {rows.shape[0]} samples; expected {_expected(table)}"
         )
 
 
-def _wanted(table: nn.Embedding | Projection) -> str:
-    # Only for a message: under spectral normalisation each look at the weight moves its power iteration on.
+def _expected(table: nn.Embedding | Projection) -> str:
+    # Called only for a message: with spectral normalisation, reading the weight advances its power iteration.
     return f"labels, int64 [B], each from 0 to {len(table.weight) - 1}"

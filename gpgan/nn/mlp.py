@@ -1,4 +1,4 @@
-"""Multilayer perceptrons for vectors, or for samples of any shape seen as vectors."""
+"""Multilayer perceptrons for vectors, and for samples of any shape flattened to vectors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gpgan.nn.initialise import SLOPE
 from gpgan.nn.labels import Projection, join, score
 from gpgan.nn.norms import biased, norms
 
-# Hidden layers of the 12-layer critic whose gradients, layer by layer, tell clipping from the penalty (Gulrajani et al.,
+# Hidden layers of the 12-layer critic whose gradients per layer distinguish clipping from the penalty (Gulrajani et al.,
 # arXiv 1704.00028, section 2 and figure 1: 13 activations from the input to the score).
 DEEP = 11
 
 
 def _layers(sizes: Sequence[int], norm: str = "none") -> nn.Sequential:
-    """Linear layers from sizes[0] to sizes[-1] with LeakyReLU between them; the norm after all but the first and last."""
+    """Linear layers from sizes[0] to sizes[-1] with LeakyReLU between them; a norm after all but the first and last."""
     normed = norms(norm)
     layers: list[nn.Module] = []
     for index, (inputs, outputs) in enumerate(pairwise(sizes)):
@@ -49,8 +49,8 @@ class MLPGenerator(nn.Module):
 class MLPCritic(nn.Module):
     """Samples [B, *shape], and with classes their labels [B], to scores [B].
 
-    ``depth`` hidden layers, so depth + 1 linear ones: ``DEEP`` is the 12-layer critic of the WGAN-GP paper, which has
-    ReLU in place of LeakyReLU. The norm comes before the activation, from the second layer to the last hidden one.
+    It has ``depth`` hidden layers, so depth + 1 linear ones. ``DEEP`` gives the 12-layer critic of the WGAN-GP paper, which
+    has ReLU instead of LeakyReLU. The norm comes before the activation, from the second to the last hidden layer.
     """
 
     def __init__(self, shape: Sequence[int], width: int, depth: int, classes: int = 0, norm: str = "none") -> None:

@@ -15,18 +15,18 @@ NORMS: dict[str, Norm] = {
     "none": lambda channels: [],
     # Couples the samples of a batch: for critics without a gradient penalty.
     "batch": lambda channels: [SyncedBatchNorm(channels)],
-    # Over all of a sample's numbers, C, H and W (Ba et al., arXiv 1607.06450), with a scale and a shift a channel.
+    # Over all of a sample's elements, C, H and W (Ba et al., arXiv 1607.06450), with a scale and a shift per channel.
     "layer": lambda channels: [nn.GroupNorm(1, channels)],
 }
-# What the entries above are made of.
+# The layer types of the entries above.
 NORM_LAYERS = (SyncedBatchNorm, nn.GroupNorm)
 
 
 def norms(name: str) -> Norm:
-    """From a number of channels to the layers that normalise [B, channels, ...]: one, or none.
+    """The norm of that name: from a number of channels to the layers that normalise [B, channels, ...], one or none.
 
     Raises:
-        ValueError: There is no norm of that name; the nearest one is told.
+        ValueError: There is no norm of that name; the message suggests the nearest one.
     """
     if name not in NORMS:
         raise ValueError(f"norm is {name!r}; expected {', '.join(NORMS)}{nearest(str(name), NORMS)}")
@@ -34,8 +34,8 @@ def norms(name: str) -> Norm:
 
 
 def biased(norm: str) -> bool:
-    """Whether a layer right before the norm is to have a bias.
+    """Whether a layer directly before this norm has a bias.
 
-    Before a BatchNorm it changes nothing: its gradient is rounding noise, which Adam would scale up.
+    A bias before BatchNorm has no effect: its gradient is rounding noise, which Adam would scale up.
     """
     return norm != "batch"

@@ -1,4 +1,4 @@
-"""Packs of samples, which a critic sees at once: against lost modes."""
+"""Packs of samples that a critic scores together, against mode collapse."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from torch import Tensor
 
 
 def pack(samples: Tensor, m: int) -> Tensor:
-    """Each m samples that follow one another as one, for a critic that sees m at once and so notices that they are alike.
+    """Joins every m consecutive samples into one, for a critic that sees m at once and so notices that they are alike.
 
     Args:
-        samples: ``[B, C, ...]`` or ``[B, D]``; real and fake ones are packed apart.
-        m: How many make one; it divides B.
+        samples: ``[B, C, ...]`` or ``[B, D]``; real and fake samples are packed separately.
+        m: Samples per pack; a divisor of B.
 
     Returns:
-        ``[B/m, m*C, ...]`` or ``[B/m, m*D]``: the samples' channels one behind the other.
+        ``[B/m, m*C, ...]`` or ``[B/m, m*D]``: the samples' channels, concatenated.
 
     Raises:
-        TypeError, ValueError: samples is no Tensor of two dimensions or more; m is no whole number above 0, or does not
-            divide B.
+        TypeError, ValueError: samples is not a Tensor of two or more dimensions, or m is not a positive whole number that
+            divides B.
 
     Source:
         Lin et al., PacGAN: The power of two samples in generative adversarial networks, arXiv 1712.04086, section 3.
@@ -27,7 +27,7 @@ def pack(samples: Tensor, m: int) -> Tensor:
     if samples.dim() < 2:
         raise ValueError(f"samples has shape {tuple(samples.shape)}; expected [B, C, ...] or [B, D]")
     if isinstance(m, bool) or not isinstance(m, int) or m < 1:
-        raise ValueError(f"m is {m!r}; expected a whole number, 1 or above: how many samples make one")
+        raise ValueError(f"m is {m!r}; expected a whole number, 1 or more: how many samples make a pack")
     batch, channels, *rest = samples.shape
     if batch % m:
         raise ValueError(

@@ -1,30 +1,30 @@
 """The residual networks of the WGAN-GP paper for square images: its 32x32 form up to that size, its 64x64 form above.
 
-A block is shortcut(x) + conv(ReLU(conv(ReLU(x)))) with kernels of 3. In the critic a block that halves takes the mean
-over 2x2 pixels after its second convolution, in the generator a block that doubles repeats each pixel before its first.
+A block is shortcut(x) + conv(ReLU(conv(ReLU(x)))) with kernels of 3. In the critic, a halving block takes the mean
+over 2x2 pixels after its second convolution; in the generator, a doubling block repeats each pixel before its first one.
 
     32x32       generator: linear to [width, base, base]; doubling blocks, all of width channels; BatchNorm, ReLU, conv, tanh
                 critic: 4 blocks of width channels, the first 2 halve, the first has no ReLU before it; ReLU, mean over
                 the pixels, linear
     64x64       generator: linear to [8 width, base, base]; doubling blocks down to width channels; the same end
-                critic: conv to width channels; halving blocks, each with twice the channels, up to 8 width; linear of
-                all that is left, [8 width, base, base]
+                critic: conv to width channels; halving blocks, each with twice the channels, up to 8 width; linear from
+                all remaining features, [8 width, base, base]
 
-The base is 4, 5, 6 or 7 pixels: what is left of a side halved as long as 4 or more remain, so that a side is one of these
-times a power of two. A 32x32 critic halves no further than to the base: from 8 pixels once, with a plain block in place of
-the second halving one.
+The base is 4, 5, 6 or 7 pixels: a side is halved as long as at least 4 remain, so a side is one of these numbers times a
+power of two. A 32x32 critic halves at most down to the base: from 8 pixels once, with a plain block in place of the second
+halving block.
 
 The shortcut of a block that halves or doubles is a convolution with a kernel of 1. It commutes with the mean over 2x2
-pixels and with repeating them, so that it is always taken at the smaller size, where the authors' code has both orders: the
-same function for a quarter of the work.
+pixels and with repeating them, so it is always computed at the smaller size; the authors' code has both orders. This is
+the same function for a quarter of the work.
 
-The generator's convolutions have no biases: what they add is the same for all pixels of a channel, passes every shortcut
-as such, and the next BatchNorm of each way takes it off again.
+The generator's convolutions have no biases: their output would be constant per channel, and the next BatchNorm on each
+branch would remove it.
 
 Source:
     Gulrajani et al., Improved Training of Wasserstein GANs, arXiv 1704.00028, appendix; for the 64x64 form the authors'
-    published code (GoodGenerator, GoodDiscriminator), whose critic has the norm "layer" and whose width is 64; the 32x32
-    networks have 128.
+    published code (GoodGenerator, GoodDiscriminator), whose critic has the norm "layer" and whose width is 64. The width
+    of the 32x32 networks is 128.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ from gpgan.nn.norms import biased, norms
 # The smallest base, and the largest side of the 32x32 form.
 SMALLEST = 4
 LARGEST_SMALL = 32
-# Of the 32x32 critic.
+# Blocks of the 32x32 critic, and how many of them halve at most.
 BLOCKS, HALVING_BLOCKS = 4, 2
-# Slopes of the activation before a layer, as initialise reads them.
+# Slopes of the activation before a layer, which initialise reads.
 RELU, LINEAR = 0.0, 1.0
 
 
 def halvings(shape: Sequence[int]) -> int:
-    """How often the side of images of this shape is halved on the way to the base, 1 or more.
+    """How many times the side of images of this shape is halved to reach the base, 1 or more.
 
     Raises:
-        ValueError: These are no square images, or their side is not 4, 5, 6 or 7 times a power of two, 8 or more.
+        ValueError: The images are not square, or their side is not 4, 5, 6 or 7 times 2, 4, 8, ...
     """
     came = f"network.kind is 'resnet' and samples have shape {tuple(shape)}"
-    other = "'conv' or 'mlp'" if len(shape) >= 3 else "'mlp'"
+    other = "'conv' or 'mlp'" if len(shape) >= 2 else "'mlp'"
     if len(shape) != 3 or shape[1] != shape[2]:
         raise ValueError(f"{came}; expected square images [C, S, S], or kind {other}")
     side = shape[1]
@@ -66,13 +66,13 @@ def halvings(shape: Sequence[int]) -> int:
         near = f"sizes that can be halved are {below} or {above}" if below else f"size that can be halved is {above}"
         raise ValueError(
             f"{came}, whose side {side} is not 4, 5, 6 or 7 times 2, 4, 8, ...; the nearest "
-            f"{near}. Resize the images, or take kind 'conv', which halves any size"
+            f"{near}. Resize the images, or use kind 'conv', which halves any size"
         )
     return count
 
 
 def _count(side: int) -> int:
-    """How often a side can be halved without a rest, and is on the way to a base; 0: it does not get to one."""
+    """How many times a side can be halved without remainder to reach a base; 0: it cannot reach one."""
     count = max(0, (side // SMALLEST).bit_length() - 1)
     return count if side % 2**count == 0 else 0
 
@@ -116,9 +116,10 @@ def doubling(inputs: int, outputs: int) -> Block:
 
 
 def halving(inputs: int, outputs: int, middle: int, norm: str, first: bool = False) -> Block:
-    """[B, inputs, S, S] to [B, outputs, S / 2, S / 2] by way of ``middle`` channels.
+    """[B, inputs, S, S] to [B, outputs, S / 2, S / 2], with ``middle`` channels in between.
 
-    The first block of all begins with the image: neither norm nor activation comes before or within it but one ReLU.
+    The first block of a critic starts from the image: its only activation is the ReLU between its convolutions, and it
+    has no norm.
     """
     if first:
         branch = [_conv(inputs, middle, slope=LINEAR), nn.ReLU(), _conv(middle, outputs)]
@@ -139,10 +140,10 @@ def _branch(inputs: int, outputs: int, middle: int, norm: str) -> list[nn.Module
 
 
 class ResNetGenerator(nn.Module):
-    """Latents [B, latent] to images [B, C, S, S] in [-1, 1]; with classes, of labels [B] too.
+    """Latents [B, latent], and with classes labels [B], to images [B, C, S, S] in [-1, 1].
 
     Raises:
-        ValueError: As ``halvings``.
+        ValueError: As in ``halvings``.
     """
 
     def __init__(self, latent: int, shape: Sequence[int], width: int, classes: int = 0) -> None:
@@ -174,7 +175,7 @@ class ResNetCritic(nn.Module):
     The norm comes before each ReLU within the blocks, except in the first block of the 32x32 form.
 
     Raises:
-        ValueError: As ``halvings``; or there is no such norm.
+        ValueError: As in ``halvings``, or the norm is unknown.
     """
 
     def __init__(self, shape: Sequence[int], width: int, classes: int = 0, norm: str = "none") -> None:

@@ -24,17 +24,20 @@ NORMALISED = (
 
 
 def spectral_norm(module: nn.Module) -> nn.Module:
-    """Divides the weight of every linear, convolution, transposed convolution, embedding and ``Projection`` layer in a
-    critic by its largest singular value, at every forward; the module itself, changed in place.
+    """Applies spectral normalisation to a critic, in place: at every forward, each linear, convolution, transposed
+    convolution, embedding and ``Projection`` weight is divided by its largest singular value.
 
-    The singular value is estimated by one power iteration a forward in training mode, kept in buffers, and a kernel is
-    taken as the matrix [channels out, the rest]: a convolution's own norm as an operator may be above 1. The parameters
-    stay the same objects, so that an optimizer made before holds them still. Layers that are normalised already are left
-    as they are. A weight of zeros, which no factor brings to norm 1, is drawn from the standard normal distribution
-    first. That and the start of the power iterations move torch's random state.
+    The singular value is estimated by one power iteration per forward in training mode, whose vectors are buffers. A
+    kernel is treated as the matrix [channels out, all else], so a convolution's own operator norm may exceed 1. The
+    parameters stay the same objects, so an existing optimizer remains valid. Layers that are already normalised are left
+    unchanged. A weight of zeros cannot be scaled to norm 1 and is first drawn from the standard normal distribution.
+    This draw and the initial vectors of the power iterations use torch's global random state.
+
+    Returns:
+        The module itself.
 
     Raises:
-        TypeError, ValueError: module is no ``nn.Module``, or has no such layer.
+        TypeError, ValueError: module is not an ``nn.Module``, or has no such layer.
 
     Source:
         Miyato et al., Spectral Normalization for Generative Adversarial Networks, arXiv 1802.05957, algorithm 1.
@@ -45,7 +48,7 @@ def spectral_norm(module: nn.Module) -> nn.Module:
     if not layers:
         raise ValueError(
             f"module is a {type(module).__name__} without a linear, convolution or embedding layer; expected a critic with "
-            "weights that spectral normalisation knows"
+            "at least one of these"
         )
     for layer in layers:
         if is_normalised(layer):
@@ -59,7 +62,7 @@ def spectral_norm(module: nn.Module) -> nn.Module:
 
 def is_normalised(layer: nn.Module) -> bool:
     """Whether a layer's weight has spectral normalisation, by ``spectral_norm`` or by torch's own parametrization."""
-    by_hook = any(isinstance(hook, SpectralNorm) for hook in forward_pre_hooks(layer))  # the older form
+    by_hook = any(isinstance(hook, SpectralNorm) for hook in forward_pre_hooks(layer))  # the older API
     if by_hook or (hasattr(layer, "weight_orig") and hasattr(layer, "weight_u")):
         return True
     if not parametrize.is_parametrized(layer, "weight"):

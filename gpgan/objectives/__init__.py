@@ -1,7 +1,7 @@
-"""The adversarial objectives: losses of critic and generator as pure functions of the critic's scores.
+"""Adversarial objectives: the losses of critic and generator as pure functions of the critic's scores.
 
 objective = gpgan.objectives.get("hinge")
-step = gpgan.CriticStep(critic, optimizer, objective=objective.critic)
+step = gpgan.CriticStep(critic, optimizer, objective=objective)
 loss = objective.generator_loss(None, critic(generator(latents)))
 """
 
@@ -22,10 +22,10 @@ OBJECTIVES = {each.name: each for each in (WASSERSTEIN, MINIMAX, NON_SATURATING,
 
 
 def get(name: str) -> Objective:
-    """The objective of that name.
+    """The objective with this name.
 
     Raises:
-        ValueError: There is none; the nearest name is told.
+        ValueError: There is no such objective; the message names the nearest one.
     """
     if name not in OBJECTIVES:
         raise ValueError(f"objective is {name!r}; expected {', '.join(OBJECTIVES)}{nearest(str(name), OBJECTIVES)}")

@@ -1,6 +1,6 @@
-"""The hinge loss: a critic that wants real scores above 1 and fake ones below -1, and no further.
+"""The hinge loss. It pushes real scores up to 1 and fake scores down to -1, and no further.
 
-The best critic is sign(p - q). There its loss is 2 - 2 TV(p, q), TV being the total variation, from 0 to 1.
+The best critic is sign(p - q). Its loss is 2 - 2 TV(p, q), where TV is the total variation, from 0 to 1.
 
 Source:
     Lim and Ye, Geometric GAN, arXiv 1705.02894; Miyato et al., arXiv 1802.05957, equations 16 and 17.

@@ -1,7 +1,7 @@
-"""Least squares: the critic regresses 1 on real samples and 0 on fake ones, the generator wants 1.
+"""Least squares: the critic's targets are 1 for real and 0 for fake samples, the generator's target is 1.
 
-The best critic is p / (p + q). There its loss is 1/2 * integral p q / (p + q) = 1/4 - TD/4, TD being the triangular
-discrimination 1/2 * integral (p - q)^2 / (p + q), which runs from 0 to 1.
+The best critic is p / (p + q). Its loss is 1/2 * integral p q / (p + q) = 1/4 - TD/4, where TD is the triangular
+discrimination 1/2 * integral (p - q)^2 / (p + q), from 0 to 1.
 
 Source:
     Mao et al., Least Squares Generative Adversarial Networks, arXiv 1611.04076, equations 2 and 9 (b = c = 1, a = 0).
@@ -31,7 +31,7 @@ def generator_term(scores: Tensor) -> Tensor:
 
 
 def _wide(scores: Tensor) -> Tensor:
-    """At least float32: float16 has no room for the square of 256."""
+    """Scores in float32 at least: the square of 256 overflows float16."""
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 

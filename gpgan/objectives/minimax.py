@@ -1,8 +1,8 @@
-"""The first GAN's game, in which the generator minimises exactly what the discriminator maximises.
+"""The original GAN objective: the generator minimises what the discriminator maximises.
 
     V(D, G) = E log D(x) + E log(1 - D(G(z))),    D = sigmoid(score)
 
-Its best discriminator is D*(x) = p(x) / (p(x) + q(x)), that is, the score log(p(x) / q(x)); there V = 2 JS(p, q) - log 4.
+The best discriminator is D*(x) = p(x) / (p(x) + q(x)), with score log(p(x) / q(x)). There V = 2 JS(p, q) - log 4.
 
 Source:
     Goodfellow et al., Generative Adversarial Nets, arXiv 1406.2661, equation 1, proposition 1 and theorem 1.
@@ -29,7 +29,7 @@ def fake_term(scores: Tensor) -> Tensor:
 
 
 def generator_term(scores: Tensor) -> Tensor:
-    """E log(1 - D) = -E softplus(s) over fake scores ``[B, ...]``, 0-d. Flat where the discriminator is sure: D -> 0."""
+    """E log(1 - D) = -E softplus(s) over fake scores ``[B, ...]``, 0-d. Flat where D is near 0."""
     return -F.softplus(scores).mean()
 
 

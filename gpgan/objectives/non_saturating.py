@@ -1,6 +1,6 @@
-"""The first GAN's discriminator, and a generator that maximises log D(G(z)) instead of minimising log(1 - D(G(z))).
+"""The original GAN discriminator with a generator that maximises log D(G(z)) instead of minimising log(1 - D(G(z))).
 
-Both have the same fixed point; this one's gradient stays large where the discriminator is sure.
+Both have the same fixed point. This generator's gradient stays large if the discriminator is confident.
 
 Source:
     Goodfellow et al., Generative Adversarial Nets, arXiv 1406.2661, section 3. With R1 it is StyleGAN's logistic loss.

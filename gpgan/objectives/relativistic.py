@@ -1,7 +1,7 @@
-"""The relativistic paired objective (RpGAN): the critic scores each real sample against a fake one of its own.
+"""The relativistic paired objective (RpGAN): each real score is compared with one fake score.
 
-The two losses are E softplus(-(f(x) - f(y))) and E softplus(f(x) - f(y)) over pairs of a real x and a fake y; a fake is
-judged against the real sample beside it, which leaves a generator that drops modes no flat region.
+The losses of critic and generator are E softplus(-(f(x) - f(y))) and E softplus(f(x) - f(y)) over pairs of a real x and
+a fake y. Because every fake is compared with a real sample, the loss is not flat for a generator that drops modes.
 
 Source:
     Jolicoeur-Martineau, The relativistic discriminator, arXiv 1807.00734, and On Relativistic f-Divergences,
@@ -37,7 +37,7 @@ def generator_term(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
 
 
 def _lead(fake_scores: Tensor, real_scores: Tensor) -> Tensor:
-    # torch would broadcast [B, 1] against [B] to all pairs.
+    # torch would broadcast [B, 1] with [B] to all pairs.
     if fake_scores.shape != real_scores.shape:
         raise ValueError(
             f"real_scores has shape {tuple(real_scores.shape)} and fake_scores {tuple(fake_scores.shape)}; expected the same, "

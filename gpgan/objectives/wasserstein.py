@@ -1,6 +1,6 @@
-"""The Wasserstein-1 distance as its dual: E f(x) - E f(y), largest over critics f that are 1-Lipschitz.
+"""The Wasserstein-1 distance in its dual form: the maximum of E f(x) - E f(y) over 1-Lipschitz critics f.
 
-The critic has to be held to that by other means: a gradient penalty, weight clipping, spectral normalisation.
+The Lipschitz constraint needs a regulariser: a gradient penalty, weight clipping or spectral normalisation.
 
 Source:
     Arjovsky, Chintala and Bottou, Wasserstein GAN, arXiv 1701.07875, equations 2 and 3.

@@ -1,4 +1,4 @@
-"""The penalty's two operators as native kernels; ``reference`` has the same functions in plain PyTorch."""
+"""The penalty's operators as native kernels; ``reference`` has the same functions in plain PyTorch."""
 
 from gpgan.ops import reference
 from gpgan.ops._native import cuda_architectures, native_available, why_not_native

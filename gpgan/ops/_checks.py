@@ -1,4 +1,4 @@
-"""Checks of tensor arguments, written once for the native operators, their reference and the penalty."""
+"""Checks of arguments, shared by the native operators, their reference and the penalty."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that sums over a sample are kept in: float64 for float64, float32 for every other."""
+    """The dtype of sums over a sample: float64 for float64, float32 for every other dtype."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -25,34 +25,36 @@ def check_samples(name: str, value: Tensor) -> None:
             f"{name} has dtype {value.dtype}; expected one of float32, float16, bfloat16, float64: convert it, e.g. {name}.float()"
         )
     if value.dim() == 0:
-        raise ValueError(f"{name} is a scalar; expected shape [B, ...] with one row a sample")
+        raise ValueError(f"{name} is a scalar; expected shape [B, ...], one row per sample")
 
 
 def check_same(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
-    """Raises unless value has the shape, dtype and device of other, which is known to be samples."""
+    """Raises unless value has the shape, dtype and device of other, whose own checks have passed."""
     if not isinstance(value, Tensor) or value.dtype != other.dtype or value.dim() == 0:
         check_samples(name, value)
     for what in ("shape", "dtype", "device"):
-        came, wanted = getattr(value, what), getattr(other, what)
-        if came != wanted:
+        came, expected = getattr(value, what), getattr(other, what)
+        if came != expected:
             error = TypeError if what == "dtype" else ValueError
             if what == "shape":
-                came, wanted = tuple(came), tuple(wanted)
+                came, expected = tuple(came), tuple(expected)
             fix = f": {name}.to({other_name}.{what})" if what != "shape" else ""
             raise error(
-                f"{name} has {what} {came} and {other_name} has {wanted}; expected the same {what} for both{fix}"
+                f"{name} has {what} {came} and {other_name} has {expected}; expected the same {what} for both{fix}"
             )
 
 
 def check_alpha(alpha: Tensor, samples: Tensor) -> None:
     """Raises unless alpha is a floating point tensor [B] on the device of samples [B, ...]."""
     if not isinstance(alpha, Tensor):
-        raise TypeError(f"alpha is a {type(alpha).__name__}; expected a torch.Tensor of shape [B], one number a sample")
+        raise TypeError(
+            f"alpha is a {type(alpha).__name__}; expected a torch.Tensor of shape [B], one number per sample"
+        )
     if not alpha.dtype.is_floating_point:
         raise TypeError(f"alpha has dtype {alpha.dtype}; expected floating point")
     if alpha.dim() != 1 or alpha.shape[0] != samples.shape[0]:
         raise ValueError(
-            f"alpha has shape {tuple(alpha.shape)}; expected ({samples.shape[0]},): one number a sample, neither one a batch nor one an element"
+            f"alpha has shape {tuple(alpha.shape)}; expected ({samples.shape[0]},): one number per sample, neither per batch nor per element"
         )
     if alpha.device != samples.device:
         raise ValueError(
@@ -61,7 +63,7 @@ def check_alpha(alpha: Tensor, samples: Tensor) -> None:
 
 
 def check_penalty(weight: float, target: float, reduction: str) -> None:
-    """Raises unless weight and target are finite numbers not below zero and reduction has a known name."""
+    """Raises unless weight and target are finite and not negative and reduction is a known name."""
     for name, value in (("weight", weight), ("target", target)):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name} is a {type(value).__name__}; expected a float")

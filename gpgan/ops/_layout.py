@@ -1,4 +1,4 @@
-"""How samples lie in memory, and how vmap's extra dimension becomes more samples."""
+"""The memory layout of samples, and vmap's extra dimension folded into the batch."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from torch import Tensor
 
 
 def is_row_dense(samples: Tensor) -> bool:
-    """Whether each sample [B, ...] is one gapless row and rows follow each other, in any order inside the row."""
-    wanted = 1
+    """Whether each sample [B, ...] is one row without gaps and rows are adjacent, with any order inside a row."""
+    expected = 1
     for stride, size in sorted(zip(samples.stride()[1:], samples.shape[1:], strict=True)):
         if size != 1:
-            if stride != wanted:
+            if stride != expected:
                 return False
-            wanted *= size
-    return samples.shape[0] <= 1 or samples.stride(0) == wanted
+            expected *= size
+    return samples.shape[0] <= 1 or samples.stride(0) == expected
 
 
 def empty_rows(samples: Tensor) -> Tensor:
-    """What the native operators allocate for a result: the strides of samples where row-dense, else contiguous."""
+    """What the native operators allocate for a result: the strides of samples if these are row-dense, else contiguous."""
     if is_row_dense(samples):
         return torch.empty_like(samples)
     return torch.empty_like(samples, memory_format=torch.contiguous_format)
 
 
 def column(values: Tensor, samples: Tensor) -> Tensor:
-    """values [B] as [B, 1, ...], to be multiplied with samples [B, ...]."""
+    """values [B] as [B, 1, ...], for a product with samples [B, ...]."""
     return values.reshape(-1, *[1] * (samples.dim() - 1))
 
 
 def row_dot(a: Tensor, b: Tensor) -> Tensor:
-    """The inner product of each sample [B, ...] of a with the same of b, [B]."""
+    """The inner product of each sample of a [B, ...] with the same sample of b, [B]."""
     return (a * b).unsqueeze(-1).flatten(1).sum(1)
 
 
 def fold(batch: int, in_dims: Sequence[int | None], values: Sequence[Any]) -> list[Any]:
-    """vmap's tensors [.., batch, ..] or shared ones, each made [batch * B, ...]; anything else unchanged."""
+    """Tensors of vmap, [..., batch, ...] or shared, each as [batch * B, ...]; other values unchanged."""
     return [
         lead(batch, dim, value).flatten(0, 1) if isinstance(value, Tensor) else value
         for dim, value in zip(in_dims, values, strict=True)
@@ -46,7 +46,7 @@ def fold(batch: int, in_dims: Sequence[int | None], values: Sequence[Any]) -> li
 
 
 def lead(batch: int, dim: int | None, value: Tensor) -> Tensor:
-    """value with vmap's dimension first, expanded where it has none."""
+    """value with vmap's dimension first; expanded if it has none."""
     return value.expand(batch, *value.shape) if dim is None else value.movedim(dim, 0)
 
 

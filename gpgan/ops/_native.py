@@ -1,4 +1,4 @@
-"""Loads the compiled kernels, or remembers why they are not there."""
+"""Loads the compiled kernels, or records why they are unavailable."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from gpgan.torch_private import constant_in_compiled_graphs
 
 LIBRARY = Path(__file__).parent.parent / "_C.abi3.so"
 
-# Schemas are defined beside each operator's Python; the library only implements them.
+# Schemas are defined in each operator's Python file; the compiled library only implements them.
 library = torch.library.Library("gpgan", "DEF")
 
 
 def _load() -> tuple[tuple[str, ...], str]:
-    """The architectures of the library's CUDA kernels, and why it could not be loaded."""
+    """The architectures of the library's CUDA kernels, and why it could not be loaded (empty if it was)."""
     if not LIBRARY.exists():
         return (), (
             "the native library was not built; run `make` in a clone, or `pip install --no-build-isolation .` "
-            "where a C++ compiler is"
+            "on a machine with a C++ compiler"
         )
     try:
         torch.ops.load_library(LIBRARY)
@@ -35,13 +35,13 @@ _architectures, _failure = _load()
 
 
 def cuda_architectures() -> tuple[str, ...]:
-    """Compute capabilities the library holds CUDA kernels for, e.g. ("9.0", "12.0+PTX"); empty where it has none."""
+    """The compute capabilities the library has CUDA kernels for, e.g. ("9.0", "12.0+PTX"); empty without CUDA."""
     return _architectures
 
 
 @constant_in_compiled_graphs
 def _has_code_for(device: torch.device | str) -> bool:
-    """Whether a CUDA device runs one of the architectures: the same major, or by way of older PTX."""
+    """Whether a CUDA device runs one of the architectures: of the same major version, or compiled from older PTX."""
     capability = torch.cuda.get_device_capability(device)
     for name in _architectures:
         number, _, ptx = name.rstrip("af").partition("+")
@@ -52,7 +52,7 @@ def _has_code_for(device: torch.device | str) -> bool:
 
 
 def why_not_native(device: torch.device | str) -> str:
-    """Why the native operators do not run on this device, and what to do; empty where they do."""
+    """Why the native operators do not run on this device, and how to fix it; empty if they do."""
     kind = torch.device(device).type
     if _failure:
         return _failure
@@ -76,7 +76,7 @@ def native_available(device: torch.device | str) -> bool:
 
 
 def require_native(device: torch.device) -> None:
-    """Raises RuntimeError, with the fix, where the native operators do not run on this device."""
+    """Raises RuntimeError, with the fix, if the native operators do not run on this device."""
     reason = why_not_native(device)
     if reason:
         raise RuntimeError(f"gpgan.ops cannot run on {device}: {reason}. gpgan.ops.reference has the same functions")

@@ -1,4 +1,4 @@
-"""Which implementation of the operators runs."""
+"""The choice between the native operators and their reference."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gpgan.util.warn import warn_once
 
 
 class Backend(NamedTuple):
-    """The operators of ``gpgan.ops`` without their checks, for callers whose arguments are checked."""
+    """The operators of ``gpgan.ops`` without checks, for callers that have checked the arguments."""
 
     interpolate: Callable[[Tensor, Tensor, Tensor], Tensor]
     """(real, fake, alpha) to points"""
     gradient_norm_penalty: Callable[[Tensor, float, float, bool, str], tuple[Tensor, Tensor]]
     """(grads, weight, target, one_sided, reduction) to (penalty, norms)"""
     gradient_norm_penalty_with_direction: Callable[[Tensor, float, float, bool, str], tuple[Tensor, Tensor, Tensor]]
-    """The same to (penalty, norms, direction)"""
+    """the same arguments to (penalty, norms, direction)"""
 
 
 def _interpolate(real: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
@@ -39,7 +39,11 @@ REFERENCE = Backend(reference.between, reference.penalty_of, reference.penalty_a
 
 
 def backend_for(impl: str, samples: Tensor) -> Backend:
-    """The operators that are to run."""
+    """The operators for ``impl`` on the device of samples.
+
+    Raises:
+        RuntimeError: ``impl`` is "native" and the native operators do not run on that device.
+    """
     if impl == "reference":
         return REFERENCE
     if ops.native_available(samples.device):

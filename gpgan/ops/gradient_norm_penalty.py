@@ -1,4 +1,4 @@
-"""weight * reduce((|g| - target)^2), one norm a sample: schema, fake, autograd, autocast and vmap."""
+"""weight * reduce((|g| - target)^2), one norm per sample: schema, fake, autograd, autocast and vmap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gpgan.ops._native import library, require_native
 library.define(
     "gradient_norm_penalty(Tensor grads, float weight, float target, bool one_sided, str reduction) -> (Tensor, Tensor)"
 )
-# None for a gradient stands for zero.
+# A gradient of None stands for zero.
 library.define(
     "gradient_norm_penalty_backward(Tensor? grad_penalty, Tensor? grad_norms, Tensor grads, Tensor norms, "
     "float weight, float target, bool one_sided, str reduction) -> Tensor"
@@ -39,26 +39,26 @@ def gradient_norm_penalty(
 ) -> tuple[Tensor, Tensor]:
     """weight * reduce((|g| - target)^2) over the samples of grads, and the norms; differentiable to any order.
 
-    A sample's norm is over all its elements; at a norm of zero the subgradient zero is taken. NaN and Inf in a
-    gradient reach the penalty.
+    A sample's norm is over all its elements; at a norm of zero the subgradient is zero. NaN and Inf in a gradient
+    propagate to the penalty.
 
     Args:
         grads: Gradients of the critic with respect to its input, ``[B, ...]``, float32, float16, bfloat16 or float64.
-        weight: Zero or above.
-        target: The wanted norm, zero or above.
+        weight: The factor of the penalty, 0 or more.
+        target: The norm without penalty, 0 or more.
         one_sided: Count only norms above ``target``.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Returns:
-        The penalty, a scalar, or ``[B]`` where the reduction is ``"none"``; and the norms ``[B]``. Both float64 for
-        float64 and float32 for every other dtype. The mean over no samples is NaN.
+        The penalty, a scalar, or ``[B]`` if the reduction is ``"none"``; and the norms ``[B]``. Both are float64 for
+        float64 and float32 for every other dtype. The mean over an empty batch is NaN.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type, dtype or range.
-        RuntimeError: The native library is not there for this device.
+        RuntimeError: The native library is not available for this device.
 
     Source:
-        Gulrajani et al., arXiv 1704.00028, equation 3; one-sided: section 4 of the same.
+        Gulrajani et al., arXiv 1704.00028, equation 3; one-sided: section 4.
     """
     check_samples("grads", grads)
     check_penalty(weight, target, reduction)
@@ -75,13 +75,13 @@ def gradient_norm_penalty_with_direction(
     one_sided: bool = False,
     reduction: str = "mean",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The penalty, the norms and v = d penalty / d grads in one pass over memory; without a graph of its own.
+    """The penalty, the norms and v = d penalty / d grads in one pass over memory, without an autograd graph.
 
-    For schedules that push v through the critic themselves. Arguments and errors as in
+    For schedules that propagate v through the critic themselves. Arguments and errors as in
     :func:`gradient_norm_penalty`.
 
     Returns:
-        (penalty, norms, v), v ``[B, ...]`` in the dtype and memory format of ``grads``. Where the reduction is
+        (penalty, norms, v), v ``[B, ...]`` in the dtype and memory format of ``grads``. With the reduction
         ``"none"``, v is the derivative of the sum.
     """
     check_samples("grads", grads)
@@ -133,9 +133,9 @@ def _setup_context_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -
 
 
 def _double_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
-    # The backward is out = c(n) g with c = (p s(n) + q) / n: p and q the gradients of penalty and norms, s(n) the slope
-    # 2 k excess(n), k the weight (over B for a mean), c = 0 at n = 0. g and n count as independent: n is itself a
-    # differentiable output of the forward. Made of differentiable operations, so that any order follows.
+    # The backward is out = c(n) g with c = (p s(n) + q) / n, c = 0 at n = 0. p and q are the gradients of penalty and
+    # norms, s(n) = 2 k excess(n) is the slope, and k is the weight (divided by B for a mean). g and n are independent
+    # arguments: n is itself a differentiable output of the forward. Differentiable operations only, for any order.
     weight, target, one_sided, reduction = ctx.spec
     *upstream, grads, norms = ctx.saved_tensors
     has_penalty, has_norms = ctx.has
@@ -147,7 +147,7 @@ def _double_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
     inverse = torch.where(norms == 0, 0, 1 / norms.where(norms != 0, 1))
     c = (p * slope + q) * inverse
     if target == 0:
-        # weight |g|^2 is smooth at zero, where c g is zero but its derivative is not.
+        # weight |g|^2 is smooth at zero: there c g is zero, but its derivative is not.
         c = c.where(norms != 0, p * scale)
     dot = row_dot(up.to(norms.dtype), grads.to(norms.dtype))
     d_grads = (column(c, grads) * up).to(grads.dtype)

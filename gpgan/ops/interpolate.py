@@ -1,4 +1,4 @@
-"""x = alpha * real + (1 - alpha) * fake, one alpha a sample: schema, fake, autograd, autocast and vmap."""
+"""x = alpha * real + (1 - alpha) * fake, one alpha per sample: schema, fake, autograd, autocast and vmap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpgan.ops._layout import column, empty_rows, fold, row_dot, unfold
 from gpgan.ops._native import library, require_native
 
 library.define("interpolate(Tensor real, Tensor fake, Tensor alpha) -> Tensor")
-# An output that was not asked for comes back with no elements.
+# An output that output_mask leaves out is returned without elements.
 library.define(
     "interpolate_backward(Tensor grad, Tensor real, Tensor fake, Tensor alpha, bool[3] output_mask) -> (Tensor, Tensor, Tensor)"
 )
@@ -23,11 +23,11 @@ _interpolate_backward = torch.ops.gpgan.interpolate_backward.default
 
 
 def interpolate(real: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
-    """alpha * real + (1 - alpha) * fake with one alpha a sample, fused; differentiable to any order.
+    """alpha * real + (1 - alpha) * fake with one alpha per sample, fused; differentiable to any order.
 
     Args:
         real: ``[B, ...]``, float32, float16, bfloat16 or float64.
-        fake: Of the same shape, dtype and device.
+        fake: The same shape, dtype and device as ``real``.
         alpha: ``[B]``, floating point. Its range is not checked.
 
     Returns:
@@ -36,7 +36,7 @@ def interpolate(real: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type, shape, dtype or device.
-        RuntimeError: The native library is not there for this device.
+        RuntimeError: The native library is not available for this device.
     """
     check_samples("real", real)
     check_same("fake", fake, "real", real)
@@ -70,7 +70,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     mask = list(ctx.needs_input_grad)
     grads = _interpolate_backward(grad, *ctx.saved_tensors, mask)
-    return tuple(value if wanted else None for value, wanted in zip(grads, mask, strict=True))
+    return tuple(value if needed else None for value, needed in zip(grads, mask, strict=True))
 
 
 def _setup_context_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -81,8 +81,8 @@ def _setup_context_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> N
 def _double_backward(
     ctx: Any, up_real: Tensor | None, up_fake: Tensor | None, up_alpha: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    # grad_real = alpha grad, grad_fake = (1 - alpha) grad, grad_alpha = <grad, real - fake>; made of differentiable
-    # operations, so that derivatives of any order follow.
+    # grad_real = alpha grad, grad_fake = (1 - alpha) grad, grad_alpha = <grad, real - fake>. Differentiable operations
+    # only, for derivatives of any order.
     grad, real, fake, alpha = ctx.saved_tensors
     acc = alpha.dtype
     d_grad = torch.zeros_like(grad, dtype=acc)
@@ -118,7 +118,7 @@ def _(
     *tensors, mask = args
     grads = _interpolate_backward(*fold(info.batch_size, in_dims[:4], tensors), mask)
     real, fake, alpha = (
-        unfold(info.batch_size, grad) if wanted else grad.expand(info.batch_size, 0)
-        for grad, wanted in zip(grads, mask, strict=True)
+        unfold(info.batch_size, grad) if needed else grad.expand(info.batch_size, 0)
+        for grad, needed in zip(grads, mask, strict=True)
     )
     return (real, fake, alpha), (0, 0, 0)

@@ -1,7 +1,7 @@
-"""The operators in plain PyTorch: what the native kernels are held against, and what runs where there are none.
+"""The operators in plain PyTorch: the reference for the native kernels, and the fallback without them.
 
-Same names, arguments, results and dtypes as in ``gpgan.ops``. Everything here is made of differentiable PyTorch
-operations, so derivatives of any order work.
+Names, arguments, results and dtypes are those of ``gpgan.ops``. Everything is made of differentiable PyTorch operations,
+so derivatives of any order work.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def gradient_norm_penalty(
 def penalty_of(grads: Tensor, weight: float, target: float, one_sided: bool, reduction: str) -> tuple[Tensor, Tensor]:
     """``gradient_norm_penalty`` without its checks."""
     grads = _autocast(grads)
-    # vector_norm has subgradient zero at zero, and needs no flattening of a [B] input but the trailing dimension.
+    # vector_norm has the subgradient zero at zero. The trailing dimension makes it work for a [B] input without a flatten.
     norms = torch.linalg.vector_norm(
         grads.unsqueeze(-1), dim=list(range(1, grads.dim() + 1)), dtype=accumulate_dtype(grads.dtype)
     )
     if target == 0:
-        # The same number, smooth at zero: the second derivative of a norm is lost there.
+        # The same value, smooth at zero, where the norm's second derivative would be lost.
         penalty = weight * (grads.to(norms.dtype).square()).unsqueeze(-1).flatten(1).sum(1)
     else:
         excess = norms - target
@@ -86,7 +86,7 @@ def penalty_and_direction_of(
 
 
 def _autocast(samples: Tensor) -> Tensor:
-    """What autocast hands to the native operators: float32 for every dtype but float64."""
+    """The argument as autocast passes it to the native operators: float32 for every dtype except float64."""
     if torch.is_autocast_enabled(samples.device.type) and samples.dtype != torch.float64:
         return samples.float()
     return samples

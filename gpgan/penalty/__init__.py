@@ -1,4 +1,4 @@
-"""The gradient penalty: ``gradient_penalty``, and what it is made of."""
+"""The gradient penalty: ``gradient_penalty`` and its parts."""
 
 from gpgan.penalty.drop_in import gradient_penalty
 from gpgan.penalty.penalty import Critic, Penalty

@@ -1,4 +1,4 @@
-"""What a critic must be and give, checked: its extra arguments, its scores, and that it does not couple its samples."""
+"""Checks a critic's arguments, scores and independence of samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gpgan.util.warn import warn_once
 
 
 def check_rows(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any], batch: int) -> None:
-    """Raises where a tensor handed to the critic has not one row a sample, so that it would broadcast."""
+    """Raises if a tensor argument of the critic does not have one row per sample, and so would broadcast."""
     if isinstance(critic_args, Tensor):
         raise TypeError("critic_args is a Tensor; expected a tuple of arguments, e.g. critic_args=(labels,)")
     named = [(f"critic_args[{i}]", value) for i, value in enumerate(critic_args)]
@@ -31,7 +31,7 @@ def check_rows(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any], bat
 
 
 def twice(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What goes to the critic beside 2B samples, of what goes beside B: tensors with rows have them twice."""
+    """Repeats tensor arguments to match 2B samples."""
 
     def double(value: Any) -> Any:
         return torch.cat([value, value]) if isinstance(value, Tensor) and value.dim() > 0 else value
@@ -40,7 +40,7 @@ def twice(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any]) -> tuple
 
 
 def check_scores(scores: Any, batch: int) -> Tensor:
-    """The scores, which must be a floating point Tensor with one row a sample."""
+    """Returns the scores. Raises unless they are a floating point Tensor with one row per sample."""
     if not isinstance(scores, Tensor):
         sequence, mapping = isinstance(scores, (tuple, list)), isinstance(scores, dict)
         how = "out[0]" if sequence else "out['score']" if mapping else "the scores"
@@ -59,8 +59,8 @@ def check_scores(scores: Any, batch: int) -> Tensor:
 
 
 def is_compiled(critic: Any) -> bool:
-    """Whether a callable, or a module in it where it is one, is the result of torch.compile."""
-    # As any(... for m in critic.modules()), in less time: this runs on every call.
+    """Whether a callable, or any module inside it, is the result of torch.compile."""
+    # Faster than critic.modules(); this runs on every call.
     waiting: list[Any] = [critic]
     while waiting:
         each = waiting.pop()
@@ -73,7 +73,7 @@ def is_compiled(critic: Any) -> bool:
 
 
 def warn_if_compiled(critic: Any) -> None:
-    """Says, once, that double backward passes the compiled form of a critic by."""
+    """Warns, once, that the compiled form of a critic is not used."""
     if is_compiled(critic):
         warn_once(
             "gradient_penalty runs the module underneath a torch.compile'd critic: a compiled graph has no double "
@@ -82,7 +82,7 @@ def warn_if_compiled(critic: Any) -> None:
 
 
 class BatchNormCalls(TorchFunctionMode):
-    """Within the block, watches for batch_norm in training mode, where the graph does not show it."""
+    """Within the block, records whether batch_norm ran in training mode. Used where the graph does not show it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,13 +98,13 @@ class BatchNormCalls(TorchFunctionMode):
 
 
 def refuse_batch_statistics(critic: Any, behind: list[Any], x: Tensor, calls: BatchNormCalls | None = None) -> None:
-    """Raises where x is normalised by the statistics of its batch on the way to scores, whoever called batch_norm.
+    """Raises if batch statistics normalise x on the way to the scores, whichever function computes them.
 
     Args:
-        critic: Looked into only where the graph hides what ran.
-        behind: The graph's nodes behind the scores.
-        x: ``[B, ...]``, the leaf that the scores were computed from.
-        calls: What was seen of the critic's run, where the graph does not show a batch_norm.
+        critic: Searched for modules only if the graph hides what ran.
+        behind: The graph nodes that the scores depend on.
+        x: The leaf ``[B, ...]`` that the scores were computed from.
+        calls: The record of the critic's run, if the graph does not show batch_norm.
     """
     kinds = graph.kinds(behind)
     known = torch_private.BATCH_NORM_NODES
@@ -120,8 +120,8 @@ def refuse_batch_statistics(critic: Any, behind: list[Any], x: Tensor, calls: Ba
         couples = couples or calls.seen or bool(_training_norms(critic))
     if couples:
         raise ValueError(
-            "critic has a BatchNorm in training mode: it couples the samples of a batch, so that no sample's "
-            "gradient is its own. Use LayerNorm, InstanceNorm or GroupNorm, call critic.eval(), or pass "
+            "critic has a BatchNorm in training mode, which couples the samples of a batch: a sample's gradient depends "
+            "on the other samples. Use LayerNorm, InstanceNorm or GroupNorm, call critic.eval(), or pass "
             "allow_batch_coupling=True"
         )
 
@@ -133,7 +133,7 @@ def _training_norms(critic: Any) -> list[Any]:
 
 
 def _in_use(norm: Any, behind: list[Any]) -> bool:
-    """Whether a norm may have run. What is compiled shows its parameters in the graph; a checkpoint hides these too."""
+    """Whether a norm may have run. A compiled graph shows its parameters as leaves; a checkpoint hides even those."""
     weight = norm.weight
     if weight is None or not weight.requires_grad or torch_private.REENTRANT_NODE in graph.kinds(behind):
         return True

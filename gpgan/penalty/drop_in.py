@@ -1,4 +1,4 @@
-"""The gradient penalty as a drop-in: one call in place of a script's own ``compute_gradient_penalty``."""
+"""``gradient_penalty``, a drop-in replacement for a script's own ``compute_gradient_penalty``."""
 
 from __future__ import annotations
 
@@ -89,75 +89,76 @@ def gradient_penalty(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Penalty on the norm of the critic's gradient with respect to its input.
 
-    ``weight * reduce((|grad f(x)| - target)^2)`` with one norm a sample, over all its elements. Call ``backward`` on
-    the result (or on a loss it is part of) for its gradient with respect to the critic's parameters. ``real`` and
+    ``weight * reduce((|grad f(x)| - target)^2)`` with one norm per sample, over all its elements. Call ``backward`` on
+    the result (or on a loss that contains it) to get its gradient with respect to the critic's parameters. ``real`` and
     ``fake`` are detached: nothing flows into the generator.
 
     Args:
         critic: Any callable from ``[B, ...]`` to scores of any shape ``[B, ...]``. The scores are summed, never
             averaged, so that each sample's gradient is its own.
         real: Samples ``[B, ...]`` of any number of dimensions.
-        fake: Samples of the same shape, dtype and device. Of ``real`` and ``fake``, one that ``points`` does not use
-            may be None.
+        fake: Samples of the same shape, dtype and device. ``real`` or ``fake`` may be None if ``points`` does not use
+            it.
         weight: The lambda of the paper, zero or above.
-        target: The wanted norm, zero or above. R1 and R2 are ``target=0`` with half of gamma as ``weight``.
+        target: The desired norm, zero or above. For R1 and R2 use ``target=0`` and half of gamma as ``weight``.
         one_sided: Penalise only norms above ``target``.
-        alpha: ``[B]`` in [0, 1], one number a sample: x = alpha * real + (1 - alpha) * fake. Drawn uniformly from
-            ``generator`` where None. The range is checked, which on a GPU waits for the device.
-        generator: For ``alpha`` and for the noise of ``points="noisy"``; on the device of the samples.
+        alpha: ``[B]`` in [0, 1], one number per sample: x = alpha * real + (1 - alpha) * fake. If None, drawn uniformly
+            from ``generator``. The range is checked, which on a GPU waits for the device.
+        generator: Draws ``alpha`` and the noise of ``points="noisy"``; on the device of the samples.
         points: Where the gradient is taken: ``"between"`` real and fake (WGAN-GP), at ``"real"`` (R1), at ``"fake"``
             (R2), at ``"both"`` (x is real, then fake, ``[2B, ...]``: R1 and R2 with half of gamma each are
             ``weight=gamma, target=0``; Huang et al., arXiv 2501.05441), at ``"noisy"`` real samples (DRAGAN: between
             real and real + 0.5 * std * uniform noise), or a Tensor ``[B, ...]`` of points.
-        critic_args: Passed on after x (labels).
-        critic_kwargs: Passed on after x. A tensor here or in ``critic_args`` must have B rows; at ``"both"`` they are
-            passed on twice, one copy behind the other. Lists and the like are not looked into.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"`` (``[B]``), over all points: ``[2B]`` at ``"both"``.
-        method: ``"exact"``, by double backward, or ``"finite_difference"``, without: for critics that have none (fused
-            attention, cuDNN RNNs, compiled as they are, reentrant checkpoints). Value and norms are the same; the
-            gradient is that of a central difference of the scores along each sample's own gradient, over two more
-            forwards with the same random numbers and buffers. Its error over its norm is below 1e-6 in float64 and 1e-2
-            in float32 (measured: 1e-9 and 1e-4, more where a critic bends strongly), and some percent in bfloat16. The
-            step is 0.1 * eps^(1/3) * |x_i|, with the coarsest eps of the dtypes of samples, scores and autocast (TF32
-            counts) and |x_i| not less than the batch's mean. Piecewise-linear activations and max pooling stay on the
-            side of their kinks where they are at x, except in compiled critics and checkpoints: there a difference may
-            cross kinks, its error is then as large as the gradient, and a warning says so.
-        second_order: ``"pruned"`` or ``"stock"`` double backward: the same numbers, of which the first leaves out the
-            work that is known to give zero. Of no effect on finite differences.
-        impl: ``"native"`` kernels, the ``"reference"`` in plain PyTorch, or ``"auto"``: native where the compiled
-            library runs on this device, else the reference, said once.
+        critic_args: Passed to the critic after x (labels).
+        critic_kwargs: Passed to the critic after x. A tensor here or in ``critic_args`` must have B rows; with
+            ``"both"`` it is repeated to 2B rows. Tensors inside lists or other containers are not checked.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"`` (``[B]``; ``[2B]`` with ``"both"``), over all points.
+        method: ``"exact"`` uses double backward. ``"finite_difference"`` does not: it is for critics without a double
+            backward (fused attention, cuDNN RNNs, critics that must run compiled, reentrant checkpoints). Value and
+            norms are the same. The gradient is that of a central difference of the scores along each sample's own
+            gradient, from two more forwards with the same random numbers and buffers. Its relative error is below 1e-6
+            in float64 and 1e-2 in float32 (measured: 1e-9 and 1e-4, more for strongly curved critics), and a few
+            percent in bfloat16. The step is 0.1 * eps^(1/3) * |x_i|, where eps is the largest of the samples', scores'
+            and autocast's dtypes (TF32 included) and |x_i| is at least the batch's mean. Piecewise-linear activations
+            and max pooling are held on the side of their kinks where they are at x. This is not possible in compiled
+            critics and checkpoints: there a difference may cross kinks, its error is then as large as the gradient, and
+            a warning says so.
+        second_order: ``"pruned"`` or ``"stock"`` double backward. Both give the same numbers; ``"pruned"`` skips work
+            that is known to give zero. No effect on finite differences.
+        impl: ``"native"`` kernels, the ``"reference"`` in plain PyTorch, or ``"auto"``: native if the compiled library
+            runs on this device, else the reference, with one warning.
         grad_scale: For float16 under AMP: the ``GradScaler``, or its scale as a float or 0-d Tensor. The critic's
             gradient is computed scaled and unscaled in float32 before its norm is taken. The result itself is not
             scaled: pass the loss through ``scaler.scale`` as usual.
-        allow_batch_coupling: Let a critic pass whose BatchNorm uses the statistics of the batch. Finite differences
-            are then taken along one direction of the whole batch, so that ``reduction="none"`` is not possible.
+        allow_batch_coupling: Accept a critic whose BatchNorm uses batch statistics. Finite differences are then taken
+            along one direction of the whole batch, and ``reduction="none"`` is not possible.
         return_norms: Also return the norms, ``[B]`` or ``[2B]``, detached.
 
     Returns:
-        The penalty, a scalar (one a point where ``reduction="none"``), float32 for half-precision samples. With
-        ``return_norms`` the pair (penalty, norms).
+        The penalty, a scalar (one number per point with ``reduction="none"``), float32 for half-precision samples. With
+        ``return_norms``, the pair (penalty, norms).
 
     Raises:
-        TypeError, ValueError: An argument is of the wrong type, shape, dtype, device or range; the critic's output is
-            no Tensor ``[B, ...]`` or does not depend on its input; the critic couples the samples of a batch.
-        RuntimeError: Grad mode is off, so there would be no gradient; ``impl="native"`` without the library;
-            ``method="exact"`` and an operator of the critic has no second derivative (it is named, with the cure);
-            ``method="finite_difference"`` and a reentrant checkpoint in a critic whose module is not found, a checkpoint
-            around layers that change their buffers, or a CUDA graph under capture.
+        TypeError, ValueError: An argument has the wrong type, shape, dtype, device or range; the critic's output is not
+            a Tensor ``[B, ...]`` or does not depend on its input; the critic couples the samples of a batch.
+        RuntimeError: Grad mode is off; ``impl="native"`` without the library; ``method="exact"`` and an operator of the
+            critic has no second derivative (the message names it and the cure); ``method="finite_difference"`` with a
+            reentrant checkpoint in a critic whose module is not found, with a checkpoint around layers that change
+            their buffers, or during the capture of a CUDA graph.
 
     Source:
         Gulrajani et al., Improved Training of Wasserstein GANs, arXiv 1704.00028, equation 3 and algorithm 1.
     """
     check_reduction(reduction)
-    # Where it is taken is said by x.
+    # Its points are x.
     penalty = Penalty(
         weight, target, one_sided, "between", method, second_order, impl, allow_batch_coupling=allow_batch_coupling
     )
     exact = method == "exact"
     if not exact and allow_batch_coupling and reduction == "none":
         raise ValueError(
-            'reduction is "none" with method="finite_difference" and allow_batch_coupling=True, where one difference is '
-            'taken of the whole batch; expected "mean" or "sum", or method="exact"'
+            'reduction is "none" with method="finite_difference" and allow_batch_coupling=True, which takes one difference '
+            'for the whole batch; expected "mean" or "sum", or method="exact"'
         )
     if not callable(critic):
         raise TypeError(f"critic is a {type(critic).__name__}; expected a callable from [B, ...] to scores [B, ...]")
@@ -168,7 +169,7 @@ def gradient_penalty(
             else ("torch.no_grad", "call it outside, or inside torch.enable_grad()")
         )
         raise RuntimeError(
-            f"gradient_penalty was called with grad mode off ({mode}), where the critic has no gradient to penalise; {cure}"
+            f"gradient_penalty was called with grad mode off ({mode}), so the critic has no gradient to penalise; {cure}"
         )
     samples = check_points(points, real, fake)
     kwargs = critic_kwargs or {}

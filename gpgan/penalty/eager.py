@@ -1,4 +1,4 @@
-"""Running compiled critics as they are underneath."""
+"""Runs compiled critics uncompiled."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ _stance: Any = None
 
 @contextlib.contextmanager
 def uncompiled() -> Iterator[None]:
-    """Within the block what is compiled runs uncompiled.
+    """Within the block, compiled modules and functions run uncompiled.
 
-    The stance is the whole process's: the first thread to come sets it and the last to leave puts it back, where a
-    thread each with its own would put back another's.
+    The stance is process-wide: the first thread sets it, the last restores it.
     """
     global _inside, _stance
     with _lock:
         if _inside == 0:
-            _stance = torch.compiler.set_stance("force_eager")  # it acts when it is made
+            _stance = torch.compiler.set_stance("force_eager")  # takes effect on construction
         _inside += 1
     try:
         yield

@@ -1,4 +1,4 @@
-"""The penalty's gradient by double backward."""
+"""The penalty by double backward."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ def exact(request: Request, pruned: bool) -> tuple[Tensor, Tensor]:
     """The penalty and the norms.
 
     Args:
-        pruned: Leave out what is known to be zero.
+        pruned: Skip second derivatives that are known to be zero.
 
     Raises:
-        RuntimeError: A backward of the penalty would fail, or be wrong in silence.
+        RuntimeError: The backward of the penalty would fail, or be silently wrong.
     """
     x = request.x
-    # A compiled graph has no double backward. Also where no compiled critic is seen: it may hide in a partial or a
-    # closure.
+    # A compiled graph has no double backward. Always uncompiled: a compiled critic may hide in a partial or a closure.
     with uncompiled(), Pruning() if pruned else contextlib.nullcontext():
         scores = request.run(x)
     behind = request.graph_behind(scores)

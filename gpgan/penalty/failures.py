@@ -1,4 +1,4 @@
-"""Critics that have no double backward: found in the penalty's graph, before the caller's backward stumbles over them."""
+"""Finds operators without a double backward in the penalty's graph, before the caller's backward fails on them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gpgan.penalty import graph
 from gpgan.pruning.mode import NODES as PRUNED_NODES
 from gpgan.util.warn import warn_once
 
-# Nodes have these names in torch 2.11 to 2.14. Under another name one raises torch's own error, at the caller's backward.
-# What autograd puts in place of a derivative that nobody wrote, and of a second one that its author ruled out.
+# The node types that autograd uses for a missing derivative, and for a second derivative ruled out by
+# once_differentiable. If a torch renames them, the caller's backward raises torch's own error instead.
 NOT_IMPLEMENTED = "NotImplemented"
 RULED_OUT = "Error"
-# Nodes that are there and do nothing but raise, by the operator whose derivative they stand for.
+# Node types that only raise, and the operators whose derivatives they stand for.
 RAISING = {
     "CudnnRnnBackwardBackward0": "aten::_cudnn_rnn_backward",
     "PdistBackwardBackward0": "aten::_pdist_backward",
@@ -35,24 +35,24 @@ OTHERWISE = 'pass method="finite_difference", which needs no double backward'
 
 
 def refuse_failing(reached: Iterable[Any], behind: list[Any], x: Tensor) -> None:
-    """Raises where a backward of the penalty would, or would be wrong in silence. Runs on every call: kept quick.
+    """Raises if the backward of the penalty would fail or be silently wrong. Runs on every call, so it must be fast.
 
     Args:
-        reached: The nodes behind the penalty.
-        behind: The nodes behind the scores.
-        x: ``[B, ...]``, the leaf that the scores were computed from.
+        reached: The nodes that the penalty depends on.
+        behind: The nodes that the scores depend on.
+        x: The leaf ``[B, ...]`` that the scores were computed from.
 
     Raises:
-        RuntimeError: Names the operator and what to do.
+        RuntimeError: The message names the operator and the cure.
     """
     if not FAILING.isdisjoint(graph.kinds(reached)):
         failing = next(node for node in reached if type(node).__name__ in FAILING)
         raise RuntimeError(_message(_operator(failing, behind)))
-    # once_differentiable raises only where the gradient that comes in has a graph. Behind a plain sum of scores it has
-    # none, and what the function adds to the second derivative would be lost.
+    # once_differentiable raises only if the incoming gradient has a graph. The gradient of a sum of scores has none, so
+    # the function's part of the second derivative would be silently lost.
     for node in [node for node in behind if isinstance(node, BackwardCFunction)]:
         once = torch_private.is_once_differentiable(node)
-        if once is False or type(node).__name__ in PRUNED_NODES:
+        if once is False or (once is None and type(node).__name__ in PRUNED_NODES):
             continue
         if torch.autograd.graph.get_gradient_edge(x).node in graph.nodes(node):
             if once:
@@ -65,7 +65,7 @@ def refuse_failing(reached: Iterable[Any], behind: list[Any], x: Tensor) -> None
 
 
 def explain_first_derivative(error: RuntimeError, behind: list[Any]) -> RuntimeError:
-    """What to raise where the critic's first derivative, taken with a graph of its own, raised error."""
+    """The error to raise if the critic's first derivative, computed with create_graph, raised ``error``."""
     if torch_private.REENTRANT_NODE in graph.kinds(behind):
         return RuntimeError(
             'critic uses torch.utils.checkpoint with use_reentrant=True, which method="exact" cannot differentiate; '
@@ -82,7 +82,7 @@ def _operator(node: Any, behind: list[Any]) -> str:
     if kind == RULED_OUT:
         return _named([n for n in behind if torch_private.is_once_differentiable(n)])
     try:
-        # The name is in the node's message only, and the message is got by running it.
+        # Only the error message names the operator, and only running the node raises it.
         torch_private.run_without_gradients(node)
     except RuntimeError as error:
         found = re.search(r"derivative for (\S+)", str(error))

@@ -1,12 +1,12 @@
-"""The penalty's gradient without double backward.
+"""The penalty without double backward.
 
-With g_i = grad f(x_i), n_i = |g_i|, u_i = g_i / n_i and c_i = d penalty / d n_i, the penalty's gradient with respect to
-the parameters is that of sum_i c_i u_i . grad f(x_i) with c and u held fixed, and that of
+Let g_i = grad f(x_i), n_i = |g_i|, u_i = g_i / n_i and c_i = d penalty / d n_i. The penalty's gradient with respect to
+the parameters equals that of sum_i c_i u_i . grad f(x_i) with c and u held fixed, and equals that of
 
     S = sum_i c_i (f(x_i + e_i u_i) - f(x_i - e_i u_i)) / (2 e_i)
 
-up to O(e^2): one ordinary backward for g, two ordinary forwards, and the caller's own backward. Relatives: arXiv
-1905.11468, 2210.02720, and the approximate R1 of arXiv 2501.08316.
+up to O(e^2). This takes one ordinary backward for g, two ordinary forwards, and the caller's own backward. Related
+work: arXiv 1905.11468, 2210.02720, and the approximate R1 of arXiv 2501.08316.
 """
 
 from __future__ import annotations
@@ -29,31 +29,32 @@ from gpgan.penalty.request import Request
 from gpgan.torch_private import OPAQUE_NODES, REENTRANT_NODE, watch
 from gpgan.util.warn import warn_once
 
-# e_i = STEP * eps^(1/3) * |x_i|: rounding errs by eps / e and the difference by e^2. Measured over the critics of
-# tests/test_finite_difference.py in float64, float32 and bfloat16: half of it rounds more, twice of it bends more.
+# e_i = STEP * eps^(1/3) * |x_i|: the rounding error is eps / e, the truncation error e^2. Measured on the critics of
+# tests/penalty/test_finite_difference.py in float64, float32 and bfloat16: half the step rounds more, twice
+# truncates more.
 STEP = 0.1
 TF32_EPS = 2.0**-10
-# What a compiled critic shows of its activations.
+# Modules that reveal the kinks of a compiled critic.
 KINKED = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6, nn.Hardtanh, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 
 
 class FiniteDifference:
-    """One penalty by finite differences; a call gives it and the norms."""
+    """One penalty by finite differences. Calling it returns the penalty and the norms."""
 
     def __init__(self, request: Request) -> None:
         x = request.x
         if x.is_cuda and torch.cuda.is_current_stream_capturing():
             raise RuntimeError(
-                'method="finite_difference" repeats the random state of the device, which a CUDA graph under capture '
-                'does not allow; call it outside of the capture, or pass method="exact"'
+                'method="finite_difference" restores the random state of the device, which is not possible while a CUDA '
+                'graph is captured; call it outside of the capture, or pass method="exact"'
             )
         self.request, self.run, self.x = request, request.run, x
         found = list(reachable(request.critic))
         self.modules = [thing for thing in found if isinstance(thing, nn.Module)]
-        # The state of these is the same in all forwards.
+        # All forwards start from this state.
         self.state = _State(self.modules, x.device)
         self.parallel = _parallel(self.modules)
-        # A compiled critic runs as it is: what is inside of its graph cannot be held.
+        # A compiled critic runs compiled: the kinks inside its graph cannot be held.
         self.kinks = None if any(is_compiled(thing) for thing in found) else Kinks()
 
     def __call__(self) -> tuple[Tensor, Tensor]:
@@ -62,7 +63,7 @@ class FiniteDifference:
         if self._may_cross_kinks():
             warn_once(
                 "gradient_penalty by finite differences cannot hold piecewise-linear activations at their kinks inside of "
-                "torch.compile or torch.utils.checkpoint: a difference that crosses kinks has an error as large as the "
+                "torch.compile or torch.utils.checkpoint: a difference that crosses a kink has an error as large as the "
                 'gradient. Use smooth activations there, or method="exact"'
             )
         behind = self.request.graph_behind(scores)
@@ -81,17 +82,17 @@ class FiniteDifference:
         return _WithGradientOf.apply(penalty, surrogate if penalty.dim() else surrogate.sum()), norms
 
     def _may_cross_kinks(self) -> bool:
-        """Whether activations were seen whose kinks are not held."""
+        """Whether some activations ran whose kinks are not held."""
         if self.kinks is not None:
             return self.kinks.free
         return any(isinstance(inner, KINKED) for module in self.modules for inner in module.modules())
 
     def _full_backward(self, seed: Tensor, leaves: list[Tensor]) -> Tensor | None:
-        """The same where autograd.grad is not allowed: by a backward that finds no parameter to give a gradient to."""
+        """The same for critics that do not allow autograd.grad: by a backward with all parameters held fixed."""
         if not self.modules:
             raise RuntimeError(
                 'critic uses torch.utils.checkpoint with use_reentrant=True, and method="finite_difference" finds no '
-                "nn.Module in it whose parameters it must hold fixed; pass the module itself as critic, or "
+                "nn.Module whose parameters it could hold fixed; pass the module itself as critic, or "
                 "use_reentrant=False to checkpoint"
             )
         parameters = [parameter for module in self.modules for parameter in module.parameters()]
@@ -99,40 +100,40 @@ class FiniteDifference:
             self.state.restore()
             with _no_sync(self.parallel):
                 scores = self.run(self.x)
-            # retain_graph: the critic's arguments may have a graph, which the caller still needs.
+            # retain_graph: the critic's arguments may have a graph that the caller still needs.
             with self.state.unchanged():
                 torch.autograd.backward(scores, seed, retain_graph=True)
         grads, self.x.grad = self.x.grad, None
         return grads
 
     def _surrogate(self, grads: Tensor, norms: Tensor, eps: float, reentrant: bool) -> Tensor:
-        """The terms of S ``[B]``.
+        """The terms of S, ``[B]``.
 
         Args:
             grads: g ``[B, ...]``.
             norms: n ``[B]``.
-            eps: Of what the critic computes with.
-            reentrant: Whether there is a reentrant checkpoint in it.
+            eps: The machine epsilon of the critic's computation.
+            reentrant: Whether the critic has a reentrant checkpoint.
         """
         leaf = norms.detach().requires_grad_()
         (slopes,) = torch.autograd.grad(self.request.value(leaf.unsqueeze(1))[0].sum(), leaf)
         steps = self._steps(eps)
         if self.request.coupled:
-            # A sample's score depends on all samples: one difference along one direction of the whole batch.
+            # A sample's score depends on all samples, so there is one difference, for the whole batch.
             largest = slopes.abs().amax()
             step = steps.mean() / largest.where(largest != 0, 1)
             lengths, weights = slopes * step, (0.5 / step).expand_as(slopes)
         else:
             lengths, weights = steps, slopes / (2 * steps)
-        # The subgradient 0 where the gradient is.
+        # A zero gradient has the subgradient 0.
         lengths = torch.where(norms == 0, 0, lengths / norms)
         shift = grads * lengths.view(-1, *[1] * (grads.dim() - 1))
         plus, minus = (self._scores_at(self.x.detach() + shift * sign, reentrant) for sign in (1, -1))
         return weights * (plus - minus)
 
     def _scores_at(self, points: Tensor, reentrant: bool) -> Tensor:
-        """The scores ``[B]``, summed over a sample, with everything else as it was at x."""
-        # Where nothing that comes in requires grad, a reentrant checkpoint gives no gradient to what is inside.
+        """The scores at points, summed per sample to ``[B]``, with random numbers, buffers and kinks as at x."""
+        # A reentrant checkpoint gives its parameters no gradient if none of its inputs requires grad.
         points = points.to(self.x.dtype).requires_grad_(reentrant)
         self.state.restore()
         with contextlib.nullcontext() if self.kinks is None else self.kinks.replaying():
@@ -140,7 +141,7 @@ class FiniteDifference:
         return scores.to(accumulate_dtype(scores.dtype)).unsqueeze(-1).flatten(1).sum(1)
 
     def _steps(self, eps: float) -> Tensor:
-        """e ``[B]``. Not less than for a sample of average norm: what a score is rounded to does not shrink with x."""
+        """e, ``[B]``. At least that of a sample of average norm: the rounding of a score does not shrink with x."""
         x = self.x.detach().unsqueeze(-1)
         sizes = torch.linalg.vector_norm(x, dim=list(range(1, x.dim())), dtype=accumulate_dtype(x.dtype))
         sizes = torch.maximum(sizes, sizes.mean())
@@ -149,7 +150,7 @@ class FiniteDifference:
 
 
 class _WithGradientOf(torch.autograd.Function):
-    """The first argument, with the gradient of the second."""
+    """Returns the first argument; its gradient is that of the second."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, surrogate: Tensor) -> Tensor:
@@ -161,7 +162,7 @@ class _WithGradientOf(torch.autograd.Function):
 
 
 class _State:
-    """What a forward changes beside its result, as it is now: random generators and buffers."""
+    """A copy of what a forward changes besides its result: random states and buffers."""
 
     def __init__(self, modules: list[nn.Module], device: torch.device) -> None:
         buffers = [b for module in modules for b in module.buffers() if not b.is_inference()]
@@ -176,19 +177,19 @@ class _State:
         if self.device is not None:
             torch.get_device_module(self.device).set_rng_state(self.device_random, self.device)
         for buffer, before in self.buffers:
-            buffer.data.copy_(before)  # data: those that did not change may have been saved for a backward
+            buffer.data.copy_(before)  # data: a backward may have saved those that did not change
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Raises where a backward changes a buffer: one that changes weights would make the two scores differ by more
-        than their points, divided by a small step."""
+        """Raises if a backward changes a buffer. If the buffer changes the weights, the difference of the two scores,
+        divided by a small step, would contain that change."""
         changed = watch([buffer for buffer, _ in self.buffers])
         yield
         if changed():
             raise RuntimeError(
-                "critic changes its buffers when a checkpoint runs a part of it again (spectral_norm in training mode "
-                'does): method="finite_difference" would be wrong by far. Take the changing layers out of '
-                'torch.utils.checkpoint, or call eval() on them, or pass method="exact"'
+                "critic changes its buffers when a checkpoint runs again (as spectral_norm does in training mode), which makes "
+                'method="finite_difference" wrong by far. Take these layers out of torch.utils.checkpoint, or call '
+                'eval() on them, or pass method="exact"'
             )
 
 
@@ -198,15 +199,15 @@ def _parallel(modules: list[nn.Module]) -> list[DistributedDataParallel]:
     parallel = [m for module in modules for m in module.modules() if isinstance(m, DistributedDataParallel)]
     if any(module.static_graph for module in parallel):
         raise ValueError(
-            'critic is wrapped in DistributedDataParallel with static_graph=True, and method="finite_difference" runs a '
-            "backward of its own that the others are not like; expected static_graph=False"
+            'critic is wrapped in DistributedDataParallel with static_graph=True, and method="finite_difference" runs an '
+            "extra backward with a different graph; expected static_graph=False"
         )
     return parallel
 
 
 @contextlib.contextmanager
 def _no_sync(parallel: list[DistributedDataParallel]) -> Iterator[None]:
-    """Without the preparations for a backward that reduces gradients."""
+    """Within the block, DistributedDataParallel does not prepare to reduce gradients."""
     with contextlib.ExitStack() as stack:
         for module in parallel:
             stack.enter_context(module.no_sync())
@@ -215,7 +216,7 @@ def _no_sync(parallel: list[DistributedDataParallel]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held_fixed(leaves: Iterable[Tensor]) -> Iterator[None]:
-    """Without requires_grad, so that a backward leaves no gradient there."""
+    """Within the block, the leaves do not require grad, so a backward leaves no gradient there."""
     free = [leaf for leaf in leaves if leaf.requires_grad]
     try:
         for leaf in free:
@@ -227,10 +228,11 @@ def _held_fixed(leaves: Iterable[Tensor]) -> Iterator[None]:
 
 
 def _epsilon(x: Tensor, scores: Tensor, kinds: set[str]) -> float:
-    """What the critic computes with: the coarsest of its input's, its scores' and autocast's dtype, and TF32 where on.
+    """The machine epsilon of the critic's computation: the largest of its input's, scores' and autocast's dtypes, and
+    of TF32 if enabled.
 
     Args:
-        kinds: Of the nodes behind the scores.
+        kinds: The kinds of node that the scores depend on.
     """
     device = x.device.type
     dtypes = {x.dtype, scores.dtype}

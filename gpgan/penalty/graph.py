@@ -1,4 +1,4 @@
-"""A look at the autograd graph."""
+"""Reads the autograd graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpgan.torch_private import leaf_of
 
 
 def nodes(root: Any) -> list[Any]:
-    """The nodes behind a node, itself included, each once. Runs on every call: kept quick."""
+    """The nodes that a node depends on, itself included, each once. Runs on every call, so it must be fast."""
     found = [root]
     seen = {root}
     for node in found:
@@ -24,17 +24,17 @@ def nodes(root: Any) -> list[Any]:
 
 
 def kinds(found: Iterable[Any]) -> set[str]:
-    """The names of the kinds of node among some. Runs on every call too."""
+    """The names of the node types. Runs on every call too."""
     return {kind.__name__ for kind in set(map(type, found))}
 
 
 def leaves(behind: list[Any]) -> list[Tensor]:
-    """The leaf tensors of nodes."""
+    """The leaf tensors among nodes."""
     return [leaf for leaf in map(leaf_of, behind) if leaf is not None]
 
 
 class _WithZeros(torch.autograd.Function):
-    """The value as it is; leaves that it does not depend on get a gradient of zeros."""
+    """Returns the value; gives zero gradients to leaves that it does not depend on."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, *leaves: Tensor) -> Tensor:
@@ -47,15 +47,15 @@ class _WithZeros(torch.autograd.Function):
 
 
 def reach_every_leaf(value: Tensor, reached: set[Any], behind: list[Any], x: Tensor) -> Tensor:
-    """value, such that its backward reaches every leaf behind the scores, x left out, if only with zeros.
+    """Gives every other leaf a gradient, zero if pruned away.
 
-    Without it a parameter whose part of the penalty was pruned away would have no gradient at all after the backward
-    of a penalty alone, and optimizers skip such a parameter where they would otherwise decay it.
+    Without this, a parameter whose part of the penalty was pruned away would have no gradient after the backward of a
+    penalty alone. Optimizers skip such a parameter, so its weight decay would be lost.
 
     Args:
         value: The penalty.
-        reached: The nodes behind it.
-        behind: The nodes behind the scores.
+        reached: The nodes that the penalty depends on.
+        behind: The nodes that the scores depend on; x needs no gradient.
         x: The penalty's points.
     """
     missed = [leaf for leaf in leaves([node for node in behind if node not in reached]) if leaf is not x]

@@ -1,8 +1,8 @@
-"""Piecewise-linear activations and max pooling, held on the side of their kinks on which a first run found them.
+"""Holds piecewise-linear activations and max pooling on the side of their kinks where a first run found them.
 
-A finite difference that crosses a kink divides the jump of a slope by its step. Over a batch and a layer some samples
-always cross, and their error is as large as the gradient itself, for any step. With the kinks held, the critic that the
-difference is taken of has the same first derivatives at x and none of the jumps.
+A finite difference that crosses a kink divides the jump of a slope by its step. In a batch and a layer some samples
+always cross one, and their error is as large as the gradient itself, for any step. With the kinks held, the critic has
+the same first derivatives at x and no jumps.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from gpgan.torch_private import in_checkpoint
 
 RANDOM = frozenset((*operators.RRELU, *operators.RRELU_))
 ELEMENTWISE = operators.ACTIVATIONS - RANDOM - {*operators.PRELU}
-# Those whose pieces do not all go through zero.
+# Activations with a piece that does not go through zero.
 BOUNDED = frozenset((*operators.HARDTANH, *operators.HARDTANH_, *operators.RELU6, *operators.RELU6_))
-# Each operator's form that also gives the indices, and the number of dimensions that it pools over.
+# For each operator, the form that also returns indices, and the number of dimensions that it pools over.
 POOLING: dict[Any, tuple[Callable[..., tuple[Tensor, Tensor]], int]] = {
     **{func: (operators.MAX_POOL_WITH_INDICES[n][0], n) for n, funcs in operators.MAX_POOL.items() for func in funcs},
     **{func: (operators.ADAPTIVE_MAX_POOL_WITH_INDICES[n][0], n) for n, func in operators.ADAPTIVE_MAX_POOL.items()},
@@ -33,7 +33,7 @@ POOLING: dict[Any, tuple[Callable[..., tuple[Tensor, Tensor]], int]] = {
 
 @dataclass
 class _Held:
-    """What an operator was at the first run: which one, for what shape, and its linear form."""
+    """An operator of the first run: which one, its input's shape, and its linear form there."""
 
     func: Any
     shape: torch.Size
@@ -43,7 +43,7 @@ class _Held:
 def _elementwise(func: Any, input: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Callable[..., Tensor]:
     with torch.enable_grad():
         leaf = input.detach().clone().requires_grad_()
-        result = func(leaf.clone(), *args, **kwargs)  # the clone: it may be an operator in place
+        result = func(leaf.clone(), *args, **kwargs)  # a clone, as the operator may work in place
         (slope,) = torch.autograd.grad(result, leaf, torch.ones_like(result))
     if func not in BOUNDED:
         return lambda input, *_, **__: input * slope
@@ -80,7 +80,7 @@ HOLD: dict[Any, Callable[..., Callable[..., Tensor]]] = {
 
 
 class _Mode(TorchFunctionMode):
-    """Hands to what each call of an operator in HOLD, and to passed that there was one that cannot be held."""
+    """Calls ``what`` for each operator that can be held, ``passed`` for one that cannot."""
 
     def __init__(self, what: Callable[..., Any], passed: Callable[[], None]) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class _Mode(TorchFunctionMode):
         if func in HOLD:
             input, *rest = args if args else (kwargs.pop("input"),)
             if is_plain(input) and input.is_floating_point():
-                # What a checkpoint runs again in the backward must be what it ran first; a reentrant one runs without grad.
+                # A checkpoint must run the same operators again in the backward. A reentrant one runs without grad.
                 if torch.is_grad_enabled() and not in_checkpoint():
                     return self.what(func, input, rest, kwargs)
                 self.passed()
@@ -102,18 +102,18 @@ class _Mode(TorchFunctionMode):
 
 
 class Kinks:
-    """The sides of a critic's kinks, in the order of its calls."""
+    """The sides of a critic's kinks, in the order of its operators."""
 
     def __init__(self) -> None:
         self.held: list[_Held] = []
         self.free = False
-        """Whether there are some that could not be noted: those in a checkpoint."""
+        """Whether some kinks, in a checkpoint, could not be recorded."""
 
     def _pass(self) -> None:
         self.free = True
 
     def recording(self) -> TorchFunctionMode:
-        """Within the block the critic runs as it is, and where its activations are is noted."""
+        """Within the block, the critic runs unchanged, and the sides of its activations are recorded."""
 
         def note(func: Any, input: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
             self.held.append(_Held(func, input.shape, HOLD[func](func, input, args, kwargs)))
@@ -123,7 +123,8 @@ class Kinks:
 
     @contextmanager
     def replaying(self) -> Iterator[None]:
-        """Within the block activations are what was noted. A critic that takes another way runs as it is from there."""
+        """Within the block, activations take the recorded sides. A critic that calls other operators runs unchanged
+        from there on."""
         held = iter(self.held)
 
         def hold(func: Any, input: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The modules and functions behind a critic."""
+"""Finds the modules and functions that a critic uses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import nn
 
 
 def reachable(critic: Any) -> Iterator[Any]:
-    """The modules and functions that a callable may run: itself, and what it is bound to, holds, closes over or names.
+    """The modules and functions that a callable may run: itself, and those it is bound to, holds, closes over or names.
 
-    Modules within modules are left out. May give what is never run, and misses what only code elsewhere knows.
+    Does not list modules inside modules. May list some that never run, and misses those that only other code refers to.
     """
     seen: set[int] = set()
     waiting = [critic]
@@ -40,12 +40,12 @@ def reachable(critic: Any) -> Iterator[Any]:
 
 
 def _held(function: FunctionType) -> list[Any]:
-    """What a function closes over, names, or has as a default or an attribute (what it wraps)."""
+    """The objects that a function closes over, names, or has as defaults or attributes (e.g. ``__wrapped__``)."""
     held = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *function.__dict__.values()]
     for cell in function.__closure__ or ():
         try:
             held.append(cell.cell_contents)
-        except ValueError:  # not filled yet
+        except ValueError:  # an empty cell
             continue
     if not (function.__module__ or "").startswith("torch"):
         held += [function.__globals__[name] for name in _names(function.__code__) if name in function.__globals__]
@@ -53,6 +53,6 @@ def _held(function: FunctionType) -> list[Any]:
 
 
 def _names(code: CodeType) -> set[str]:
-    """The names in a function's code, functions inside of it included."""
+    """The names in a function's code, including those in functions inside it."""
     inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
     return set(code.co_names).union(*inner)

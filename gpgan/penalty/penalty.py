@@ -1,4 +1,4 @@
-"""What a gradient penalty is: its settings, checked."""
+"""The settings of a gradient penalty, checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class Penalty:
-    """What a penalty is, for ``CriticStep``: arguments of ``gradient_penalty``, which says what each one means."""
+    """The penalty of a ``CriticStep``. Its fields are arguments of ``gradient_penalty``, which describes them."""
 
     weight: float = 10.0
     target: float = 1.0
@@ -39,7 +39,7 @@ class Penalty:
 
     @property
     def batches(self) -> int:
-        """How many batches of points it is taken at."""
+        """The number of batches of points: 2 for ``points="both"``, else 1."""
         return 2 if self.points == "both" else 1
 
 

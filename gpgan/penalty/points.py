@@ -8,7 +8,7 @@ from torch import Tensor
 from gpgan.ops._checks import accumulate_dtype, check_alpha, check_same, check_samples
 from gpgan.ops.backend import Backend
 
-# What the points of each name are made of.
+# The samples that each kind of points is made of.
 NEEDS = {
     "between": ("real", "fake"),
     "real": ("real",),
@@ -21,7 +21,7 @@ NOISE_SCALE = 0.5
 
 
 def check_points(points: str | Tensor, real: Tensor | None, fake: Tensor | None) -> Tensor:
-    """Raises unless the samples that ``points`` needs are there and alike; the first of them ``[B, ...]``."""
+    """Raises unless the samples that ``points`` needs are given and match. Returns the first of them, ``[B, ...]``."""
     samples = {"real": real, "fake": fake}
     if isinstance(points, Tensor):
         samples = {"points": points}
@@ -48,9 +48,9 @@ def draw_points(
     alpha: Tensor | None,
     rng: torch.Generator | None,
 ) -> Tensor:
-    """The points x ``[B, ...]``, or ``[2B, ...]`` of both, at which the gradient is taken: a fresh leaf that requires grad.
+    """The points x ``[B, ...]`` (``[2B, ...]`` for "both"): a new leaf that requires grad.
 
-    Checks ``alpha`` and ``rng``, which the user calls ``generator``. The samples have passed ``check_points``.
+    Checks ``alpha`` and ``rng``, the public argument ``generator``. The samples are already checked.
     """
     first = points if isinstance(points, Tensor) else real if real is not None else fake
     assert first is not None
@@ -75,7 +75,7 @@ def draw_points(
         else:
             samples = fake if where == "fake" else first
             assert samples is not None
-            # clone, not detach: the leaf must be its own tensor, and a normal one where an inference tensor came in.
+            # clone, not detach: the leaf must be a tensor of its own, and not an inference tensor.
             x = samples.clone()
     return x.requires_grad_()
 

@@ -1,4 +1,4 @@
-"""One penalty that is asked for, and what both methods do with it."""
+"""The request for one penalty, and the steps that both methods share."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FLOAT16_SEED_MAX = 2.0**14
 
 @dataclass(frozen=True)
 class Request:
-    """A penalty's arguments, checked."""
+    """The checked arguments of one penalty."""
 
     critic: Any
-    """What ``run`` calls: looked into for modules."""
+    """What ``run`` calls. Searched for modules."""
     run: Callable[[Tensor], Tensor]
     """From points ``[B, ...]`` to the critic's scores there."""
     x: Tensor
@@ -32,12 +32,12 @@ class Request:
     coupled: bool
     """Whether the samples of a batch may depend on each other."""
     scale: Tensor | None
-    """0-d float32: the critic's gradient is computed times this and divided by it in float32. None for 1."""
+    """0-d float32. The critic's gradient is computed multiplied by it, then divided by it in float32. None means 1."""
     calls: BatchNormCalls | None = None
-    """What ``run`` saw of batch_norm, where the graph does not show it."""
+    """The batch_norm calls of ``run``, if the graph does not show them."""
 
     def graph_behind(self, scores: Tensor) -> list[Any]:
-        """The graph's nodes behind scores at x. Raises where they couple the samples and may not."""
+        """The graph nodes that the scores at x depend on. Raises if the samples are coupled and must not be."""
         behind = [] if scores.grad_fn is None else graph.nodes(scores.grad_fn)
         if not self.coupled:
             refuse_batch_statistics(self.critic, behind, self.x, self.calls)
@@ -47,14 +47,14 @@ class Request:
         """d sum(scores) / dx ``[B, ...]``.
 
         Args:
-            scores: At x.
-            differentiate: From a seed of the shape of the scores to seed . d scores / dx; None where there is none.
+            scores: The scores at x.
+            differentiate: From a seed, of the shape of the scores, to seed . d scores / dx, or None if there is none.
         """
         seed = torch.ones_like(scores)
         scale = self.scale
         if scale is not None:
-            # One score's share of the scaled loss must be finite in float16, which may lie anywhere behind float32
-            # scores; any power of two unscales to the same number.
+            # The scaled gradient of one score must be finite in float16, which the critic may use even if its scores
+            # are float32. Any power of two unscales to the same number.
             scale = scale.clamp(max=FLOAT16_SEED_MAX)
             seed = seed * scale.to(scores.dtype)
         grads = differentiate(seed) if scores.requires_grad else None

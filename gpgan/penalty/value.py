@@ -1,4 +1,4 @@
-"""The penalty at given points, of arguments that are checked."""
+"""The penalty at given points, from checked arguments."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from gpgan.penalty.exact import exact
 from gpgan.penalty.finite_difference import FiniteDifference
 from gpgan.penalty.penalty import Critic, Penalty
 from gpgan.penalty.request import Request
-from gpgan.torch_private import batch_norm_shows, outside_of_compiled_graphs
+from gpgan.torch_private import batch_norm_shows
 
 
-@outside_of_compiled_graphs
 def penalty_at(
     critic: Critic,
     x: Tensor,
@@ -28,13 +27,13 @@ def penalty_at(
     reduction: str = "mean",
     scale: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The penalty with its graph, and the norms; what they are of is known only now, so the scores are checked here.
+    """The penalty with its graph, and the norms. Trusts its arguments; checks only the critic's scores.
 
     Args:
         critic: Called as ``critic(points, *args, **kwargs)``.
         x: The points ``[B, ...]``, a leaf that requires grad.
-        penalty: Its ``points`` have become x.
-        scale: 0-d float32; the critic's gradient is computed times this.
+        penalty: Its ``points`` are already drawn, as x.
+        scale: 0-d float32, multiplies the critic's gradient while it is computed.
     """
 
     calls = None if penalty.allow_batch_coupling or batch_norm_shows() else BatchNormCalls()

@@ -1,1 +1,1 @@
-"""A critic's forward without second derivatives that are zero."""
+"""Runs a critic's forward without second derivatives that are known to be zero."""

@@ -1,8 +1,8 @@
-"""Piecewise-linear activations whose second derivative is absent.
+"""Piecewise-linear activations without a second derivative.
 
-The values are PyTorch's own, and so are the gradients: aten's backward of such an activation is linear in the gradient
-and chosen by the input, ``f_backward(g, x)``, and only its derivative by x is made of zeros. So x goes in detached.
-Each keeps what PyTorch's own keeps, so that later changes in place are as harmless as before.
+Values and gradients are PyTorch's own. aten's backward of such an activation, ``f_backward(g, x)``, is linear in the
+gradient g, and its derivative with respect to x is zero. So x is passed detached. Each function saves the same tensors
+as PyTorch's own, so later changes in place are as harmless as before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ aten = torch.ops.aten
 
 
 class _Activation(torch.autograd.Function):
-    """run: from the input to (result, what is kept for the backward); backward: from (gradient, kept) to the gradient."""
+    """run maps the input to (result, tensor kept for the backward); backward maps (gradient, kept) to the gradient."""
 
     @staticmethod
     def forward(
@@ -52,7 +52,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     if not inplace:
-        # The backward is the activation itself where the gradient is the input: no Python in the graph.
+        # leaky_relu_backward(x, x) equals leaky_relu(x), and needs no Python in the graph.
         return aten.leaky_relu_backward(input, input.detach(), negative_slope, False)  # type: ignore[no-any-return]
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,14 @@
-"""Convolution whose derivatives of every order are convolutions taken the direct way.
+"""Convolution whose derivatives of every order are direct convolutions.
 
-A convolution y = conv(x, w) is linear in x and in w. So is each of its two gradients in both of its arguments, and their
-gradients are the three again:
+A convolution y = conv(x, w) is linear in x and in w. Its two gradients are linear in both of their arguments as well,
+and the gradients of these are the same three functions again (t is the incoming gradient):
 
-    conv(x, w)          by x: input_gradient(t, w)    by w: weight_gradient(t, x)
-    input_gradient(d, w)     by d: conv(t, w)         by w: weight_gradient(d, t)
-    weight_gradient(d, x)    by d: conv(x, t)         by x: input_gradient(d, t)
+    conv(x, w)               w.r.t. x: input_gradient(t, w)    w.r.t. w: weight_gradient(t, x)
+    input_gradient(d, w)     w.r.t. d: conv(t, w)              w.r.t. w: weight_gradient(d, t)
+    weight_gradient(d, x)    w.r.t. d: conv(x, t)              w.r.t. x: input_gradient(d, t)
 
 PyTorch's own double backward computes weight_gradient(d, t) as a convolution of transposed tensors, dilated by the
-stride, which it then narrows: more operations, and shapes that libraries are slow at.
+stride, and then narrows the result. That takes more operations, on shapes for which libraries are slow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Ints = int | Sequence[int]
 
 
 class Geometry(NamedTuple):
-    """All arguments of ``aten::convolution`` but the tensors, in its order."""
+    """The arguments of ``aten::convolution`` after the tensors, in its order."""
 
     stride: list[int]
     padding: list[int]
@@ -41,19 +41,20 @@ class Geometry(NamedTuple):
 def _gradients(
     grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needs: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """By x, weight and bias; of the one that is not needed only the shape counts."""
+    """The needed ones among the gradients of x, weight and bias. If only that of x is needed, x gives only its shape,
+    and likewise for weight."""
     bias_sizes = [grad.shape[1]]
     return aten.convolution_backward(grad, x, weight, bias_sizes, *geometry, needs)  # type: ignore[no-any-return]
 
 
-def _wanted(ctx: Any, index: int) -> bool:
-    """Whether the engine, as it runs now, has a use for the gradient of an argument: autograd.grad by the samples has none
-    for those of the weights, which a Function's ``needs_input_grad`` does not say."""
+def _needed(ctx: Any, index: int) -> bool:
+    """Whether the running backward needs the gradient of an argument. autograd.grad with respect to the samples does
+    not need those of the weights; ``needs_input_grad`` does not tell."""
     return bool(ctx.needs_input_grad[index]) and engine_needs(ctx.next_functions[index][0])
 
 
 def _apply(function: Any, *arguments: Any) -> Tensor:
-    # The engine answers the question above for all nodes but a leaf's.
+    # The engine answers that question for every node but a leaf's.
     views = (a.view_as(a) if isinstance(a, Tensor) and a.requires_grad and a.is_leaf else a for a in arguments)
     return function.apply(*views)  # type: ignore[no-any-return]
 
@@ -71,7 +72,7 @@ class _Convolution(torch.autograd.Function):
         if grad is None:
             return None, None, None, None
         x, weight = ctx.saved_tensors
-        by_x, by_weight, by_bias = (_wanted(ctx, index) for index in range(3))
+        by_x, by_weight, by_bias = (_needed(ctx, index) for index in range(3))
         if not torch.is_grad_enabled():
             return *_gradients(grad, x, weight, ctx.geometry, (by_x, by_weight, by_bias)), None
         return (
@@ -96,8 +97,8 @@ class _InputGradient(torch.autograd.Function):
             return None, None, None, None
         grad, weight = ctx.saved_tensors
         return (
-            _apply(_Convolution, tangent, weight, None, ctx.geometry) if _wanted(ctx, 0) else None,
-            _apply(_WeightGradient, grad, tangent, weight.detach(), ctx.geometry) if _wanted(ctx, 1) else None,
+            _apply(_Convolution, tangent, weight, None, ctx.geometry) if _needed(ctx, 0) else None,
+            _apply(_WeightGradient, grad, tangent, weight.detach(), ctx.geometry) if _needed(ctx, 1) else None,
             None,
             None,
         )
@@ -117,8 +118,8 @@ class _WeightGradient(torch.autograd.Function):
             return None, None, None, None
         grad, x = ctx.saved_tensors
         return (
-            _apply(_Convolution, x, tangent, None, ctx.geometry) if _wanted(ctx, 0) else None,
-            _apply(_InputGradient, grad, tangent, x.detach(), ctx.geometry) if _wanted(ctx, 1) else None,
+            _apply(_Convolution, x, tangent, None, ctx.geometry) if _needed(ctx, 0) else None,
+            _apply(_InputGradient, grad, tangent, x.detach(), ctx.geometry) if _needed(ctx, 1) else None,
             None,
             None,
         )
@@ -130,7 +131,7 @@ def _list(value: Ints, n: int) -> list[int]:
 
 
 def _padding(padding: str | Ints, kernel: Sequence[int], dilation: list[int]) -> list[int] | None:
-    """The numbers that a word stands for; None where the two sides would differ."""
+    """The padding in numbers; None if the two sides would differ."""
     if not isinstance(padding, str):
         return _list(padding, len(kernel))
     if padding == "valid":
@@ -140,7 +141,7 @@ def _padding(padding: str | Ints, kernel: Sequence[int], dilation: list[int]) ->
 
 
 class Call(NamedTuple):
-    """A call of one of PyTorch's convolutions, whichever it was."""
+    """The arguments of a call of one of PyTorch's convolutions."""
 
     input: Tensor
     weight: Tensor
@@ -186,7 +187,7 @@ def _conv_transpose(n: int) -> Callable[..., Call | None]:
     return conv_transpose
 
 
-# What a convolution's arguments mean; None for what is left to PyTorch: a single sample, and padding with unequal sides.
+# From a convolution's arguments to a Call; None leaves it to PyTorch: a sample without batch, or unequal padding.
 CALLS: dict[Any, Callable[..., Call | None]] = {
     torch.conv1d: _conv(1),
     torch.conv2d: _conv(2),
@@ -206,7 +207,7 @@ def _replacement(read: Callable[..., Call | None]) -> Callable[..., Tensor]:
         device = call.input.device.type
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-            # As autocast has it: float64 stays.
+            # As autocast does: float64 stays.
             tensors = tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)
         return _apply(_Convolution, *tensors, call.geometry)
 

@@ -1,9 +1,9 @@
-"""The mode in which the critic's forward runs, so that its double backward has no branch that is known to be zero.
+"""The mode for the critic's forward that removes branches known to be zero from its double backward.
 
-Autograd gives the backward of a piecewise-linear activation a second derivative made of zeros, and pushes them through
-every layer before it: a sixth of a penalised critic step (Etmann, arXiv 1906.06637). In this mode those operators run
-in a form whose second derivative is absent, and convolutions in one whose double backward takes the direct way.
-Nothing else is touched, and the numbers are the same.
+The second derivative of a piecewise-linear activation is zero, but autograd computes it and propagates the zeros
+through every layer before it. That is a sixth of a penalised critic step (Etmann, arXiv 1906.06637). In this mode these
+operators run in a form without a second derivative, and convolutions in a form with a direct double backward. Nothing
+else changes, and the numbers are the same.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch.overrides import TorchFunctionMode
 from gpgan import torch_private
 from gpgan.pruning import activations, convolution, pooling
 
-# An operator, as torch hands it to a mode, and what runs in its place.
+# From an operator, as torch passes it to a mode, to its replacement.
 REPLACEMENTS: dict[Any, Callable[..., Any]] = activations.REPLACEMENTS | pooling.REPLACEMENTS | convolution.REPLACEMENTS
 
-# The nodes that they leave in the graph.
+# The nodes that replacements leave in the graph.
 NODES = frozenset(
     f"{function.__name__}Backward" for function in (activations._Activation, convolution._Convolution, pooling._CutOff)
 )
@@ -32,20 +32,20 @@ def is_plain(value: Any) -> bool:
 
 
 def _applies(input: Any) -> bool:
-    """Whether autograd records what is done to input, and nothing but autograd does."""
+    """Whether autograd, and nothing else, records operations on input."""
     return (
         is_plain(input)
         and input.requires_grad
         and input.is_floating_point()
         and torch.is_grad_enabled()
         and not torch_private.transformed()
-        # A checkpoint runs its part again in the backward, outside of this mode, and expects it to save the same tensors.
+        # A checkpoint runs again in the backward, outside of this mode, and must save the same tensors.
         and not torch_private.in_checkpoint()
     )
 
 
 class Pruning(TorchFunctionMode):
-    """Within the block, operators whose second derivative is zero have none."""
+    """Within the block, operators with a zero second derivative run without one."""
 
     def __torch_function__(
         self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

@@ -1,6 +1,6 @@
-"""torch's piecewise-linear activations and its pooling, under every name that a TorchFunctionMode sees.
+"""The piecewise-linear activations and pooling operators of torch, under every name that a TorchFunctionMode sees.
 
-The one list of them: pruning, kinks and the tape read it. A name with a trailing underscore is the form in place.
+This is the only such list: pruning, kinks and the tape read it. A trailing underscore marks the in-place form.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ ACTIVATIONS = frozenset(
     (*RELU, *RELU_, *LEAKY_RELU, *LEAKY_RELU_, *RRELU, *RRELU_, *HARDTANH, *HARDTANH_, *RELU6, *RELU6_)
 ) | {*PRELU, *ABS, *ABS_}
 _IN_PLACE = frozenset((*RELU_, *LEAKY_RELU_, *RRELU_, *HARDTANH_, *RELU6_, *ABS_))
-# Where ``inplace`` stands among the arguments after the input, in the functions that have it.
+# The position of ``inplace`` among the arguments after the input.
 _INPLACE = {F.relu: 0, F.relu6: 0, F.leaky_relu: 1, F.hardtanh: 2, F.rrelu: 3}
 
-# By the number of dimensions that is pooled over.
+# The keys are the number of dimensions that are pooled over.
 MAX_POOL = {
     1: (F.max_pool1d, torch.max_pool1d),
     2: (F.max_pool2d, torch.max_pool2d),
@@ -66,7 +66,7 @@ POOLING = (
 
 
 def is_in_place(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a call of an activation or a pooling changes its input; args are those after the input."""
+    """Whether a call of an activation or pooling operator changes its input. args: the arguments after the input."""
     if func in _IN_PLACE:
         return True
     position = _INPLACE.get(func)

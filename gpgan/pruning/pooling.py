@@ -1,7 +1,6 @@
-"""Max and average pooling, adaptive too, whose second derivative is absent.
+"""Max and average pooling, also adaptive, without a second derivative.
 
-PyTorch's own operator runs on a copy of the input that is cut off from the graph, so that the zeros of its second
-derivative end at the copy.
+PyTorch's own operator runs on a detached copy of the input, so the zeros of its second derivative stop at the copy.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from gpgan.pruning.operators import POOLING
 
 
 class _End(torch.autograd.Function):
-    """input as a value that requires grad, and whose gradient goes nowhere."""
+    """Identity that requires grad and discards its gradient."""
 
     @staticmethod
     def forward(ctx: Any, anchor: Tensor, input: Tensor) -> Tensor:
@@ -29,7 +28,7 @@ class _End(torch.autograd.Function):
 
 
 class _CutOff(torch.autograd.Function):
-    """The outputs of an operator as a function of its input, where they were computed from a copy that is an end."""
+    """Connects outputs computed on a detached copy to the original input."""
 
     @staticmethod
     def forward(
@@ -59,7 +58,7 @@ def _cut_off(operator: Callable[..., Any]) -> Callable[..., Any]:
             nonlocal outputs
             copy = _End.apply(torch.zeros((), requires_grad=True), input.detach())
             outputs = operator(copy, *args, **kwargs)
-            # The edge, not the copy: the input may be changed in place later, and the copy would follow.
+            # The edge, not the copy: the input may be changed in place later, and the copy shares its memory.
             return get_gradient_edge(copy), outputs if isinstance(outputs, tuple) else (outputs,)
 
         results = _CutOff.apply(input, run)

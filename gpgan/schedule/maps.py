@@ -1,9 +1,8 @@
-"""The pieces of a critic that is a sum of chains: linear maps, and activations that are linear where the input is.
+"""The parts of a critic that is a sum of chains: linear maps, and activations that are linear near the input.
 
-Each piece knows three things beside its value: its transpose, which takes the derivative of the scores by its output
-(the delta) to that by its input; its tangent, which takes a change of its input to that of its output; and, where it
-has parameters, their gradient. A delta of fewer rows than the batch belongs to the last rows, which are the points of
-the penalty.
+Besides its value, each part has a transpose, which maps the derivative of the scores with respect to its output (the
+delta) to that with respect to its input; a tangent, which maps a change of its input to the change of its output; and
+the gradient of its parameters, if any. A delta with fewer rows than the batch belongs to the penalty's points.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ Gradients = dict[nn.Parameter, Tensor]
 
 
 def _add(gradients: Gradients, parameter: nn.Parameter, value: Tensor) -> None:
-    """A parameter that is used twice gets the sum."""
+    """Adds to a parameter's gradient: one that is used twice gets the sum."""
     if value.dtype != parameter.dtype:
         value = value.to(parameter.dtype)
     gradients[parameter] = gradients[parameter] + value if parameter in gradients else value
 
 
 class Map(ABC):
-    """A piece of the critic, from the values numbered ``inputs`` to the one numbered ``output``."""
+    """A part of the critic, from the values numbered ``inputs`` to the value numbered ``output``."""
 
-    learned = False  # whether it has parameters that learn
-    renews = False  # whether the deltas of its inputs are new tensors, whatever the delta of its output was
+    learned = False  # whether it has parameters that require grad
+    renews = False  # whether transpose() allocates its result
     inputs: tuple[int, ...]
     output: int
 
@@ -49,8 +48,11 @@ class Map(ABC):
 
 
 class Weighted(Map):
-    """A linear map with a weight and perhaps a bias. Keeps its input, whose last rows the tangent then replaces: so one
-    product over all rows is the gradient of the critic's terms and of the penalty together."""
+    """A linear map with a weight and an optional bias.
+
+    Keeps its input. Later the tangent replaces the input's last rows, so that one product over all rows gives the
+    gradient of the critic's terms and of the penalty together.
+    """
 
     renews = True
 
@@ -70,7 +72,12 @@ class Weighted(Map):
             rows.copy_(tangent)
 
     def gradients(self, into: Gradients, plain_rows: int) -> None:
-        """Adds those of the weight and the bias. plain_rows: how many rows are not the penalty's, which no bias reaches."""
+        """Adds the gradients of the weight and the bias.
+
+        Args:
+            into: Where to add them.
+            plain_rows: The rows of real and fake. The penalty's rows give no bias gradient.
+        """
         delta, self.delta = self.delta, None
         assert delta is not None
         if self.parameter.requires_grad:
@@ -80,15 +87,15 @@ class Weighted(Map):
 
     @abstractmethod
     def operations_of_a_row(self) -> int:
-        """Multiply-adds of the forward for one sample."""
+        """Multiply-adds of the forward per sample."""
 
     @abstractmethod
     def weight_gradient(self, delta: Tensor) -> Tensor:
-        """For the deltas of all rows."""
+        """The weight's gradient from the deltas of all rows."""
 
     @abstractmethod
     def bias_gradient(self, delta: Tensor) -> Tensor:
-        """For the deltas of the rows that are not the penalty's."""
+        """The bias's gradient from the deltas of the rows of real and fake."""
 
 
 class Linear(Weighted):
@@ -124,7 +131,7 @@ class Linear(Weighted):
 
 
 class Convolution(Weighted):
-    """Convolution of any geometry, transposed too."""
+    """Convolution of any geometry, also transposed."""
 
     def __init__(self, x: Tensor, weight: nn.Parameter, bias: nn.Parameter | None, geometry: Geometry) -> None:
         super().__init__(x, weight, bias)
@@ -133,7 +140,7 @@ class Convolution(Weighted):
     def run(self) -> Tensor:
         bias = self.bias if self.bias is None else self.bias.to(self.x.dtype)
         value: Tensor = aten.convolution(self.x, self.weight, bias, *self.geometry)
-        # Each weight meets each place of the output, or of the input where the convolution is transposed, once.
+        # Each weight is used once at each position of the output (of the input, if the convolution is transposed).
         self.places = math.prod((self.x if self.geometry.transposed else value).shape[2:])
         return value
 
@@ -150,7 +157,7 @@ class Convolution(Weighted):
 
     def weight_gradient(self, delta: Tensor) -> Tensor:
         grads = aten.convolution_backward(delta, self.x, self.weight, None, *self.geometry, (False, True, False))
-        # In the layout of the parameter, as optimizers expect, not in that of the activations.
+        # In the memory layout of the parameter, as optimizers expect.
         grad = torch.empty_like(self.parameter)
         return grad.copy_(grads[1])
 
@@ -159,17 +166,17 @@ class Convolution(Weighted):
 
 
 class Activation(Map):
-    """Keeps its result, which tells the slope, and whose last rows the tangent then replaces."""
+    """Keeps its result, which determines the slope. Later the tangent replaces the result's last rows."""
 
     def __init__(self, kept: Tensor, backward: Any, *arguments: Any) -> None:
-        # backward: aten's own, called as backward(gradient, kept, *arguments), with its out= form.
+        # backward: aten's, called as backward(gradient, kept, *arguments); it also has an out= form.
         self.kept, self.backward, self.arguments = kept, backward, arguments
 
     def transpose(self, delta: Tensor) -> tuple[Tensor, ...]:
         return (self.backward.default(delta, self.kept[-delta.shape[0] :], *self.arguments),)
 
     def transpose_in_place(self, delta: Tensor) -> tuple[Tensor, ...]:
-        """As ``transpose``, into the memory of delta."""
+        """As ``transpose``, written to the memory of delta."""
         return (self._into(delta, delta),)
 
     def tangent(self, *tangents: Tensor) -> Tensor:
@@ -182,7 +189,7 @@ class Activation(Map):
 
 
 class Reshape(Map):
-    """Another shape of each row."""
+    """A reshape of each row."""
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self.before, self.after = x.shape[1:], y.shape[1:]
@@ -210,14 +217,14 @@ class Sum(Map):
 
 
 class Rowwise(Map):
-    """Any linear map without parameters that does the same to each row: pooling by the mean, slices, a factor."""
+    """Any linear map without parameters that acts on each row alike: average pooling, slices, a factor."""
 
     def __init__(self, x: Tensor, run: Callable[[Tensor], Tensor]) -> None:
         self.run = run
         self.shape, self.dtype = x.shape[1:], x.dtype
 
     def transpose(self, delta: Tensor) -> tuple[Tensor, ...]:
-        # Of a linear map only the shape of its input matters.
+        # The transpose of a linear map does not depend on the values of its input.
         with torch.enable_grad():
             x = torch.empty(len(delta), *self.shape, dtype=self.dtype, device=delta.device, requires_grad=True)
             return torch.autograd.grad(self.run(x), x, delta)

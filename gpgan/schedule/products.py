@@ -1,4 +1,4 @@
-"""Matrix products by the faster of the two libraries that PyTorch carries for them on a CPU."""
+"""Matrix products by the faster of PyTorch's two CPU libraries for them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 
 from gpgan.torch_private import onednn_product
 
-# Multiply-adds above which oneDNN's product repays its dearer call.
+# Multiply-adds above which oneDNN's faster product outweighs its slower call.
 LARGE = 2**21
 BLOCK = 16
 
 
 @functools.cache
 def onednn_is_faster() -> bool:
-    """Whether float32 products are better left to oneDNN: MKL, which torch.mm calls, takes its AVX-512 code on Intel's
-    CPUs only, and oneDNN on all that have it. Measured on an AMD EPYC: 350 GFLOP/s against 175."""
+    """Whether oneDNN is faster for float32 products. torch.mm calls MKL, which uses AVX-512 on Intel CPUs only; oneDNN
+    uses it on every CPU that has it. Measured on an AMD EPYC: 350 GFLOP/s against 175."""
     if platform.machine() != "x86_64" or not torch.backends.mkl.is_available():
         return False
     if "AVX512" not in torch.backends.cpu.get_cpu_capability():
@@ -35,7 +35,7 @@ _traced = False
 
 @contextlib.contextmanager
 def traced() -> Iterator[None]:
-    """Within the block products are torch.mm's alone: inductor takes oneDNN's for a frozen weight's."""
+    """Within the block, only torch.mm computes products: inductor misreads oneDNN's operator as frozen weights."""
     global _traced
     before, _traced = _traced, True
     try:
@@ -49,7 +49,7 @@ def _for_onednn(operations: int, a: Tensor) -> bool:
 
 
 def product(a: Tensor, b: Tensor, row: Tensor | None = None) -> Tensor:
-    """a b for a ``[n, k]`` and b ``[k, m]``, plus a row ``[m]`` where given."""
+    """a b for a ``[n, k]`` and b ``[k, m]``, plus an optional row ``[m]``."""
     if a.shape[1] == 1 and row is None:
         return a * b
     if _for_onednn(a.shape[0] * a.shape[1] * b.shape[1], a):
@@ -61,14 +61,14 @@ def product(a: Tensor, b: Tensor, row: Tensor | None = None) -> Tensor:
 
 def outer(d: Tensor, x: Tensor) -> Tensor:
     """d^T x for d ``[n, m]`` and x ``[n, k]``: the gradient of a weight."""
-    # Libraries are several times slower at a tall result than at the same one lying.
+    # BLAS is much slower for a tall result than for its transpose.
     if 8 * x.shape[1] <= d.shape[1]:
         return product(x.t(), d).t().contiguous()
     return product(_transposed(d) if _for_onednn(d.shape[0] * d.shape[1] * x.shape[1], d) else d.t(), x)
 
 
 def _transposed(d: Tensor) -> Tensor:
-    """d^T, laid out anew: oneDNN would do so itself, in ten times the time that a copy by blocks takes."""
+    """d^T, copied by blocks. oneDNN would copy it itself, ten times slower."""
     n, m = d.shape
     if n % BLOCK or m % BLOCK:
         return d.t()

@@ -1,8 +1,7 @@
-"""Runs a critic once, as it is, and writes down what it is made of.
+"""Records the operations of one forward pass.
 
-Whatever the critic's Python does (branches, attributes, hooks) is done at every step, so that nothing noted in an earlier
-step can be out of date. A critic that does anything to its values that is not known here is ``Unsupported``: the general
-path takes it.
+The critic's Python code (branches, attributes, hooks) runs at every step, so the record is never out of date. A critic
+that uses an operation not known here is ``Unsupported`` and takes the general path.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ aten = torch.ops.aten
 
 
 class Unsupported(Exception):
-    """The critic does something that the explicit schedule has no transpose for."""
+    """The critic uses an operation that the explicit schedule does not know."""
 
 
-# What may be asked of a value: questions about its form, none about its numbers.
+# What may be read of a value: its form (shape, dtype, ...), never its numbers.
 HARMLESS = torch_private.functions_of_form() | {
     getattr(Tensor, name)
     for name in (
@@ -36,35 +35,35 @@ HARMLESS = torch_private.functions_of_form() | {
     )
 }
 HARMLESS |= {getattr(Tensor, name).__get__ for name in ("shape", "ndim", "device", "dtype", "is_cuda", "layout")}
-# The tape runs without autograd, so the answer would be another one than in a script.
+# The tape runs without autograd, so requires_grad would be different from a script's.
 HARMLESS -= {Tensor.requires_grad.__get__}  # type: ignore[attr-defined]
 
 
 class Tape(TorchFunctionMode):
-    """Within the block, what is done to ``batch`` and to what comes of it is written down in ``maps``."""
+    """Within the block, records in ``maps`` the operations on ``batch`` and on the values computed from it."""
 
     def __init__(self, batch: Tensor) -> None:
         super().__init__()
         self.maps: list[Map] = []
-        self.learned = [False]  # by number of the value: whether a parameter comes before it
+        self.learned = [False]  # by number of the value: whether it depends on a parameter
         self.failure: str | None = None
         self._device = batch.device.type
         self.casts_to = self._autocast()
         self._numbers: dict[int, int] = {}  # by id of a tensor
-        self._values: list[weakref.ref[Tensor]] = []  # an id may be that of another tensor by now
+        self._values: list[weakref.ref[Tensor]] = []  # the id of a freed tensor may be used again
         self._versions: list[int | None] = []
-        # Without autograd there is no grad mode to switch: a critic that asks for it or switches it is not for the tape.
+        # The tape runs without autograd, so a critic that reads or switches grad mode is unsupported.
         self._grad_mode = torch_private.grad_mode_functions() | {torch.is_grad_enabled}
-        self._kept: set[int] = set()  # memory that maps will read in the sweeps
+        self._kept: set[int] = set()  # addresses of memory that the sweeps will read
         self._name(batch)
         self.keep(batch)
 
     def _autocast(self) -> torch.dtype | None:
-        """What autocast hands to products; None where it is off."""
+        """The dtype that autocast converts a product's arguments to; None if it is off."""
         return torch.get_autocast_dtype(self._device) if torch.is_autocast_enabled(self._device) else None
 
     def same_autocast(self) -> None:
-        """Raises where the critic has switched autocast by itself, which the sweeps would not follow."""
+        """Raises if the critic has switched autocast itself: the sweeps would not follow."""
         if self._autocast() != self.casts_to:
             raise Unsupported("autocast switched within the critic")
 
@@ -76,7 +75,7 @@ class Tape(TorchFunctionMode):
         return number
 
     def number(self, value: Any) -> int:
-        """Of a value that the critic computed, unchanged since."""
+        """The number of a value that was computed from the batch and not changed since."""
         number = self._numbers.get(id(value))
         if number is None or self._values[number]() is not value:
             raise Unsupported("a tensor that does not come from the critic's input")
@@ -90,12 +89,12 @@ class Tape(TorchFunctionMode):
         self._kept.add(value.untyped_storage().data_ptr())
 
     def may_change(self, value: Tensor) -> None:
-        """Raises where a change of value in place would also change what a map has kept."""
+        """Raises if changing value in place would also change memory that a map has kept."""
         if value.untyped_storage().data_ptr() in self._kept:
             raise Unsupported("a change in place of a value that is still needed")
 
     def numbered(self, map: Map, result: Tensor, inputs: tuple[int, ...]) -> Tensor:
-        """Writes down that map made result of the values with these numbers, asked for before any change in place."""
+        """Records that map computed result from the values with these numbers, read before any change in place."""
         map.inputs = inputs
         map.output = self._name(result)
         self.learned.append(map.learned or any(self.learned[i] for i in inputs))
@@ -103,7 +102,7 @@ class Tape(TorchFunctionMode):
         return result
 
     def form(self) -> tuple[tuple[type, tuple[int, ...]], ...]:
-        """What the run consisted of: the kind of each map and where it took its inputs from."""
+        """The structure of the run: the type of each map and the numbers of its inputs."""
         return tuple((type(map), map.inputs) for map in self.maps)
 
     def _touches(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -128,21 +127,21 @@ class Tape(TorchFunctionMode):
                 raise Unsupported(f"{resolve_name(func) or func}")
             return recorder(self, *args, **kwargs)
         except Unsupported as reason:
-            self.failure = self.failure or str(reason)  # also where the critic catches it
+            self.failure = self.failure or str(reason)  # even if the critic catches the exception
             raise
 
 
 def _parameter(value: Any, name: str) -> Any:
-    # A weight that is computed from parameters, such as a spectral norm's, is no leaf and has its own derivative.
+    # A weight that is computed from parameters, as by spectral norm, is not a leaf and has a derivative of its own.
     if type(value) is not nn.Parameter:
-        raise Unsupported(f"a {name} that is no plain parameter")
+        raise Unsupported(f"a {name} that is not a plain parameter")
     if torch_private.has_gradient_hooks(value):
         raise Unsupported("a parameter with hooks")
     return value
 
 
 def _cast(tape: Tape, x: Tensor) -> tuple[Tensor, int]:
-    """x as autocast hands it to a product."""
+    """x, converted as autocast converts a product's arguments, and its number."""
     number = tape.number(x)
     tape.same_autocast()
     dtype = tape.casts_to
@@ -164,7 +163,7 @@ def _convolution(read: Callable[..., convolution.Call | None]) -> Callable[..., 
     def record(tape: Tape, *args: Any, **kwargs: Any) -> Tensor:
         call = read(*args, **kwargs)
         if call is None:
-            raise Unsupported("a convolution of a single sample or with sides padded unequally")
+            raise Unsupported("a convolution of a sample without batch or with unequal padding")
         x, number = _cast(tape, call.input)
         bias = None if call.bias is None else _parameter(call.bias, "bias")
         map = Convolution(x, _parameter(call.weight, "weight"), bias, call.geometry)
@@ -189,7 +188,7 @@ def _relu(tape: Tape, input: Tensor, inplace: bool = False) -> Tensor:
 
 def _leaky_relu(tape: Tape, input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     if negative_slope <= 0:
-        raise Unsupported("a leaky_relu whose result does not tell its slope")
+        raise Unsupported("a leaky_relu whose result does not determine its slope")
     return _activate(
         tape,
         input,
@@ -220,7 +219,7 @@ def _reshape(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if result is input:
             return result
         if result.dim() == 0 or len(result) != len(input):
-            raise Unsupported("a reshape across the samples of a batch")
+            raise Unsupported("a reshape across samples")
         return tape.numbered(Reshape(input, result), result, (number,))
 
     return record
@@ -230,7 +229,7 @@ def _sum(subtract: bool, inplace: bool) -> Callable[..., Tensor]:
     def record(tape: Tape, input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
         numbers = tape.number(input), tape.number(other)
         if alpha != 1 or input.shape != other.shape or input.dtype != other.dtype:
-            raise Unsupported("a sum of unlike terms")
+            raise Unsupported("a sum of terms that differ in shape, dtype or factor")
         if inplace:
             tape.may_change(input)
             result = input.sub_(other) if subtract else input.add_(other)
@@ -246,7 +245,7 @@ def _is_full(part: Any) -> bool:
 
 
 def _keeps_rows(input: Tensor, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether the operator, linear in its input, does the same to each row and nothing across rows."""
+    """Whether a linear operator acts on each row alike and not across rows."""
     if name == "getitem":
         (key,) = args
         return isinstance(key, tuple) and _is_full(key[0]) and all(isinstance(k, (int, slice)) for k in key)

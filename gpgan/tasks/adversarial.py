@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from gpgan import objectives
 from gpgan.critic.common import CriticStats
-from gpgan.critic.optimizer import average_gradients, update
 from gpgan.critic.step import CriticStep
 from gpgan.data import Dataset
 from gpgan.data.order import Order
@@ -27,6 +26,7 @@ from gpgan.penalty import Penalty
 from gpgan.settings.config import AdversarialConfig, OptimizerConfig
 from gpgan.tasks.average import Average
 from gpgan.tasks.task import Curve, Number, Panel
+from gpgan.tasks.updates import descend, frozen, verdict
 from gpgan.torch_private import batch_norms
 from gpgan.util.processes import Processes
 
@@ -158,23 +158,20 @@ class Adversarial:
 
     def _update_generator(self, given: tuple[Tensor, ...], real: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         own = () if labels is None else (labels,)
-        # The critic's weights need no gradient here; its input does.
-        _require_gradients(self.trained, False)
-        with self.casting():
+        with frozen(self.trained), self.casting():
             made = self.generator(*given)
             terms = dict(self.terms(made, real))
             if self.adversarial_weight:
-                fake_scores = self.critic(pack(made, self.pack), *own)
-                real_scores = self.critic(pack(real, self.pack), *own) if self.objective.paired else None
-                verdict = self.objective.generator_loss(real_scores, fake_scores)
-                terms[VERDICT] = verdict if self.adversarial_weight == 1 else self.adversarial_weight * verdict
+                judged = verdict(self.objective, self.critic, pack(made, self.pack), pack(real, self.pack), own)
+                terms[VERDICT] = judged if self.adversarial_weight == 1 else self.adversarial_weight * judged
             loss = functools.reduce(torch.add, terms.values())
-        self.generator_optimizer.zero_grad()
-        torch.autograd.backward(loss if self.generator_scaler is None else self.generator_scaler.scale(loss))
-        if self.processes.group is not None:
-            average_gradients(self.generator_optimizer, self.processes.group)
-        update(self.generator_optimizer, self.clip, self.generator_scaler)
-        _require_gradients(self.trained, True)
+        descend(
+            self.generator_optimizer,
+            loss,
+            max_grad_norm=self.clip,
+            scaler=self.generator_scaler,
+            group=self.processes.group,
+        )
         # If the critic's term is the only one, it is the loss.
         parts = {} if list(terms) == [VERDICT] else {name: term.detach() for name, term in terms.items()}
         return {"generator_loss": loss.detach(), **parts}
@@ -277,7 +274,7 @@ def adversarial_panels(config: AdversarialConfig, held_out: bool = True) -> tupl
     objective = objectives.get(config.objective)
     penalised = config.penalty.weight > 0
     estimate = Panel(
-        f"The critic's estimate of the {objective.divergence}",
+        f"The critic's {objective.estimated}",
         objective.symbol,
         (Curve("estimate", "training data"), *([Curve("held_out", "held-out data")] if held_out else [])),
     )
@@ -352,11 +349,6 @@ def learning_rate_factor(schedule: str, done: int, steps: int) -> float:
     if schedule == "cosine":
         return (1 + math.cos(math.pi * done / steps)) / 2
     return 1.0
-
-
-def _require_gradients(parameters: list[nn.Parameter], required: bool) -> None:
-    for parameter in parameters:
-        parameter.requires_grad_(required)
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, rate: float) -> None:

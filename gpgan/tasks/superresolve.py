@@ -6,7 +6,7 @@ could be real (Ledig et al., SRGAN, arXiv 1609.04802); here it has a gradient pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from gpgan.util.processes import Processes
 
 # Held-out images for the numbers of a tick, and triples in a picture.
 HELD_OUT, PICTURED = 256, 24
+# The metrics of a tick.
+RESTORATION = ("psnr", "ssim", "detail")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,6 @@ class SuperResolution(Adversarial):
 
     config_class = Config
     config: Config
-    metrics: Sequence[str] = ("psnr", "ssim", "detail")
 
     def __init__(self, config: Config, facts: Facts, modules: Mapping[str, nn.Module]) -> None:
         self.config, self.facts = config, facts
@@ -180,7 +181,7 @@ class SuperResolution(Adversarial):
     def held_out(self, n: int) -> dict[str, float | None]:
         if self.dataset.held_out is None:
             return {}
-        return measure(self.metrics, self.evaluation(self.dataset, HELD_OUT, self.config.seed))
+        return measure(self.evaluation(self.dataset, HELD_OUT, self.config.seed), RESTORATION)
 
     def score(self, numbers: Mapping[str, float | None]) -> float:
         psnr, l1 = numbers.get("psnr"), numbers["l1_loss"]
@@ -236,6 +237,9 @@ class SuperResolution(Adversarial):
                 )
             small = images.samples()
         return (small,), self._enlarge(small)
+
+    def note(self) -> str:
+        return ""
 
     def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
         image_groups(path, {"input": inputs[0], "output": samples})

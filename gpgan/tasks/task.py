@@ -81,7 +81,6 @@ class Task(Protocol):
         sampler: The network that pictures, ``sample``, ``eval`` and ``export`` use.
         panels: The panels of curves.png.
         numbers: How its numbers are shown.
-        metrics: Names in ``gpgan.metrics.registry`` that ``gpgan eval`` measures.
         warnings: Known problems of this configuration; set by ``prepare``.
         samples_per_step: Real samples per step, summed over all processes.
         penalised: Whether it uses a gradient penalty.
@@ -92,7 +91,6 @@ class Task(Protocol):
     sampler: nn.Module
     panels: Sequence[Panel]
     numbers: Mapping[str, Number]
-    metrics: Sequence[str]
     warnings: Sequence[str]
     samples_per_step: int
     penalised: bool
@@ -175,6 +173,9 @@ class Task(Protocol):
         Raises:
             ValueError: Truncation is given and the task has no latents, or ``source`` and it takes no inputs from a folder.
         """
+
+    def note(self) -> str:
+        """What a user must know about the order of the samples; "" if nothing."""
 
     def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
         """Writes a picture of ``samples``, next to their inputs if those can be shown."""

@@ -1,4 +1,4 @@
-"""Warnings that point at the caller's own line, each given once."""
+"""Warnings that are given once and point at the caller's line."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 import warnings
 
 _given: set[str] = set()
-# Frames of these packages lie between a warning and the code that it concerns.
+# Stack frames of these packages are skipped to find the caller's line.
 _INSIDE = ("gpgan", "torch")
 
 
 def warn_once(message: str) -> None:
-    """Warns once per process, naming the line outside of gpgan that led here."""
+    """Warns once per process, at the line outside of gpgan and torch that led here."""
     if message in _given:
         return
     _given.add(message)

@@ -25,7 +25,7 @@ TOLERANCES = {torch.float32: {"rtol": 1e-4, "atol": 1e-5}, torch.bfloat16: {"rto
 
 @pytest.fixture(autouse=True)
 def _capture_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch.compile's capture and its autograd, run by eager kernels: what is compared here is the values."""
+    """torch.compile's capture and autograd, run with eager kernels: only values are compared here."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     providers._compiled_for.cache_clear()
 
@@ -36,11 +36,11 @@ def _capture_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_providers_agree(operation: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     calls = providers.OPERATIONS[operation].make(providers.make_inputs(shape, dtype, "cpu"))
     assert list(calls) == ["gpgan", "plain", "best", "compiled"]
-    wanted = calls["gpgan"]()
+    expected = calls["gpgan"]()
     for name in ("plain", "best", "compiled"):
         got = calls[name]()
-        assert len(got) == len(wanted)
-        for value, reference in zip(got, wanted, strict=True):
+        assert len(got) == len(expected)
+        for value, reference in zip(got, expected, strict=True):
             assert value.shape == reference.shape
             torch.testing.assert_close(value.float(), reference.float(), **TOLERANCES[dtype])
 
@@ -55,7 +55,7 @@ def test_a_zero_gradient_gives_every_one_pass_form_a_zero_row() -> None:
 
 
 class CountingClock:
-    """Each call takes as long as the number it returns."""
+    """A clock on which each call takes the number of seconds that it returns."""
 
     def __init__(self) -> None:
         self.order: list[float] = []

@@ -1,4 +1,4 @@
-"""The benchmark of the loop counts what it says it counts, and a slow loop shows."""
+"""The benchmark of the loop counts what it says it counts, and detects a slow loop."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_parts_take_as_many_steps_as_the_run(monkeypatch: pytest.MonkeyPatch) ->
     case = quick()
     assert case["period"] == QUICK_STEPS
     assert case["periods"] == 2
-    # The run and its rounds alone, a critic each, with a step ahead for warming up; steps and updates share one.
+    # The run and the rounds have a critic each, with a warm-up step; steps and updates share one.
     once = (2 * QUICK_STEPS + 1) * case["n_critic"]
     assert sorted(calls.values()) == [once, once, 2 * once]
 
@@ -79,7 +79,7 @@ def test_a_run_does_not_see_the_time_it_is_stopped(monkeypatch: pytest.MonkeyPat
     quick()
     (first, its_first), *_, (last, its_last) = seen
     assert 0 < its_first < its_last
-    # The first tick is after the first stop, the last one after a last stop for a chunk of two steps: six lie between.
+    # The first tick is after the first pause, the last one after the last pause, for a chunk of two steps: six are between.
     assert (last - first) - (its_last - its_first) > 6 * 0.2
 
 

@@ -1,4 +1,4 @@
-"""The page of all presets: what stands in it, and that finished runs are not made again."""
+"""The page of all presets: its content, and that finished runs are not repeated."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ def options(tmp_path):
 
 @pytest.fixture
 def commands(monkeypatch, options):
-    """The gpgan commands that were run, which leave what real ones leave."""
+    """Records the gpgan commands that are run, and leaves the files that real ones leave."""
     ran = []
     data = Dataset("made", zeros(600, 1, 28, 28))
 
@@ -54,7 +54,7 @@ def test_the_page_and_its_numbers(options, commands):
             rows[presets.PAPERS.index("wgan")],
             "| wasserstein | weights within ±0.01 | rmsprop 5e-05 (0.99), batch 64, n_critic 5 |",
         ),
-        (rows[presets.PAPERS.index("gan")], "| minimax | nothing | sgd 0.005 (0.5), batch 100, n_critic 1 |"),
+        (rows[presets.PAPERS.index("gan")], "| minimax | none | sgd 0.005 (0.5), batch 100, n_critic 1 |"),
         (rows[presets.PAPERS.index("sngan")], "| hinge | spectral normalisation |"),
         (rows[presets.PAPERS.index("wgan-lp")], r"| 10 (\|g\| - 1)² between real and fake, one-sided |"),
         (rows[presets.PAPERS.index("stylegan-r1")], r"| 5 \|g\|² at real samples (R1), every 16 steps |"),
@@ -79,7 +79,7 @@ def test_only_what_is_not_finished_is_made(options, commands):
     assert [command for command, *_ in made] == ["train", "eval"]
     assert presets.run("wgan", options) == first
     assert commands == made
-    (options.runs / "wgan" / "eval.json").unlink()  # broken off in between
+    (options.runs / "wgan" / "eval.json").unlink()  # interrupted in between
     presets.run("wgan", options)
     assert [command for command, *_ in commands] == ["train", "eval"] * 2
 
@@ -89,6 +89,6 @@ def test_a_run_of_other_settings_is_made_again(options, commands):
     options.minutes = 3.5
     assert presets.run("wgan", options)["config"]["minutes"] == 3.5
     assert [command for command, *_ in commands] == ["train", "eval"] * 2
-    options.data = "other"  # the stand-in makes "made" whatever it is asked for
-    with pytest.raises(RuntimeError, match="not the run that was asked for"):
+    options.data = "other"  # the stand-in always writes the data set "made"
+    with pytest.raises(RuntimeError, match="has no finished run of other for 3"):
         presets.run("wgan", options)

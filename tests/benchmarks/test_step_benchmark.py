@@ -1,4 +1,4 @@
-"""The benchmark of the critic step counts right, compares like with like, and says what it did not measure."""
+"""The benchmark of the critic step counts correctly, compares like with like, and says what it did not measure."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from benchmarks.documents import write_into
 ROOT = Path(__file__).parents[2]
 FOREVER = run.Deadline()
 CASES = critics.cases("cpu", quick=True)
-SHAPES = [CASES[0], *CASES[2:]]  # the two MLPs differ in width alone
-ROUNDING = 1e-4  # no activation of these small critics is near enough to 0 to change sides
+SHAPES = [CASES[0], *CASES[2:]]  # the two MLPs differ only in width
+ROUNDING = 1e-4  # no activation of these small critics is close enough to 0 to change its sign
 NO_JAX = "JAX is not installed (pip install 'gpgan[bench]')"
 
 
 @pytest.fixture(autouse=True)
 def _one_thread_and_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch.compile's capture and its autograd, run by eager kernels."""
+    """torch.compile's capture and autograd, run with eager kernels."""
     torch.set_num_threads(1)
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
 
@@ -51,10 +51,10 @@ def operations(given: critics.Problem, **options: Any) -> int:
 def test_operations_of_stock_on_an_mlp_are_those_counted_by_hand() -> None:
     batch, first, last = 8, 2 * 512, 512
     weights = first + 2 * 512 * 512 + last
-    # Real and fake: a product a layer each for the forward, the weights' gradients and, but in the first, the input's.
+    # Real and fake: one product per layer for the forward, the weight gradient and, except in the first, the input gradient.
     plain = 2 * (3 * weights - first)
-    # x: forward, its gradient, then through the gradient's graph (the seed of ones needs no gradient, hence - last) and
-    # through the forward's, where zeros begin before the last layer.
+    # x: the forward, its gradient, then back through the gradient's graph (the seed of ones needs no gradient, hence - last)
+    # and through the forward's, where the zeros begin before the last layer.
     penalty = weights + weights + (2 * weights - last) + 2 * (weights - last)
     given = problem(critics.mlp, 512, (2,), batch)
     assert operations(given, penalty=False) == 2 * batch * plain
@@ -120,13 +120,13 @@ def test_every_provider_of_pytorch_has_the_same_gradients(case: critics.Case, pr
     alpha = torch.rand(case.batch)
     exact = Stock(critics.make_problem(case, "cpu", "float64"))
     exact(alpha.double())
-    wanted, limit = run.gradients_of(exact), None
+    expected, limit = run.gradients_of(exact), None
     for name, (provider, _) in run.rows_of(case, "cpu", quick=False).items():
         if provider.optional or not provider.penalised:
             continue
         step = provider.make(critics.make_problem(case, "cpu", precision))
         step(alpha)
-        error = run.gradient_error(run.gradients_of(step), wanted)
+        error = run.gradient_error(run.gradients_of(step), expected)
         limit = 2 * error + ROUNDING if limit is None else limit
         assert error <= limit, name
         before = [gradient.copy() for gradient in run.gradients_of(step)]
@@ -139,18 +139,18 @@ def test_every_provider_of_pytorch_has_the_same_gradients(case: critics.Case, pr
 def test_jax_has_the_same_gradients_and_moves_the_same_way(case: critics.Case) -> None:
     alpha = torch.rand(case.batch)
     stock, other = (critics.make_problem(case, "cpu", "float32") for _ in range(2))
-    wanted, jax_step = Stock(stock), providers.jax_step(other)
-    for _ in range(2):  # the second step starts from what the first made of the parameters
-        wanted(alpha)
+    expected, jax_step = Stock(stock), providers.jax_step(other)
+    for _ in range(2):  # the second step starts from the parameters that the first updated
+        expected(alpha)
         jax_step(alpha)
-        assert run.gradient_error(run.gradients_of(jax_step), run.gradients_of(wanted)) < ROUNDING
+        assert run.gradient_error(run.gradients_of(jax_step), run.gradients_of(expected)) < ROUNDING
     counts = jax_step.own_counts()
     assert counts["peak_bytes"] > 0
     assert 9 < counts["forwards"] < 12
 
 
 def small(monkeypatch: pytest.MonkeyPatch, **others: Provider) -> dict[str, Any]:
-    """A case's rows with stock, no penalty and what is given."""
+    """A case's rows with stock, stock without penalty and the given providers."""
     chosen = {name: PROVIDERS[name] for name in (run.STOCK, run.UNPENALISED)}
     monkeypatch.setattr(run, "PROVIDERS", chosen | others)
     return run.measure(CASES[0], "cpu", True, FOREVER)["rows"]
@@ -163,7 +163,7 @@ class WrongWeight(Stock):
 
 def test_wrong_gradients_are_caught_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = small(monkeypatch, wrong=Provider(WrongWeight), right=Provider(Stock))
-    assert "off, more than" in rows["wrong"]["failed"]
+    assert "the error of its gradients" in rows["wrong"]["failed"]
     assert "seconds" not in rows["wrong"]
     assert rows["right"]["gradient_error"] == rows["stock"]["gradient_error"]
     assert rows["right"]["times"]["stock"]["median"] > 0
@@ -212,7 +212,7 @@ def test_past_the_deadline_providers_are_left_out_and_compiling_ends_earlier(mon
         (run.Deadline(compiling=0.0, all=0.0), {"compiled", "other"}),
     ):
         rows = run.measure(CASES[0], "cpu", False, deadline)["rows"]
-        assert {name for name, row in rows.items() if row == {"left_out": "the time was over"}} == left_out
+        assert {name for name, row in rows.items() if row == {"left_out": "the deadline had passed"}} == left_out
         assert {name for name, row in rows.items() if "seconds" in row} == set(rows) - left_out
     halved = run.Deadline.after(100.0)
     assert halved.all - halved.compiling == pytest.approx(50, abs=1)

@@ -1,4 +1,4 @@
-"""The toy table: its protocol against hand-worked numbers, its records on disk, its settings, and the page."""
+"""The toy table: its protocol against numbers worked by hand, its records on disk, its settings, and its page."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def record(preset, data, seed, captured, high_quality, reverse_kl, diverged=None
 
 
 class Corners(nn.Module):
-    """One of two modes of the grid by the sign of the first latent, the second lost to no mode for a known share."""
+    """Goes to one of two modes of the grid, by the sign of the first latent; a known share lands between modes."""
 
     def __init__(self, scale):
         super().__init__()
@@ -224,7 +224,7 @@ def test_an_interrupted_table_says_so_and_keeps_what_is_done(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Whatever runs the tests may ignore it, as a shell has its background jobs do, and hand that on.
+        # The parent of the tests may ignore SIGINT, as a shell makes its background jobs do, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
@@ -237,7 +237,7 @@ def test_an_interrupted_table_says_so_and_keeps_what_is_done(tmp_path):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
-    assert "the same command goes on" in errors
+    assert "the same command continues" in errors
     assert not list(runs.glob("*.part"))
     finished = [json.loads(path.read_text()) for path in runs.glob("*.json")]
     assert 1 <= len(finished) < 20

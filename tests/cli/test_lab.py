@@ -1,4 +1,4 @@
-"""gpgan lab: what it writes and tells, and what it refuses before anything is computed."""
+"""gpgan lab: what it writes and prints, and what it refuses before anything is computed."""
 
 import json
 import struct
@@ -16,7 +16,7 @@ from gpgan.labs.lab import Findings
 
 @pytest.fixture
 def untouched(monkeypatch):
-    """No lab may start."""
+    """Fails if a lab starts."""
 
     def run(progress):
         raise AssertionError("a lab was run")
@@ -67,8 +67,8 @@ def test_without_a_name_it_lists_them(cli, untouched, tmp_path, monkeypatch):
         (["bilinear", "--al"], "did you mean --all?"),
         (["bilinear", "--all"], "NAME is 'bilinear' and --all is given; expected one of the two"),
         (["bilinear", "saturation"], "saturation"),
-        (["bilinear", "--out", "file"], "nothing can be written to file"),
-        (["bilinear", "--out", "file/below"], "choose another --out"),
+        (["bilinear", "--out", "file"], "--out is file, which cannot be written to"),
+        (["bilinear", "--out", "file/below"], "expected a folder that can be written to"),
     ],
 )
 def test_bad_input_is_one_line(cli, untouched, tmp_path, monkeypatch, arguments, message):
@@ -86,14 +86,17 @@ def test_a_folder_that_is_read_only(cli, untouched, tmp_path, monkeypatch):
     def refuse(dir):
         raise PermissionError(13, "Permission denied", str(dir))
 
-    monkeypatch.setattr(lab.tempfile, "TemporaryFile", refuse)  # nothing is read-only to root
+    monkeypatch.setattr(lab.tempfile, "TemporaryFile", refuse)  # to root no folder is read-only
     status, told, err = cli("lab", "bilinear", "--out", tmp_path)
     assert (status, told) == (2, "")
-    assert err == f"gpgan: nothing can be written to {tmp_path} (Permission denied); choose another --out\n"
+    assert err == (
+        f"gpgan: --out is {tmp_path}, which cannot be written to (Permission denied); expected a folder that can be "
+        "written to\n"
+    )
 
 
 def test_all_of_them_and_the_page(cli, tmp_path, monkeypatch):
-    """The lab and the page in place of those that take their time; what is tried is who is called with what."""
+    """With stand-ins for the slow labs and the page; checks what is called with which arguments."""
     ran, written = [], {}
     found = bilinear.run(lambda share, what: None)
 
@@ -171,7 +174,7 @@ def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
     with lab._progress("bilinear") as progress:
         progress(0.5, "playing")
     assert capsys.readouterr().out == ""
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the output for a terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then treats the output as a terminal
     monkeypatch.setenv("TERM", "xterm")
     with lab._progress("bilinear") as progress:
         progress(0.5, "playing")

@@ -117,7 +117,7 @@ def test_conditional_runs_cycle_through_the_classes(cli, trained):
     run = trained("conditional")
     status, out, err = cli("sample", run, "-n", 25, "--out", run / "a.npy", "--seed", 2)
     assert (status, err) == (0, "")
-    assert "classes, in turn: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" in out
+    assert "classes in turn: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" in out
     state = checkpoint.newest(run)[0]
     generator, _ = build("conv", (1, 8, 8), latent=4, width=4, depth=3, classes=10, rng=torch.Generator())
     generator.load_state_dict(state["average"])

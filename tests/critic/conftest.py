@@ -1,4 +1,4 @@
-"""One thread: the tensors are a few numbers each, and threads that wait for each other take longer than the work."""
+"""One thread: the tensors are so small that synchronising threads would take longer than the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forwards of every kind: what the schedule takes, what it must leave to autograd, and what couples the samples."""
+"""Forwards of many kinds: those that are scheduled, those that need autograd, and those that couple the samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Forward = Callable[["Parts", Tensor], Tensor]
 
 
 class Parts(nn.Module):
-    """Layers for whatever forward makes of them."""
+    """Layers that a given forward function uses."""
 
     def __init__(self, forward_of: Forward) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ def _same_input_in_place_later(net: Parts, x: Tensor) -> Tensor:
 
 
 class _StraightThrough(torch.autograd.Function):
-    """relu whose gradient goes through as if it were not there, less a sign."""
+    """relu whose backward negates the gradient and ignores the sign of the input."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor) -> Tensor:
@@ -231,7 +231,7 @@ SCHEDULED: dict[str, Forward] = {
     "a bias of its own": _free_bias,
     "slices": _slices,
 }
-# What the schedule must leave to autograd, or get right; either way the numbers are the script's.
+# Forwards that the schedule must either leave to autograd or compute correctly.
 ANY_PATH: dict[str, Forward] = {
     "split and joined": _split,
     "in place on a view": _in_place_on_a_view,
@@ -257,7 +257,7 @@ ANY_PATH: dict[str, Forward] = {
     "an autograd.Function of its own": _own_function,
     "requires_grad_ inside": _rebound,
 }
-# Samples that are not alone: the penalty refuses none of these, so that the numbers must be those of three batches of B.
+# Forwards that couple the samples, which the penalty does not detect: the numbers must be those of three batches of B.
 COUPLED: dict[str, Forward] = {
     "the batch's size": _looks_at_the_batch,
     "the batch's mean": _mean_of_the_batch,

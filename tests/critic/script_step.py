@@ -1,4 +1,4 @@
-"""The critic step as a training script has it, and the comparison of CriticStep with it."""
+"""The critic step as training scripts write it, and the comparison of CriticStep with it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sgd(parameters: Any) -> torch.optim.Optimizer:
 
 @dataclass
 class Script:
-    """A loop of the usual kind; its arguments are CriticStep's, which it is held against."""
+    """An ordinary training step with CriticStep's arguments."""
 
     critic: Callable[..., Tensor]
     optimizer: torch.optim.Optimizer
@@ -113,7 +113,7 @@ def gradients(critic: nn.Module) -> list[Tensor | None]:
 def assert_same_step(
     ours: nn.Module, script: nn.Module, stats: Any, wanted: dict[str, Any], relative: float = 1e-12
 ) -> None:
-    """Raises unless gradients, parameters, buffers and what the step tells are the script's."""
+    """Raises unless gradients, parameters, buffers and statistics equal the script's."""
     pairs = list(zip(gradients(ours), gradients(script), strict=True))
     assert [a is None for a, _ in pairs] == [b is None for _, b in pairs]
     assert_exact([a for a, _ in pairs if a is not None], [b for _, b in pairs if b is not None], relative)
@@ -142,10 +142,10 @@ def compare(
     formula: CriticLoss | None = None,
     **options: Any,
 ) -> CriticStep:
-    """Runs CriticStep and the script side by side and compares them after every step; returns the CriticStep.
+    """Runs CriticStep and the script side by side, compares them after every step, and returns the CriticStep.
 
-    wrap: what is handed to both in place of the critic. before: called with the critic ahead of each step. formula: the
-    script's objective, where it is another function than CriticStep's.
+    wrap: makes the callable that both use from the critic. before: called with the critic before each step. formula:
+    the script's objective, if it differs from CriticStep's.
     """
     ours = make()
     script = copy.deepcopy(ours)
@@ -155,13 +155,13 @@ def compare(
         known["objective"] = formula
     other = Script(wrap(script), optimizer(script.parameters()), **known)
     noises = [torch.Generator().manual_seed(3) for _ in range(2)]
-    generator = torch.Generator().manual_seed(2)
+    rng = torch.Generator().manual_seed(2)
     for i in range(steps):
         before(ours, i)
         before(script, i)
-        real = torch.randn(*shape, dtype=torch.float64, generator=generator)
-        fake = 0.5 * torch.randn(*shape, dtype=torch.float64, generator=generator) + 0.3
-        alpha = torch.rand(shape[0], dtype=torch.float64, generator=generator)
+        real = torch.randn(*shape, dtype=torch.float64, generator=rng)
+        fake = 0.5 * torch.randn(*shape, dtype=torch.float64, generator=rng) + 0.3
+        alpha = torch.rand(shape[0], dtype=torch.float64, generator=rng)
         stats = step(real, fake, alpha=alpha, generator=noises[0], critic_args=args)
         wanted = other(real, fake, alpha, args, noises[1])
         assert_same_step(ours, script, stats, wanted, relative)

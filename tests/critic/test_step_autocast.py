@@ -1,4 +1,4 @@
-"""The step under autocast: parameters stay float32, and gradients are as near as those of the script's autocast.
+"""The step under autocast: parameters stay float32, and gradients are as accurate as those of a script under autocast.
 
 With float16 the losses are scaled, the penalty stays float32, and an update that overflowed is skipped.
 """
@@ -65,7 +65,7 @@ def test_the_objective_is_computed_in_float32(path: str, paired: bool) -> None:
 
 
 class Partly(torch.nn.Module):
-    """A critic that leaves autocast for its first layer, or enters it for one."""
+    """A critic that leaves autocast for its first layer, or enters it for that layer."""
 
     def __init__(self, first: bool, second: bool) -> None:
         super().__init__()
@@ -92,14 +92,14 @@ def test_autocast_within_the_critic_counts(autocast: torch.dtype | None, first: 
     alpha = torch.rand(8)
     stats, wanted = step(real, fake, alpha=alpha), other(real, fake, alpha)
     assert stats.real_scores.dtype == (torch.bfloat16 if second else torch.float32)
-    # Rounded to bfloat16, gradients are apart by some hundredths; all in float32, by far less.
+    # Rounded to bfloat16, gradients differ by a few hundredths; all in float32, by far less.
     limit = 0.2 if first or second else 1e-5
     assert_exact(list(gradients(ours)), list(gradients(script)), relative=limit)
     torch.testing.assert_close(stats.penalty, wanted["penalty"], rtol=limit, atol=0.0)
 
 
 def test_float64_samples_stay_float64() -> None:
-    # As autocast has it: no number of float64 is rounded.
+    # As in autocast, float64 numbers are not rounded.
     case = CRITICS["MLP"]
     ours, script = case.build(), case.build()
     step = CriticStep(ours, sgd(ours.parameters()), autocast=torch.bfloat16)
@@ -123,7 +123,7 @@ HALF = ["MLP", "DCGAN", "GroupNorm", "mixture"]
 
 @pytest.mark.parametrize("name", HALF)
 def test_float16_is_near_float32(name: str) -> None:
-    """Unscaled gradients, penalty and scores are those of float32 within some roundings to 11 bits."""
+    """Unscaled gradients, penalty and scores equal those in float32 up to a few roundings to 11 bits."""
     case = CRITICS[name]
     half, full = case.build(torch.float32), case.build(torch.float32)
     (real, fake, alpha), args = case.samples(torch.float32), case.args()
@@ -134,7 +134,7 @@ def test_float16_is_near_float32(name: str) -> None:
     assert {g.dtype for g in gradients(half) if g is not None} == {torch.float32}
     error = float((flat(half) - flat(full)).norm() / flat(full).norm())
     assert 0 < error < 5e-3
-    # The penalty is computed as in float32: it does not see the half precision at all.
+    # The penalty is computed entirely in float32.
     assert stats.penalty is not None
     assert wanted.penalty is not None
     assert stats.penalty.dtype == torch.float32
@@ -196,7 +196,7 @@ def test_the_scale_grows_with_steps_that_fit() -> None:
 
 
 def test_a_scaler_without_autocast() -> None:
-    """As in a script whose critic enters autocast itself."""
+    """The same as in a script whose critic enters autocast itself."""
     case = CRITICS["MLP"]
     scaled, plain = case.build(torch.float32), case.build(torch.float32)
     real, fake, alpha = case.samples(torch.float32)
@@ -220,7 +220,7 @@ def test_no_cuda_graph_with_a_scaler() -> None:
 def test_float16_without_a_scaler_is_refused() -> None:
     critic = CRITICS["MLP"].build(torch.float32)
     optimizer = sgd(critic.parameters())
-    with pytest.raises(ValueError, match=r"autocast is torch.float16 and there is no scaler.*torch.amp.GradScaler"):
+    with pytest.raises(ValueError, match=r"autocast is torch.float16 and scaler is None.*torch.amp.GradScaler"):
         CriticStep(critic, optimizer, autocast=torch.float16)
     with pytest.raises(TypeError, match=r"scaler is a float; expected a torch.amp.GradScaler or None"):
         CriticStep(critic, optimizer, autocast=torch.float16, scaler=1024.0)  # type: ignore[arg-type]

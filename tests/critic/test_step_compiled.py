@@ -1,4 +1,4 @@
-"""compile=True: the same updates, from programs that are traced once for each kind of step."""
+"""compile=True: the same updates, from programs that are traced once per batch shape and penalty."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_cannot_be_compiled_says_so_and_runs() -> None:
 
 
 class Switched(nn.Module):
-    """A chain that another one follows, or a smooth end."""
+    """A chain that ends plainly, in a sum, or in a smooth function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Switched(nn.Module):
 
 
 def steps_of(critic: Switched, ends: list[str]) -> list[str]:
-    """The plan after each step; every step has a batch size of its own, so that the critic's Python runs."""
+    """The plan after each step. Every step has a new batch size, so that the critic's Python code runs again."""
     step = CriticStep(critic, torch.optim.SGD(critic.parameters(), lr=0.0), compile=True)
     plans = []
     for number, critic.end in enumerate(ends):
@@ -101,3 +101,27 @@ def test_without_a_gpu_there_is_no_graph_and_the_plan_says_so() -> None:
     step(*case.samples()[:2])
     assert "no CUDA graph" in step.plan
     assert not torch.equal(before, critic[0].weight)
+
+
+def test_a_graph_and_a_compilation_that_fail_are_both_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoGraphs:
+        def __init__(self, *_: Any) -> None: ...
+
+        def __call__(self, *_: Any) -> None:
+            raise RuntimeError("the capture failed\nand here is more of it")
+
+    def no_compiler(*_: Any, **__: Any) -> None:
+        raise RuntimeError("there is no compiler")
+
+    monkeypatch.setattr("gpgan.critic.plan.CudaGraphs", NoGraphs)
+    monkeypatch.setattr("gpgan.critic.cuda_graph.why_not", lambda *_: None)
+    monkeypatch.setattr("torch._inductor.compile", no_compiler)
+    case = CRITICS["MLP"]
+    critic = case.build()
+    step = CriticStep(critic, torch.optim.SGD(critic.parameters(), lr=0.1), compile=True, cuda_graph=True)
+    before = critic[0].weight.detach().clone()
+    step(*case.samples()[:2])
+    assert not torch.equal(before, critic[0].weight)
+    assert step.plan.startswith("scheduled path")
+    assert "not compiled: there is no compiler" in step.plan
+    assert step.plan.endswith("no CUDA graph: the capture failed")

@@ -1,4 +1,4 @@
-"""Floating-point operations of a step, in units of one forward of the critic over a batch, and what the plan says of them."""
+"""Floating-point operations of a step, in units of one forward of the critic over a batch, and the plan's count."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gpgan import CriticStep, Penalty
 from gpgan.nn import MLPCritic
 from gpgan.objectives import get
 
-# A critic, the shape of a batch, and the most that a step may take.
+# A critic, the shape of a batch, and the upper limit of a step.
 TABLE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
     "MLP": (lambda: MLPCritic((2,), 512, 3), (16, 2), 10.01),
     "DCGAN": (lambda: dcgan(32, 4, 64), (1, 3, 64, 64), 9.90),
@@ -24,7 +24,7 @@ TABLE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
 
 
 def forwards_of(critic: nn.Module, shape: tuple[int, ...], general: bool, **options: object) -> tuple[float, str]:
-    """Operations of the second step over those of one forward; the plan."""
+    """The second step's operations divided by those of one forward, and the plan."""
     wrapped: Callable[[Tensor], Tensor] = (lambda x: critic(x)) if general else critic
     step = CriticStep(wrapped, torch.optim.SGD(critic.parameters(), lr=0.0), **options)
     real, fake = torch.randn(shape), torch.randn(shape)
@@ -48,7 +48,7 @@ def test_a_penalised_step(name: str, general: bool) -> None:
 @pytest.mark.parametrize("general", [False, True], ids=["scheduled", "general"])
 def test_a_step_without_penalty(general: bool) -> None:
     make, shape, _ = TABLE["MLP"]
-    # Three times two forwards, less the gradient to the first layer's input.
+    # Three times two forwards, less the gradient of the first layer's input.
     assert 5.9 < forwards_of(make(), shape, general, penalty=None)[0] <= 6.0
     assert 5.9 < forwards_of(make(), shape, general, lazy=2)[0] <= 6.0
 
@@ -56,7 +56,7 @@ def test_a_step_without_penalty(general: bool) -> None:
 @pytest.mark.parametrize("name", ["MLP", "DCGAN"])
 @pytest.mark.parametrize("general", [False, True], ids=["scheduled", "general"])
 def test_a_penalty_at_both_costs_one_batch_of_points_more(name: str, general: bool) -> None:
-    """Four forwards, as the penalty at one batch of points; the plan counts in forwards over one batch all the same."""
+    """Another batch of points costs four forwards, as the first does. The plan still counts in forwards over B."""
     make, shape, most = TABLE[name]
     penalty = Penalty(weight=1.0, target=0.0, points="both")
     taken, plan = forwards_of(make(), shape, general, penalty=penalty)
@@ -84,7 +84,7 @@ def test_frozen_layers_cost_less(frozen: int) -> None:
     for parameter in list(critic.parameters())[: 2 * frozen]:
         parameter.requires_grad_(False)
     taken = {general: forwards_of(critic, shape, general)[0] for general in (False, True)}
-    # The first layer is small; the two hidden ones behind it are half of F each, and each has a weight gradient of 3B rows.
+    # The first layer is small. The two hidden layers are half of F each, and each has a weight gradient of 3B rows.
     assert taken[False] <= taken[True] + 0.01
     assert taken[True] < most - (2.9 if frozen == 3 else 0)
 
@@ -96,6 +96,6 @@ def test_the_general_path_tells_its_count_or_that_it_has_none(name: str) -> None
     step = CriticStep(critic, torch.optim.SGD(critic.parameters(), lr=0.0))
     step(*case.samples(torch.float32)[:2])
     told = re.search(r"(\d+\.\d+)F", step.plan)
-    # The forward of an LSTM is one operator that torch has no formula for, its backward many that it has.
+    # torch has no formula for the one operator of an LSTM's forward, but has formulas for those of its backward.
     assert "not counted" in step.plan if told is None else 6 < float(told.group(1)) < 14
     assert told is not None or name == "LSTM"

@@ -1,4 +1,4 @@
-"""cuda_graph=True: captured steps are the ordinary ones, and a machine without a GPU is told so."""
+"""cuda_graph=True: captured steps equal ordinary ones; without a GPU the plan says so."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_without_a_gpu_it_says_so_and_runs() -> None:
 
 
 def samples(steps: int, batch: int = 16) -> list[tuple[Tensor, Tensor, Tensor]]:
-    generator = torch.Generator("cuda").manual_seed(0)
-    draw = lambda *shape: torch.randn(*shape, device="cuda", generator=generator)  # noqa: E731
+    rng = torch.Generator("cuda").manual_seed(0)
+    draw = lambda *shape: torch.randn(*shape, device="cuda", generator=rng)  # noqa: E731
     return [(draw(batch, 2), draw(batch, 2) + 1, draw(batch).sigmoid()) for _ in range(steps)]
 
 
@@ -116,10 +116,10 @@ def test_statistics_of_a_step_outlive_the_next() -> None:
 @pytest.mark.gpu
 def test_points_are_drawn_anew_at_each_replay() -> None:
     critic = mlp().cuda()
-    generator = torch.Generator("cuda").manual_seed(0)
+    rng = torch.Generator("cuda").manual_seed(0)
     step = CriticStep(critic, torch.optim.SGD(critic.parameters(), lr=0.0), cuda_graph=True)
     real, fake, _ = samples(1)[0]
-    norms = [step(real, fake, generator=generator).norms for _ in range(WARM_UP + 4)]
+    norms = [step(real, fake, generator=rng).norms for _ in range(WARM_UP + 4)]
     assert len({tuple(n.tolist()) for n in norms if n is not None}) == len(norms)
 
 

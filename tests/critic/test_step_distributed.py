@@ -1,4 +1,4 @@
-"""Gradients averaged over processes are those of one process with the joint batch."""
+"""Gradients averaged over processes equal those of one process with the joint batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gpgan import CriticStep, Penalty
 from gpgan.objectives import get
 
-# A critic, and whether it is wrapped in DistributedDataParallel, which averages by itself.
+# A critic, and whether it is wrapped in DistributedDataParallel, which averages gradients itself.
 CASES = (("MLP", False), ("GroupNorm", False), ("GroupNorm", True))
 OPTIONS: dict[str, Any] = {
     "max_grad_norm": 0.5,
@@ -30,9 +30,9 @@ OPTIONS: dict[str, Any] = {
 
 def joint(name: str) -> tuple[Tensor, Tensor, Tensor]:
     shape = (8, *CRITICS[name].shape[1:])
-    generator = torch.Generator().manual_seed(9)
-    real, fake = (torch.randn(shape, dtype=torch.float64, generator=generator) for _ in range(2))
-    return real, fake, torch.rand(8, dtype=torch.float64, generator=generator)
+    rng = torch.Generator().manual_seed(9)
+    real, fake = (torch.randn(shape, dtype=torch.float64, generator=rng) for _ in range(2))
+    return real, fake, torch.rand(8, dtype=torch.float64, generator=rng)
 
 
 def work(rank: int, folder: str) -> None:

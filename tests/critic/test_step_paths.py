@@ -1,9 +1,10 @@
-"""Which path a critic takes, and that no path misses what the critic does between or within steps."""
+"""Which path a critic takes; and every path follows changes of the critic between and within steps."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +40,7 @@ def test_the_plan_says_which_path_and_why() -> None:
     for name, word in (
         ("GroupNorm", "group_norm"),
         ("mixed activations", "silu"),
-        ("weight_norm", "no plain parameter"),
+        ("weight_norm", "not a plain parameter"),
     ):
         critic = CRITICS[name].build()
         told = plan(critic, critic.parameters(), CRITICS[name].samples()[0])
@@ -51,7 +52,23 @@ def test_the_plan_says_which_path_and_why() -> None:
     assert plan(critic, critic.parameters(), case.samples()[0], critic_args=case.args()).startswith("general path")
 
 
-# --- what changes between steps
+@pytest.mark.parametrize("how", ["module", "function", "in place"])
+def test_a_compiled_critic_is_run_underneath_with_one_warning(how: str) -> None:
+    net = CRITICS["MLP"].build()
+    compiled = torch.compile(net) if how == "module" else torch.compile(lambda x: net(x)) if how == "function" else net
+    if how == "in place":
+        net.compile()
+    step = CriticStep(compiled, torch.optim.SGD(net.parameters(), lr=0.1))
+    x = torch.randn(4, 2, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="runs the module underneath"):
+        step(x, -x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        step(x, -x)
+    assert step.plan.startswith("general")
+
+
+# --- changes between steps
 
 
 def test_a_coefficient_that_changes_between_steps() -> None:
@@ -102,14 +119,14 @@ def test_when_the_path_changes_the_generator_is_asked_once() -> None:
     ours, script = Switched(), Switched()
     step = CriticStep(ours, torch.optim.SGD(ours.parameters(), lr=0.1))
     other = Script(script, torch.optim.SGD(script.parameters(), lr=0.1))
-    generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+    rngs = [torch.Generator().manual_seed(1) for _ in range(2)]
     for smooth in (False, True, True, False):
         ours.smooth = script.smooth = smooth
         real, fake = torch.randn(2, 4, 2, dtype=torch.float64)
-        step(real, fake, generator=generators[0])
-        other(real, fake, torch.rand(4, dtype=torch.float64, generator=generators[1]))
+        step(real, fake, generator=rngs[0])
+        other(real, fake, torch.rand(4, dtype=torch.float64, generator=rngs[1]))
         assert_exact(list(ours.parameters()), list(script.parameters()))
-    assert torch.equal(generators[0].get_state(), generators[1].get_state())
+    assert torch.equal(rngs[0].get_state(), rngs[1].get_state())
 
 
 @pytest.mark.parametrize("name", ["MLP", "GroupNorm"])
@@ -127,7 +144,7 @@ def test_random_state_is_moved_by_alpha_alone(name: str) -> None:
         assert torch.equal(torch.get_rng_state(), wanted)
 
 
-# --- hooks and other company
+# --- hooks, failures and side effects
 
 
 def test_forward_hooks_act() -> None:
@@ -178,7 +195,7 @@ def test_backward_hooks_on_modules_act(which: int | None) -> None:
             module.register_full_backward_hook(lambda *_: calls.append(critic))
 
     compare(CRITICS["MLP"].build, (4, 2), before=before)
-    # Two steps of three terms. Where stock sends zeros back a second time, a script's hook is called for these as well.
+    # Two steps of three terms. In a script, a hook is also called for the zeros that stock sends back a second time.
     assert calls.count(critics[0]) >= 6
 
 
@@ -262,7 +279,7 @@ def test_a_change_of_a_saved_value_is_autograds_error() -> None:
 
 
 def test_nothing_of_a_step_is_kept() -> None:
-    """No tensor of the batch's size outlives the step, beside what the statistics hold."""
+    """No tensor of the batch's size outlives the step, except those in the statistics."""
     critic = dcgan().double()
     alive: list[weakref.ref[Tensor]] = []
     for layer in critic:
@@ -275,7 +292,7 @@ def test_nothing_of_a_step_is_kept() -> None:
     gc.disable()
     try:
         step(x, -x)
-        assert len(alive) >= len(list(critic))  # of two runs where real with fake and the points run apart
+        assert len(alive) >= len(list(critic))  # two runs if the points run separately
         assert [reference for reference in alive if reference() is not None] == []
     finally:
         gc.enable()

@@ -1,4 +1,4 @@
-"""Every objective with every penalty and constraint: the step is the script's, on both paths."""
+"""Every objective with every penalty and constraint: the step equals the script's, on both paths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gpgan.nn.packing import pack
 from gpgan.nn.spectral import spectral_norm
 
 logistic = (lambda s: torch.log1p(torch.exp(-s)).mean(), lambda s: torch.log1p(torch.exp(s)).mean())
-# As their papers write them.
+# As written in their papers.
 FORMULAS: dict[str, CriticLoss] = {
     "wasserstein": (lambda s: -s.mean(), lambda s: s.mean()),
     "minimax": logistic,
@@ -46,7 +46,7 @@ def critic_of(path: str) -> nn.Module:
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("objective", objectives.OBJECTIVES)
 def test_every_objective_with_every_penalty(objective: str, penalty: str, path: str) -> None:
-    """At the first and the third step, with twice its weight."""
+    """The penalty is computed at the first and third step, with twice its weight."""
     step = compare(
         lambda: critic_of(path),
         (4, 2),
@@ -62,7 +62,7 @@ def test_every_objective_with_every_penalty(objective: str, penalty: str, path: 
 @pytest.mark.parametrize("penalty", [*PENALTIES, None])
 @pytest.mark.parametrize("objective", ["hinge", "relativistic"])
 def test_under_spectral_normalisation(objective: str, penalty: str | None) -> None:
-    """Each forward is a power iteration, whose vectors are buffers: as many as in the script, in its order."""
+    """Each forward is a power iteration, with its vectors in buffers: as many as in the script, in the same order."""
     step = compare(
         lambda: spectral_norm(critic_of("scheduled")),
         (4, 2),
@@ -105,7 +105,7 @@ def test_both_is_r1_and_r2_with_half_of_gamma_each(name: str) -> None:
     assert stats.norms.shape == (8,)
 
 
-# --- what a joint objective meets on the general path
+# --- a paired objective on the general path
 
 
 def joint_step(critic: nn.Module, **options: Any) -> CriticStep:

@@ -1,4 +1,4 @@
-"""On a CPU a small step runs on one thread, a large one on all, and the number is put back."""
+"""On a CPU, a small step runs on one thread, a large one on all, and the number of threads is restored."""
 
 from __future__ import annotations
 

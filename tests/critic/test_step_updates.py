@@ -1,4 +1,4 @@
-"""CriticStep's gradients, updates and statistics are those of the script, on both of its paths."""
+"""CriticStep's gradients, updates and statistics equal those of a training script, on both of its paths."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_critic(name: str, path: str) -> None:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_optimizers(name: str, path: str, optimizer: str) -> None:
     case = CRITICS[name]
-    # The optimizer divides gradients by their own size: rounding in a small one is rounding in the update.
+    # The optimizer divides gradients by their size, so rounding in a small gradient reaches the update.
     compare(case.build, case.shape, optimizer=OPTIMIZERS[optimizer], wrap=PATHS[path], relative=1e-9)
 
 
@@ -83,19 +83,19 @@ def test_options(name: str, path: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("points", ["both", "noisy"])
 @pytest.mark.parametrize("name", ["MLP", "projection"])
 def test_points_that_alpha_does_not_give(path: str, points: str, name: str) -> None:
-    """DRAGAN's are drawn by the generator that the step is given, alpha first; real and fake together need no number."""
+    """DRAGAN's points are drawn from the step's generator, alpha first; "both" draws nothing."""
     case = CRITICS[name]
     ours, script = case.build(), case.build()
     real, fake, _ = case.samples()
-    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    rngs = [torch.Generator().manual_seed(3) for _ in range(2)]
     step = CriticStep(PATHS[path](ours), torch.optim.SGD(ours.parameters(), lr=0.1), penalty=Penalty(points=points))
-    step(real, fake, generator=generators[0], critic_args=case.args())
-    options = {"generator": generators[1], "critic_args": case.args(), "second_order": "stock"}
+    step(real, fake, generator=rngs[0], critic_args=case.args())
+    options = {"generator": rngs[1], "critic_args": case.args(), "second_order": "stock"}
     penalty = gradient_penalty(script, real, fake, points=points, **options)
     (script(fake, *case.args()).mean() - script(real, *case.args()).mean() + penalty).backward()
     for mine, theirs in zip(ours.parameters(), script.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-12, atol=1e-14)
-    assert torch.equal(generators[0].get_state(), generators[1].get_state())
+    assert torch.equal(rngs[0].get_state(), rngs[1].get_state())
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -108,12 +108,12 @@ def test_alpha_from_a_generator(path: str) -> None:
 
         step = CriticStep(PATHS[path](critic), torch.optim.SGD(critic.parameters(), lr=0.1))
         for i in range(2):
-            generator = torch.Generator().manual_seed(i)
+            rng = torch.Generator().manual_seed(i)
             if given:
-                alpha = torch.rand(4, dtype=torch.float64, generator=generator)
+                alpha = torch.rand(4, dtype=torch.float64, generator=rng)
                 step(real, fake, alpha=alpha)
             else:
-                step(real, fake, generator=generator)
+                step(real, fake, generator=rng)
         grads.append([p.grad for p in critic.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
 
@@ -136,7 +136,7 @@ def test_parameters_that_are_frozen_and_freed_between_steps() -> None:
     case = CRITICS["DCGAN"]
 
     def before(critic: nn.Module, step: int) -> None:
-        for parameter in list(critic.parameters())[: min(2 * step, 4)]:  # the last layer always learns
+        for parameter in list(critic.parameters())[: min(2 * step, 4)]:  # the last layer always has gradients
             parameter.requires_grad_(step == 2)
 
     compare(case.build, case.shape, before=before, steps=4)
@@ -164,12 +164,12 @@ def test_an_optimizer_of_some_parameters_only() -> None:
     def some(parameters: Any) -> torch.optim.Optimizer:
         return torch.optim.SGD(list(parameters)[2:], lr=0.1)
 
-    # Gradients of the others pile up in a script, whose zero_grad does not reach them: one step.
+    # One step only: in a script, the gradients of the other parameters accumulate, as zero_grad does not reach them.
     compare(case.build, case.shape, optimizer=some, steps=1)
 
 
 class Counting(nn.Module):
-    """Keeps a running mean, before anything that the schedule does not know."""
+    """Updates a running mean before an operation that the schedule does not know."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_buffers_are_as_three_forwards_leave_them(path: str) -> None:
-    """Also after the first step, which may have tried the schedule before."""
+    """Also after the first step, which may have tried the schedule first."""
     compare(Counting, (4, 2), wrap=PATHS[path])
 
     def with_batch_norm() -> nn.Module:
@@ -225,7 +225,7 @@ def test_shapes_of_scores(scores: Callable[[Tensor], Tensor]) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_map_of_scores(path: str) -> None:
-    """PatchGAN: several scores a sample; the terms average over all, the penalty sums them."""
+    """PatchGAN: several scores per sample. The terms average over all of them, the penalty sums them."""
 
     def patches() -> nn.Module:
         return CRITICS["DCGAN"].build()[:4].append(nn.Conv2d(8, 1, 1).double())
@@ -241,7 +241,7 @@ def test_memory_formats(memory_format: torch.memory_format) -> None:
 
 
 def test_tied_layers_are_scheduled() -> None:
-    # No output of a shared layer may be overwritten by the tangent of its first use before the second has read it.
+    # The tangent of a shared layer's first use must not overwrite its output before the second use has read it.
     def make() -> nn.Module:
         torch.manual_seed(3)
         return Tied().double()

@@ -1,4 +1,4 @@
-"""Clipped weights."""
+"""Weight clipping."""
 
 from __future__ import annotations
 

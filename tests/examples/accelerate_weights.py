@@ -1,4 +1,4 @@
-"""Run by torchrun: the example under Accelerate, after which each process leaves its weights in a folder."""
+"""Run by torchrun: the Accelerate example, after which each process saves its weights in a folder."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The examples learn, agree with each other where they say so, and draw no warning of gpgan's."""
+"""The examples learn, agree with each other where they say so, and cause no warning from gpgan."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rows_of(text: str) -> Rows:
 
 @functools.cache
 def output_of(*command: str) -> str:
-    """What a Python process printed. Warnings that begin as gpgan's do are errors in it and in the processes it starts."""
+    """What a Python process printed. gpgan's warnings are errors in it and in the processes that it starts."""
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(EXAMPLES)]),
@@ -53,18 +53,18 @@ def script(name: str, *options: str, steps: int = STEPS) -> tuple[str, ...]:
 
 
 def assert_learned(rows: Rows) -> None:
-    """The gradient norm goes to 1, and the estimate falls once the critic has found the distance."""
+    """The gradient norm goes to 1, and the estimate falls once the critic has learnt the distance."""
     assert list(rows) == [1, *range(STEPS // 10, STEPS + 1, STEPS // 10)]
     estimates, penalties = zip(*rows.values(), strict=True)
     assert penalties[0] > 5  # 10 * (norm - 1)^2 with norms below 0.3: a fresh critic is nearly flat
-    assert max(penalties[1:]) < 0.6  # norms within 0.25 of 1, in the mean
+    assert max(penalties[1:]) < 0.6  # norms within 0.25 of 1, on average
     assert abs(estimates[0]) < 0.5
     assert max(estimates) > 3
     assert estimates[-1] < 0.8 * max(estimates)
 
 
 def assert_same_training(rows: Rows, others: Rows, until: int) -> None:
-    """Up to rounding, which a training spreads: a float32 critic's kinks lie elsewhere after some hundred updates."""
+    """Equal up to rounding, which training amplifies: after some hundred updates a float32 critic's kinks lie elsewhere."""
     steps = [step for step in rows if step <= until]
     assert len(steps) > 2
     for step in steps:

@@ -13,15 +13,15 @@ from tolerances import tolerance
 Array = NDArray[np.float64]
 
 DTYPES = tuple(STORAGE)
-# One row for each of the three regimes of CUDA, and one that the CPU's threads share: bytes.
+# Row lengths in bytes: one for each of the three regimes of CUDA, and one that the CPU's threads share.
 REGIMES = (100, 8 << 10, 72 << 10, 264 << 10)
 
 
 def lengths(dtype: str) -> list[int]:
-    """Row lengths in elements: tiny, odd, and at both sides of where a kernel goes over to another scheme."""
+    """Row lengths in elements: tiny, odd, and on both sides of the lengths at which a kernel changes its scheme."""
     size = np.dtype(STORAGE[dtype]).itemsize
     pack = 16 // size
-    # Bytes at which CUDA gives a row 2 ... 32 lanes, a block, several blocks; then two chunks of 32 KiB, exactly.
+    # Bytes from which CUDA uses 2 ... 32 lanes, a block or several blocks per row; and exactly two chunks of 32 KiB.
     borders = [64 << i for i in range(7)] + [48 << 10, 64 << 10]
     found = {1, 2, 3, 5, 31, 33, 127, 1000, 8191, 8192, 8193}  # the CPU sums in spans of 8192 elements
     for border in borders:
@@ -39,13 +39,13 @@ def batches(length: int) -> Iterable[int]:
 
 
 def normal(*shape: int, of: str, scale: float = 1.0, dtype: str) -> Array:
-    """Reproducible normal numbers as dtype holds them; another name, another draw."""
+    """Reproducible normal numbers rounded to dtype; each name ``of`` gives another draw."""
     values = np.random.default_rng(zlib.crc32(of.encode())).standard_normal(shape, np.float32) * scale
     return decode(encode(np.asarray(values, np.float64), dtype), dtype)
 
 
 def close(actual: Placed, exact: Array, dtype: str | None = None, scale: float = 0.0) -> None:
-    """Within the tolerance of dtype, by default the result's own; scale: of what a result is the difference."""
+    """Asserts that a result is within the tolerance of dtype, by default its own; scale: the size of canceling terms."""
     limits = tolerance(dtype or actual.dtype)
     np.testing.assert_allclose(
         actual.values, exact, rtol=limits["rtol"], atol=limits["atol"] + limits["rtol"] * scale, equal_nan=True

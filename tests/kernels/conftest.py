@@ -28,7 +28,7 @@ def _module() -> ModuleType:
 
 @pytest.fixture
 def host(_module: ModuleType) -> Iterator[ModuleType]:
-    """gpgan_host, with its schedule as at the start."""
+    """gpgan_host with its default schedule."""
     _module.set_schedule()
     yield _module
     _module.set_schedule()
@@ -36,7 +36,7 @@ def host(_module: ModuleType) -> Iterator[ModuleType]:
 
 @pytest.fixture
 def cuda_host(host: ModuleType) -> ModuleType:
-    """gpgan_host with the CUDA kernels, for which CUDA's headers must have been there when it was built."""
+    """gpgan_host with the CUDA kernels, which need CUDA's headers when it is built."""
     if not host.has_cuda:
         pytest.skip("gpgan_host was built without CUDA's headers")
     return host

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-# NumPy has no bfloat16: its 16 bits travel as an integer.
+# NumPy has no bfloat16: its 16 bits are stored as an integer.
 STORAGE = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16, "float64": np.float64}
 _BORDER = 64  # bytes around an array; a multiple of the 16 that wide loads take
 
@@ -38,7 +38,7 @@ def tensor(values: NDArray[np.float64], dtype: str) -> torch.Tensor:
 
 
 class Placed:
-    """An array whose first byte lies ``shift`` elements past a multiple of 16, between bytes that must not change.
+    """An array whose first byte is ``shift`` elements past a multiple of 16, between bytes that must not change.
 
     Everything starts as 0xFF, which is NaN in every dtype: an input that is read past its end shows in the result, and
     so does an output element that was not written.
@@ -73,7 +73,7 @@ class Placed:
         return bool((self._memory == 0xFF).all())
 
     def check_border(self) -> None:
-        """Raises where a byte outside of the array was written."""
+        """Raises if a byte outside the array was written."""
         before, behind = self._memory[: self._begin], self._memory[self._end :]
         assert (before == 0xFF).all(), "written before its first element"
-        assert (behind == 0xFF).all(), "written behind its last element"
+        assert (behind == 0xFF).all(), "written after its last element"

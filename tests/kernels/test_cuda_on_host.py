@@ -1,4 +1,4 @@
-"""The stand-in for CUDA itself: right kernels give CUDA's results, wrong ones are stopped with what they did."""
+"""The stand-in for CUDA: correct kernels give CUDA's results, wrong ones are stopped with an error that says why."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(
     block: Dim = (64, 1, 1),
     dtype: Any = np.int32,
 ) -> NDArray[Any]:
-    """Runs a kernel of shim_cases.cu; inputs are padded to 2048 elements; out is an array, or the size of a zero one."""
+    """Runs a kernel of shim_cases.cu. Inputs are padded to 2048 elements; out is an array, or the size of one of zeros."""
     given = np.zeros(2048, dtype)
     given[: len(inputs)] = inputs
     result = out if isinstance(out, np.ndarray) else np.zeros(out, dtype)
@@ -31,10 +31,10 @@ def run(
 
 
 def refused(host: ModuleType, name: str, *words: str, **call: Any) -> str:
-    """Asserts that a kernel is stopped with its name and these words in this order, and gives the message."""
+    """Asserts that a kernel is stopped with its name and these words in this order; returns the message."""
     with pytest.raises(RuntimeError, match=".*".join(map(re.escape, (f"kernel {name}: ", *words)))) as error:
         run(host, name, **call)
-    # And that the next launch does not suffer from it.
+    # The next launch is not affected.
     np.testing.assert_array_equal(run(host, "return_after_barrier", out=64), [1] * 63 + [0])
     return str(error.value)
 
@@ -104,7 +104,7 @@ def test_masks_that_do_not_fit_their_lanes(host: ModuleType, either_order: str) 
 
 
 def test_lanes_apart(host: ModuleType, either_order: str) -> None:
-    """Halves of a warp with masks of their own do not wait for each other."""
+    """Halves of a warp with separate masks do not wait for each other."""
     values = np.random.default_rng(0).integers(0, 100, 64)
     expected = values.copy()
     for first in range(0, 64, 16):
@@ -163,7 +163,7 @@ def test_no_race(host: ModuleType, either_order: str) -> None:
 
 @pytest.mark.parametrize("threads", [32, 256, 1024])
 def test_block_sums(host: ModuleType, either_order: str, threads: int) -> None:
-    """The usual block reduction is silent, and sums."""
+    """The usual block reduction is accepted, and sums."""
     values = np.random.default_rng(5).integers(0, 8, 2048).astype(np.float32)
     blocks = 2048 // threads
     out = run(host, "block_sums", values, grid=(blocks, 1, 1), block=(threads, 1, 1), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Every kernel, on the CPU and as CUDA run on the CPU, against NumPy in float64 from the same inputs."""
+"""Every kernel, on the CPU and as CUDA run on the CPU, compared with NumPy in float64 on the same inputs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PENALTY = {"weight": 10.0, "target": 1.0, "one_sided": False, "reduction": "mean
 
 
 def gradients(count: int, length: int, dtype: str) -> Array:
-    """Rows of norms from about 0.5 to 2, so that both sides of a target of 1 occur."""
+    """Rows with norms from about 0.5 to 2, on both sides of a target of 1."""
     rows = normal(count, length, of="grads", scale=length**-0.5, dtype="float64")
     rows *= np.linspace(0.5, 2, count)[:, None] if count > 1 else 1.5
     return decode(encode(rows, dtype), dtype)
 
 
 class Interpolate:
-    """One sample of inputs and the exact results of both directions."""
+    """One set of inputs, and the exact results of forward and backward."""
 
     def __init__(self, dtype: str, count: int, length: int) -> None:
         self.key = (dtype, count, length)
@@ -79,7 +79,7 @@ class Interpolate:
             count,
             length,
             grad=Placed.holding(self.grad, dtype, shifts[0]).array,
-            # Read for grad_alpha alone.
+            # Read only for grad_alpha.
             real=Placed.holding(self.real, dtype, shifts[1]).array if wanted[2] else None,
             fake=Placed.holding(self.fake, dtype, shifts[2]).array if wanted[2] else None,
             alpha=Placed.holding(self.alpha, self.acc, shifts[0]).array,
@@ -174,7 +174,7 @@ def check_penalty(grads: Array, results: tuple[Placed, Placed, Placed | None], d
     penalty = PENALTY | penalty
     value, norms, direction = results
     exact_value, exact_norms, exact_direction = exact_penalty(grads, **penalty)
-    # (n - target) loses the digits that n and target share, so an error is measured against n^2 k, and n k.
+    # (n - target) loses the digits that n and target share, so errors are relative to n^2 k and n k.
     finite = np.nan_to_num(exact_norms, posinf=0).max(initial=0)
     scale = penalty["weight"] * (finite + penalty["target"])
     close(norms, exact_norms)
@@ -229,7 +229,7 @@ def test_gradient_norm_penalty_backward(host: ModuleType, backend: str, dtype: s
 
 @pytest.mark.parametrize(("dtype", "length"), EACH_REGIME)
 def test_one_misaligned_pointer(host: ModuleType, backend: str, dtype: str, length: int) -> None:
-    """A wide load or store needs every pointer to be aligned: here all are but one."""
+    """A wide load or store needs every pointer to be aligned: here all but one are."""
     length -= length % 8
     case, grads = Interpolate(dtype, 3, length), gradients(3, length, dtype)
     norms = exact_penalty(grads, **PENALTY)[1]
@@ -314,7 +314,7 @@ def test_nan_and_inf_reach_the_value(
         value, norms, direction = run_penalty(host, backend, dtype, spoilt, **penalty)
         np.testing.assert_equal(norms.values[2], abs(bad))
         np.testing.assert_equal(value.values[2] if reduction == "none" else value.values.item(), abs(bad))
-        # The other rows do not notice.
+        # The other rows are not affected.
         exact_value, exact_norms, exact_direction = exact_penalty(grads, **penalty)
         keep = [0, 1, 3]
         np.testing.assert_allclose(norms.values[keep], exact_norms[keep], **tolerance(accumulate(dtype)))
@@ -339,7 +339,7 @@ def test_interpolate_carries_nan_and_inf(host: ModuleType, backend: str, dtype: 
 @pytest.mark.parametrize("length", [0, 1, 100, 100_000])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_no_samples(host: ModuleType, backend: str, dtype: str, length: int) -> None:
-    """B = 0: nothing runs and nothing is written; the caller knows what nothing sums to."""
+    """B = 0: nothing runs and nothing is written; the caller sets the empty sum."""
     case = Interpolate(dtype, 0, length)
     assert case.forward(host, backend, (0, 0, 0)).untouched
     for out in case.backward(host, backend):
@@ -365,7 +365,7 @@ def test_empty_samples(host: ModuleType, backend: str, dtype: str) -> None:
 
 @pytest.mark.parametrize(("dtype", "length"), EACH_REGIME)
 def test_same_bits_in_any_order(host: ModuleType, backend: str, dtype: str, length: int) -> None:
-    """Neither the run, nor the number of threads, nor the order in which pieces or blocks come changes a bit."""
+    """Neither the run, nor the number of threads, nor the order of pieces or blocks changes a bit."""
     count = 5 if length * np.dtype(STORAGE[dtype]).itemsize > 50_000 else 70
     case, grads = Interpolate(dtype, count, length), gradients(count, length, dtype)
 
@@ -415,7 +415,7 @@ def test_half_precision_is_as_good_as_plain_torch(host: ModuleType, backend: str
 
 
 def test_values_of_many_rows(host: ModuleType, backend: str) -> None:
-    """A batch whose values need several blocks to add up, one row shorter and longer than whole blocks."""
+    """Batches whose values several blocks add up, also one row shorter and one row longer than whole blocks."""
     for count in (255, 256, 257, 5000):
         grads = gradients(count, 3, "float32")
         check_penalty(grads, run_penalty(host, backend, "float32", grads), "float32")
@@ -425,7 +425,7 @@ def test_values_of_many_rows(host: ModuleType, backend: str) -> None:
 
 
 def test_alpha_outside_of_zero_to_one(host: ModuleType, backend: str) -> None:
-    """The kernels extrapolate as the formula does; the range is checked above them."""
+    """The kernels extrapolate as the formula does; callers check the range."""
     case = Interpolate("float64", 2, 10)
     case.alpha[:] = (-1, 3)
     column = case.alpha[:, None]
@@ -434,7 +434,7 @@ def test_alpha_outside_of_zero_to_one(host: ModuleType, backend: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_workspace_is_no_larger_than_the_sums(cuda_host: ModuleType, dtype: str) -> None:
-    """The bindings hand over exactly workspace_bytes and verify what lies behind; here: that these are few."""
+    """The bindings pass exactly workspace_bytes and check the memory after them; here: that these are few."""
     acc = np.dtype(STORAGE[accumulate(dtype)]).itemsize
     size = np.dtype(STORAGE[dtype]).itemsize
     for count, length in itertools.product((0, 1, 3, 70), lengths(dtype)):

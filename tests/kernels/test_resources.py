@@ -1,4 +1,4 @@
-"""What the compiled CUDA kernels take of a GPU, as ptxas reports it."""
+"""The resources of the compiled CUDA kernels, as reported by ptxas."""
 
 from __future__ import annotations
 

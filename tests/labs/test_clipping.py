@@ -1,4 +1,4 @@
-"""What clipping does to a critic and the penalty does not, against the best critic and against geometric series."""
+"""Clipped and penalised critics, compared with the best critic and with geometric series."""
 
 import math
 
@@ -67,7 +67,7 @@ def test_a_critic_is_judged_rightly_where_the_answer_is_known():
 
 
 def test_the_share_below_the_centre():
-    # Distances from the unit circle: 1 in the centre, and 0.5, 0.5, 1 and 0.5.
+    # Distances from the unit circle: 1 at the centre, and 0.5, 0.5, 1 and 0.5.
     x = torch.tensor([[0.5, 0.0], [0.0, -0.5], [2.0, 0.0], [0.0, 1.5]] * 5)
     assert clipping.share_below_centre(lambda x: x.norm(dim=1).sub(1).abs(), x) == 0.75
 
@@ -80,8 +80,8 @@ def test_gradients_by_layer_are_those_of_the_chain_rule():
         for layer, weight in zip(critic[::2], ([[1, 0], [0, 1]], [[2, 0], [0, 2]], [[3, 4]]), strict=True):
             layer.weight.copy_(torch.tensor(weight))
             layer.bias.fill_(0)
-    # Positive everywhere, so that nothing is cut: 5 at the last hidden layer, 2 * 5 at the first; four samples, each with
-    # 1/2 from the mean over its two.
+    # Positive everywhere, so that no ReLU is inactive: 5 at the last hidden layer, 2 * 5 at the first. There are four
+    # samples, each with a factor of 1/2 from the mean over two.
     x, y = torch.ones(2, 2), torch.full((2, 2), 2.0)
     assert clipping.layer_gradients(critic, x, y).tolist() == pytest.approx([10, 5])
 
@@ -92,29 +92,29 @@ def test_value_surfaces(numbers, name):
         return numbers[f"{what}_{name}_{way}"]
 
     w1 = numbers[f"w1_{name}"]
-    # Penalised with weight 1, the best slope where mass moves by d is 1 + d / 2, and W1 is the mean of d. A minibatch's
-    # largest is above it, here by less than double.
+    # With a penalty of weight 1, the best slope where mass moves by d is 1 + d / 2, and W1 is the mean of d. The largest
+    # slope on a minibatch is above that, here by a factor below 2.
     assert of("slope_median", "penalty") == pytest.approx(1 + w1 / 2, rel=0.25)
     assert of("slope_median", "penalty") <= of("slope_largest", "penalty") < 2 * (1 + w1 / 2)
-    # At most c * width a layer, sqrt(2) c after the first: sqrt(2) 64^3 c^4. From four starts 0.09 to 0.17 of it.
+    # At most c * width per layer, sqrt(2) c at the first: sqrt(2) 64^3 c^4. Four seeds reached 0.09 to 0.17 of it.
     for way, bound in (("clip_0.001", 0.001), ("clip_1", 1.0)):
         assert 0.05 < of("slope_largest", way) / (2**0.5 * 64**3 * bound**4) < 1
         assert 0.3 * of("slope_largest", way) < of("slope_median", way) <= of("slope_largest", way)
-    # Shares of a variance. Only the penalty's shows what the best critic shows; the least and the most that clipping
-    # does are what was measured from several starts, with a margin.
+    # Shares of a variance. Only the penalised critic shows what the best critic shows; the limits for clipping are
+    # those measured over several seeds, with a margin.
     assert 0.2 < of("share_of_best", "clip_0.001") < of("share_of_best", "penalty") - 0.05
     assert 0.35 < of("share_of_best", "clip_1") < of("share_of_best", "penalty") - 0.05
     assert 0.75 < of("share_of_best", "penalty") <= 1
-    # The dual form: means differ by at most the largest slope times W1.
+    # The dual form: the means differ by at most the largest slope times W1.
     for way in clipping.WAYS:
         assert 0 < of("estimate", way) <= of("slope_largest", way) * w1
-    # And with the penalty by about W1, where clipping is off by orders of magnitude.
+    # With the penalty they differ by about W1; clipping is off by orders of magnitude.
     assert 0.8 < of("estimate", "penalty") / w1 < 2
 
 
 def test_clipped_critics_score_the_empty_centre_of_the_ring_above_its_samples(numbers):
     share = {way: numbers[f"share_below_centre_ring_{way}"] for way in clipping.WAYS}
-    # The best critic falls from the modes to the centre, a way of sqrt(2), so that all lie above it.
+    # The best critic falls from the modes to the centre, over a distance of sqrt(2), so all samples are above it.
     assert 0 <= share["penalty"] < 0.05
     assert 0.95 < share["clip_0.001"] <= 1
     assert 0.95 < share["clip_1"] <= 1
@@ -122,11 +122,11 @@ def test_clipped_critics_score_the_empty_centre_of_the_ring_above_its_samples(nu
 
 def test_gradients_vanish_and_explode_with_clipping_and_stay_level_with_the_penalty(numbers):
     ratio = {way: numbers[f"deep_gradient_first_over_last_{way}"] for way in clipping.DEEP_WAYS}
-    # Ten layers back from the last hidden layer. Where the weights stay on the bound with the signs that they started
-    # with, each of them, half of its units active, passes on sqrt(64 / 2) times the bound.
+    # Ten layers back from the last hidden layer. With weights at the bound that keep their initial signs, and half of the
+    # units active, each layer multiplies by sqrt(64 / 2) times the bound.
     for way, bound in (("clip_0.001", 0.001), ("clip_0.01", 0.01)):
         assert ratio[way] ** 0.1 == pytest.approx(32**0.5 * bound, rel=0.15)
-    # At most 64 times the bound; 3.2 to 3.6 a layer from five starts, where random signs would give less than 1.
+    # At most 64 times the bound. Five seeds gave 3.2 to 3.6 per layer; random signs would give less than 1.
     assert 2.7 < ratio["clip_0.1"] ** 0.1 < 4.2 < 64 * 0.1
     assert 0.3 < ratio["penalty"] < 2
 
@@ -136,10 +136,10 @@ def test_the_first_clipping_and_the_training_put_weights_on_the_bounds(numbers):
     first = {
         way: numbers[f"deep_weights_the_first_clip_bounds_{way}"] for way in clipping.DEEP_WAYS if way != "penalty"
     }
-    # The first weights are normal with He's variance for a LeakyReLU of slope 0.2.
+    # The initial weights are normal with He's variance for a LeakyReLU of slope 0.2.
     for way, bound in (("clip_0.001", 0.001), ("clip_0.01", 0.01), ("clip_0.1", 0.1)):
         assert first[way] == pytest.approx(math.erfc(bound / (2 / 1.04 / 64) ** 0.5 / 2**0.5), abs=0.01)
-    # They stay on the tighter bounds; on the loosest one there are more in the end (+ 0.13 to 0.15, from five starts).
+    # They stay at the tighter bounds; at the loosest one there are more at the end (+ 0.13 to 0.15 over five seeds).
     for way in ("clip_0.001", "clip_0.01"):
         assert share[way] == pytest.approx(first[way], abs=0.005)
     assert first["clip_0.1"] + 0.08 < share["clip_0.1"] < first["clip_0.1"] + 0.25
@@ -159,7 +159,7 @@ def test_what_is_said_is_what_was_found(findings, numbers):
 def test_the_figure_has_nine_surfaces_and_three_panels_below(findings):
     axes = findings.figure.axes
     assert len(axes) == 12
-    # A plane's contours, or a surface's: the panels are drawn from the critics, each from its own.
+    # Each panel is drawn from its own critic.
     assert len({tuple(a.collections[0].get_paths()[5].vertices[:3].flatten()) for a in axes[:9]}) == 9
     below = axes[9]
     assert {line.get_label() for line in below.lines} == {clipping.NAMES[way] for way in clipping.DEEP_WAYS}

@@ -1,4 +1,4 @@
-"""Learned discriminators against the ratio of the densities, and the divergence that is read off them."""
+"""Learned discriminators compared with the ratio of the densities, and the divergence estimated from them."""
 
 import math
 
@@ -36,7 +36,7 @@ def test_the_log_ratio_is_a_line_and_a_parabola(findings: Findings) -> None:
 @pytest.mark.parametrize("pair", PAIRS)
 def test_its_loss_gives_the_divergence(findings: Findings, pair: str) -> None:
     integral = findings.numbers[f"js_{pair}_integral"]
-    # Another road to the integral: the densities on a fine grid.
+    # The integral in another way: the densities on a fine grid.
     x = np.linspace(-30, 30, 60_001)
     p, q = (np.exp(each.log_density(x)) for each in density_ratio.PAIRS[pair])
     assert np.array([p.sum(), q.sum()]) * (x[1] - x[0]) == pytest.approx(1, abs=1e-9)
@@ -51,7 +51,7 @@ def test_apart_js_stops_at_log_2_and_w1_is_the_distance(findings: Findings, dist
     numbers = findings.numbers
     js = math.log(2) * min(distance, 1.0)
     assert numbers[f"js_true_distance_{distance:g}"] == js
-    # The learned steps are not quite steep: a discriminator short of the best one reads less.
+    # The learned steps are not infinitely steep, and a discriminator below the optimum gives a lower estimate.
     assert 0.94 * js < numbers[f"js_learned_distance_{distance:g}"] < js + 0.003
     assert numbers[f"w1_samples_distance_{distance:g}"] == pytest.approx(distance, abs=0.01)
     assert numbers[f"w1_critic_distance_{distance:g}"] == pytest.approx(distance, rel=0.04)
@@ -61,7 +61,7 @@ def test_without_overlap_the_log_ratio_does_not_settle(findings: Findings) -> No
     numbers = findings.numbers
     assert numbers["log_ratio_gap_overlapping_true"] == 1.5**2
     apart = [numbers[f"log_ratio_gap_apart_after_{check}_steps"] for check in density_ratio.CHECKS]
-    # No theory says how fast the gap grows, only that it does: measured, with a fifth to either side.
+    # Theory says only that the gap grows, not how fast: measured values, with a margin of a fifth.
     assert apart == pytest.approx([19.4, 40.9, 63.5], rel=0.2)
     for check in density_ratio.CHECKS:
         assert numbers[f"log_ratio_gap_overlapping_after_{check}_steps"] == pytest.approx(1.5**2, rel=0.15)

@@ -1,4 +1,4 @@
-"""Jensen-Shannon saturates at log 2, Wasserstein-1 is the distance; and one worked distance in three ways."""
+"""Jensen-Shannon saturates at log 2, Wasserstein-1 is the distance, and three ways give one worked distance."""
 
 import math
 
@@ -51,7 +51,7 @@ def test_the_worked_distance_in_three_ways(numbers):
     assert numbers["worked_anchor_cdf"] == pytest.approx(2, abs=1e-12)
     assert numbers["worked_anchor_exact"] == pytest.approx(2, abs=1e-9)
     assert numbers["worked_anchor_critic"] == pytest.approx(2, rel=0.03)
-    # A 1-Lipschitz function gives no more than the distance; and this one hardly had to be scaled to be one.
+    # A 1-Lipschitz function gives at most the distance, and this critic is nearly 1-Lipschitz before scaling.
     assert numbers["worked_anchor_critic"] <= 2 + 1e-4
     difference, steepest = numbers["worked_anchor_critic_difference"], numbers["worked_anchor_critic_steepest"]
     assert numbers["worked_anchor_critic"] == pytest.approx(difference / steepest)

@@ -1,4 +1,4 @@
-"""JS, W1 and critics of a generator that covers k of 8 modes, against what they must be."""
+"""JS, W1 and critics for a generator that covers k of 8 modes, compared with their exact values."""
 
 import math
 from itertools import pairwise
@@ -22,11 +22,11 @@ def findings() -> Findings:
 
 
 def chord(steps: int) -> float:
-    """The distance between modes so many steps apart on the circle."""
+    """The distance between two modes on the circle, by the number of steps between them."""
     return 2 * math.sin(math.pi * steps / 8)
 
 
-# W1 between shares of the modes is a linear programme in the flows from each mode to each.
+# W1 between shares of the modes is a linear program in the flows between modes.
 COST = np.array([[abs(chord(to - start)) for to in range(8)] for start in range(8)])
 BALANCE = np.vstack([np.kron(np.eye(8), np.ones(8)), np.kron(np.ones(8), np.eye(8))])
 
@@ -36,7 +36,7 @@ def transport(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def shares(k: int, order: str) -> np.ndarray:
-    """Of the modes ``[8]``, in a generator that covers the first k of them evenly."""
+    """The shares ``[8]`` of the modes in a generator that covers the first k of them evenly."""
     return np.where(np.isin(np.arange(8), mode_collapse.ORDERS[order][:k]), 1 / k, 0.0)
 
 
@@ -61,9 +61,9 @@ def test_w1_of_points_is_what_it_is_by_hand(findings: Findings) -> None:
         # The missing mode's eighth comes from seven modes, a 56th from each.
         assert numbers[f"w1_points_7_modes_{order}"] == pytest.approx(sum(map(chord, range(8))) / 56)
         assert numbers[f"w1_points_8_modes_{order}"] == pytest.approx(0, abs=1e-9)
-    # Two opposite ones: each keeps an eighth, gives one to either neighbour, and half of one to either that is two away.
+    # Two opposite modes: each keeps an eighth, gives an eighth to either neighbour, and half of one to either second neighbour.
     assert numbers["w1_points_2_modes_spread"] == pytest.approx((4 * chord(1) + 2 * chord(2)) / 8)
-    # Every other one: each keeps half of its mass and gives the other half to its neighbours.
+    # Every other mode: each keeps half of its mass and gives the other half to its neighbours.
     assert numbers["w1_points_4_modes_spread"] == pytest.approx(chord(1) / 2)
     for k in range(2, 7):
         assert numbers[f"w1_points_{k}_modes_neighbours"] > 1.2 * numbers[f"w1_points_{k}_modes_spread"]
@@ -79,16 +79,16 @@ def test_w1_falls_with_every_mode(findings: Findings, order: str) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("k", KS)
 def test_the_samples_w1_is_that_of_shares_with_their_noise(findings: Findings, k: int, order: str) -> None:
-    # The modes are far narrower than the way from one to the next: W1 of 1000 samples is that of their modes' shares.
+    # The modes are far narrower than the distance between them: W1 of 1000 samples is that of their modes' shares.
     rng, count = np.random.default_rng(k), mode_collapse.W1_SAMPLES
     drawn = [[rng.multinomial(count, shares(of, order)) / count for of in (8, k)] for _ in range(60)]
     likely = [transport(*pair) for pair in drawn]
-    # Normal but for a tail to the right: found is 4 deviations off at the most.
+    # Normal except for a tail to the right: at most 4 standard deviations off.
     wanted, room = np.mean(likely), 5 * np.std(likely)
     assert findings.numbers[f"w1_samples_{k}_modes_{order}"] == pytest.approx(wanted, abs=room)
     if k == 8:
         assert 0 < findings.numbers["w1_floor"] == pytest.approx(wanted, abs=room)
-        # So few that they are still told from samples of a generator that misses a mode.
+        # Small enough to distinguish them from samples of a generator that misses a mode.
         assert findings.numbers[f"w1_samples_8_modes_{order}"] < findings.numbers[f"w1_samples_7_modes_{order}"]
 
 
@@ -97,7 +97,7 @@ def test_the_critics_estimate_follows_w1(findings: Findings, order: str) -> None
     points = [findings.numbers[f"w1_points_{k}_modes_{order}"] for k in KS]
     estimates = [findings.numbers[f"critic_estimate_{k}_modes_{order}"] for k in KS]
     assert spearmanr(points, estimates).statistic >= 0.95
-    # A weight of 10 leaves slopes above 1: too large by some twentieth of W1 where it is 1.
+    # A weight of 10 leaves slopes above 1: too large by about a twentieth of W1 if W1 is 1.
     assert estimates == pytest.approx(points, rel=0.1, abs=0.04)
 
 
@@ -107,8 +107,8 @@ def test_the_penalised_generator_covers_the_ring_most_evenly(findings: Findings)
         for key in ("modes_captured", "high_quality", "reverse_kl", "w1")
     )
     floor, one_mode = (findings.numbers[key] for key in ("w1_floor", "w1_points_1_modes_neighbours"))
-    # First weights that differ in the seventh digit, as another machine's rounding would, gave the GAN 2 to 4 modes for
-    # the 6 of this run, and the WGAN 6 to 8, in nine trials: brackets that hold those, and the order.
+    # In nine trials with initial weights changed in the seventh digit, as by another machine's rounding, the GAN covered
+    # 2 to 4 modes (6 in this run) and the WGAN 6 to 8. The limits include these, and the order is checked.
     assert 2 <= captured["gan"] < captured["wgan_gp"] == 8
     assert 5 <= captured["wgan"] <= 8
     assert 0.1 < quality["wgan"] < 0.85 < quality["wgan_gp"] <= 1
@@ -116,10 +116,10 @@ def test_the_penalised_generator_covers_the_ring_most_evenly(findings: Findings)
     assert 0 <= kl["wgan_gp"] < 0.05 < min(kl["gan"], kl["wgan"])
     assert floor / 2 < w1["wgan_gp"] < 0.1 < w1["wgan"] < 0.2
     for game, modes in captured.items():
-        # The least divergence from 8 even shares that m modes can have, and that of one mode alone.
+        # The smallest divergence from 8 equal shares that m modes can have, and that of a single mode.
         assert modes in KS
         assert math.log(8 / modes) - 1e-9 <= kl[game] <= math.log(8)
-        # Missing modes are a chord away for all but the samples between modes; the worst is one mode alone.
+        # Missing modes are a chord away, except for samples between modes; the worst case is a single mode.
         missing = (8 - modes) / 8 - (1 - quality[game])
         assert missing * chord(1) - 0.05 < w1[game] < one_mode
 

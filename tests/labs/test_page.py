@@ -1,4 +1,4 @@
-"""labs.html: read as text, and moved in Chromium; and docs/labs.html likewise, against what its labs' theory says."""
+"""labs.html, parsed as text and operated in Chromium; and docs/labs.html likewise, compared with theory."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ from gpgan.labs.page import SCRIPT, STYLE, WIDE, write_page
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "docs" / "labs.html"
 CHROMIUM = shutil.which("chromium")
-# Nothing that would reach for a network of its own accord; the console goes to stderr.
+# No background network access; the console goes to stderr.
 QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--enable-logging=stderr",
@@ -57,7 +57,7 @@ def picture(size=(10, 6)):
     figure = Figure(figsize=size)
     axes = figure.subplots()
     axes.pcolormesh(np.arange(900).reshape(30, 30), cmap="cividis")
-    axes.plot([1, 2, 4], "m--", linewidth=0.8)  # few of all pixels
+    axes.plot([1, 2, 4], "m--", linewidth=0.8)  # only a few pixels
     return figure
 
 
@@ -79,7 +79,7 @@ def page(results, tmp_path_factory):
 
 
 class Reader(HTMLParser):
-    """The visible text, the elements with their attributes, and what is in the scripts; checks that tags are closed."""
+    """Visible text, elements with attributes, and script contents; checks that all tags are closed."""
 
     def __init__(self, page):
         super().__init__()
@@ -108,7 +108,7 @@ def test_an_installed_package_holds_what_the_page_is_made_of(monkeypatch):
     monkeypatch.chdir(ROOT)
     package = Distribution({"script_name": "setup.py"})
     package.parse_config_files()
-    package.include_package_data = False  # would write a list of files into the folder
+    package.include_package_data = False  # otherwise it writes a list of files into the folder
     build = package.get_command_obj("build_py")
     build.ensure_finalized()
     shipped = {Path(folder, name).resolve() for _, folder, _, names in build.data_files for name in names}
@@ -176,7 +176,7 @@ def test_a_slider_whose_parts_do_not_fit_is_named(tmp_path, results):
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: install the Debian package chromium")
 
-# The page is in a frame of the same origin, so that this script can move its sliders and read what it then shows.
+# The page is in a frame of the same origin, so this script can move its sliders and read the result.
 DRIVE = """<output></output><script>
 onload = () => {
   const frame = document.querySelector("iframe"), page = frame.contentDocument, root = page.documentElement;
@@ -225,7 +225,7 @@ onload = () => {
 
 
 def drive(tmp_path, page, *flags, width=1100):
-    """What DRIVE saw, and the lines on the console."""
+    """The observations of DRIVE, and the lines on the console."""
     frame = f'<iframe style="width: {width}px; height: 700px; border: 0" srcdoc="{html.escape(page)}"></iframe>'
     (tmp_path / "wrapper.html").write_text(f"<!DOCTYPE html><meta charset=utf-8><body>{frame}{DRIVE}", encoding="utf-8")
     arguments = (*QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,800", "--dump-dom", *flags)
@@ -240,7 +240,7 @@ def number(text):
 
 
 def scales(chart):
-    """The data's x and y at a pixel, as polynomials, from the numbers beside the axes: those of y stand 4 units too low."""
+    """Data x and y as polynomials of a pixel, from the axis numbers; those of y are drawn 4 units too low."""
     return [
         np.poly1d(np.polyfit([tick[of] - low for tick in chart[axis]], [number(text) for text, *_ in chart[axis]], 1))
         for axis, of, low in (("x", 1, 0), ("y", 2, 4))
@@ -248,7 +248,7 @@ def scales(chart):
 
 
 def twice(page, tmp_path_factory):
-    """What was seen of the page as it is, and free to ask for anything: without the part of its policy that forbids it."""
+    """Observations of the page as it is, and of the page without the policy that forbids requests."""
     if CHROMIUM is None:
         pytest.skip("no chromium: install the Debian package chromium")
     free = page.replace("default-src 'none'; img-src data:; ", "")
@@ -300,7 +300,7 @@ def test_the_points_lie_where_the_axes_say(driven):
 
 
 def assert_charts(seen, slider):
-    """Every reading has its chart, named and with the marker on the line or dot where the slider is."""
+    """Every reading has a named chart with its marker on the line or dot at the slider's position."""
     for now, look in zip([*range(len(slider.positions)), 0], seen, strict=True):
         charts = look["charts"][1 if slider.clouds else 0 :]
         assert look["names"] == list(slider.readings)
@@ -348,7 +348,7 @@ def test_it_is_dark_where_a_reader_wants_it_dark_and_fits_a_phone(tmp_path, page
 
 
 def assert_shown(seen, positions, readings):
-    """The slider stops at these positions and tells these readings there."""
+    """The slider has these positions and shows these readings there."""
     for now, look in zip([*range(len(positions)), 0], seen, strict=True):
         assert number(look["at"]) == pytest.approx(positions[now], abs=1e-9)
         assert look["names"] == list(readings)
@@ -356,7 +356,7 @@ def assert_shown(seen, positions, readings):
         assert told == pytest.approx([values[now] for values in readings.values()], rel=1e-5, abs=1e-9)
 
 
-# Where it does not fit the labs as they are: make results-labs
+# If this fails because the labs have changed: make results-labs
 def test_the_committed_page_is_that_of_the_labs():
     reader = Reader(COMMITTED.read_text(encoding="utf-8"))
     assert [a["id"] for tag, a in reader.elements if tag == "section"] == list(LABS)

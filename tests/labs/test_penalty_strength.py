@@ -1,4 +1,4 @@
-"""Slopes and estimates of penalised critics against the optimum in closed form."""
+"""Slopes and estimates of penalised critics, compared with the optimum in closed form."""
 
 import math
 from itertools import product
@@ -11,7 +11,7 @@ from gpgan.labs import penalty_strength
 from gpgan.labs.lab import Findings
 
 PAIRS, SIDES = ("translation", "circle"), ("two_sided", "one_sided")
-# At 100 the two-sided penalty keeps the circle's critics from the optimum: a test of its own.
+# At 100 the two-sided penalty keeps the circle's critics from the optimum, which has its own test.
 STUCK = ("circle", "two_sided", 100.0)
 CASES = list(product(PAIRS, SIDES, (0.01, 0.1, 1.0, 10.0, 100.0)))
 LEARNED = [case for case in CASES if case != STUCK]
@@ -46,7 +46,7 @@ def test_both_corrected_readings_are_w1(findings: Findings, pair: str, side: str
     numbers, case = findings.numbers, f"{pair}_{side}_lambda_{weight:g}"
     assert numbers[f"true_w1_{pair}"] == pytest.approx(1, abs=0.002)
     assert numbers[f"w1_by_norm_{case}"] == pytest.approx(1, abs=0.02)
-    # The difference of two numbers of which the larger one is 50 times as large as W1 at weight 0.01.
+    # The difference of two numbers, the larger of which is 50 times W1 at weight 0.01.
     assert numbers[f"w1_less_penalty_{case}"] == pytest.approx(1, abs=0.06 + 0.002 / weight)
 
 
@@ -57,7 +57,7 @@ def test_the_readings_are_made_of_estimate_norm_and_penalty(
     numbers, case = findings.numbers, f"{pair}_{side}_lambda_{weight:g}"
     less = numbers[f"estimate_{case}"] - 2 * numbers[f"penalty_{case}"]
     assert numbers[f"w1_less_penalty_{case}"] == pytest.approx(less, rel=1e-9)
-    # Where it is a mean over critics, their norms hardly differ.
+    # In a mean over critics, their norms hardly differ.
     by_norm = numbers[f"estimate_{case}"] / numbers[f"norm_{case}"]
     assert numbers[f"w1_by_norm_{case}"] == pytest.approx(by_norm, rel=0.01)
 
@@ -85,7 +85,7 @@ def test_a_strong_two_sided_penalty_gets_stuck_and_a_one_sided_one_does_not(find
     assert numbers["lowest_estimate_circle_one_sided_lambda_100"] > 0.95
     for side in SIDES:
         low, mean, high = (numbers[f"{what}estimate_circle_{side}_lambda_100"] for what in ("lowest_", "", "highest_"))
-        # The best possible is 1.005; slopes that all point the wrong way would give as much below 0.
+        # The optimum is 1.005; if all slopes had the wrong direction it would be the same number below 0.
         assert -1.03 < low < mean < high < 1.03
     assert (
         numbers["highest_estimate_circle_two_sided_lambda_100"] < numbers["lowest_estimate_circle_one_sided_lambda_100"]
@@ -96,8 +96,8 @@ def test_a_strong_two_sided_penalty_gets_stuck_and_a_one_sided_one_does_not(find
 def test_steep_slopes_take_longest_to_learn(findings: Findings, pair: str, side: str, weight: float) -> None:
     early = findings.numbers[f"estimate_after_{penalty_strength.EARLY}_steps_{pair}_{side}_lambda_{weight:g}"]
     share = early / findings.numbers[f"theory_estimate_lambda_{weight:g}"]
-    # Never more than the best. What it has to learn is 50 at weight 0.01, of which it found 0.31; at the middle weights at
-    # least 0.90; at 100 at least 0.78, and 0.32 where it gets stuck.
+    # Never above the optimum. At weight 0.01 the optimum is 50, of which the critics reached a share of 0.31; at the middle
+    # weights at least 0.90; at 100 at least 0.78, or 0.32 if stuck.
     if weight == 0.01:
         assert 0.2 < share < 0.5
     elif (pair, side, weight) == STUCK:

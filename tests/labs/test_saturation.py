@@ -1,4 +1,4 @@
-"""What each objective leaves of the generator's gradient on disjoint clouds."""
+"""How much of the generator's gradient each objective leaves on disjoint clouds."""
 
 import math
 
@@ -21,7 +21,7 @@ def numbers(findings):
 
 def test_minimax_dies_as_the_discriminator_trains(numbers):
     assert numbers["discriminator_steps"] == saturation.LOOKS[-1]
-    # Scores are about 0 at first and slopes about 0.4: half of that, within a factor of 2.
+    # Initially scores are about 0 and slopes about 0.4: half of that, within a factor of 2.
     assert 0.1 < numbers["free_minimax_first_step"] < 0.4
     assert 0 < numbers["free_minimax_last_step"] < 1e-5
     assert numbers["free_minimax_largest"] < 1e-4
@@ -33,9 +33,9 @@ def test_minimax_dies_with_the_distance(numbers):
 
 
 def test_non_saturating_does_not(numbers):
-    # With D the logistic function of the score, far from 0, minimax keeps exp(score) of the slope, non-saturating all of
-    # it. The scores rise from there to as much above 0 on the real disc: over the discs' gap at least, over the distance
-    # of their centres and a little beyond at most.
+    # D is the logistic function of the score. Far from 0, minimax keeps exp(score) of the slope and non-saturating all of
+    # it. Scores rise to the same amount above 0 on the real disc: over at least the gap between the discs, and at most
+    # a little more than the distance between their centres.
     near, far = saturation.DISTANCES[0], saturation.DISTANCES[-1]
     for distance, end, slope in ((near, "nearest", "largest"), (far, "farthest", "smallest")):
         pull = numbers[f"free_non_saturating_{slope}"]
@@ -45,11 +45,11 @@ def test_non_saturating_does_not(numbers):
 
 
 def test_under_a_slope_of_1_minimax_falls_exponentially(numbers):
-    # The logistic function of -d / 2, averaged over a disc, falls by a little less than exp(-d / 2) does.
+    # The logistic function of -d / 2, averaged over a disc, falls slightly slower than exp(-d / 2).
     assert numbers["lipschitz_minimax_rate_theory"] == pytest.approx(-0.5, abs=0.04)
     assert numbers["lipschitz_minimax_rate"] == pytest.approx(numbers["lipschitz_minimax_rate_theory"], rel=0.03)
     assert 0 <= numbers["lipschitz_minimax_error"] < 0.06
-    # A disc's mean is a little above the value at its centre, whose score is -d / 2.
+    # A disc's mean is slightly above the value at its centre, whose score is -d / 2.
     for distance, end in ((saturation.DISTANCES[0], "nearest"), (saturation.DISTANCES[-1], "farthest")):
         assert numbers[f"lipschitz_minimax_{end}"] == pytest.approx(1 / (1 + math.exp(distance / 2)), rel=0.08)
 
@@ -77,7 +77,7 @@ def test_the_discs_are_discs():
     points = saturation.disc(2.0)(20_000, torch.Generator().manual_seed(0)) - torch.tensor([2.0, 0.0])
     radii = points.norm(dim=1)
     assert radii.max() <= saturation.RADIUS + 1e-6
-    # Evenly over the area: a quarter of the points lies within half of the radius.
+    # Uniform over the area: a quarter of the points are within half of the radius.
     assert float((radii < saturation.RADIUS / 2).double().mean()) == pytest.approx(0.25, abs=0.02)
     assert points.mean(0).abs().max() < 0.01
     assert min(saturation.DISTANCES) > 2 * saturation.RADIUS

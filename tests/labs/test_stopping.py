@@ -1,4 +1,4 @@
-"""Whose number falls as the samples get better."""
+"""Which critic's estimate falls as the samples improve."""
 
 import math
 
@@ -48,7 +48,7 @@ def test_lowest_and_highest_are_those_of_the_runs(numbers, name):
 def test_the_distance_falls_and_the_estimate_with_it(numbers):
     assert numbers["w1_last_wasserstein"] < 0.5 * numbers["w1_first_wasserstein"]
     assert numbers["estimate_last_wasserstein"] < 0.5 * numbers["estimate_first_wasserstein"]
-    # A penalty of weight 1 is soft: where mass moves by d, the best slope is 1 + d / 2, and W1 is the mean of d.
+    # A penalty of weight 1 is soft: where mass moves by d the best slope is 1 + d / 2, and W1 is the mean of d.
     for when in ("first", "last"):
         w1 = numbers[f"w1_{when}_wasserstein"]
         assert numbers[f"estimate_{when}_wasserstein"] / w1 == pytest.approx(1 + w1 / 2, rel=0.25)
@@ -56,23 +56,23 @@ def test_the_distance_falls_and_the_estimate_with_it(numbers):
 
 def test_the_js_estimate_does_not_fall_though_its_samples_get_better(numbers):
     assert 0 < numbers["w1_last_js"] < 0.7 * numbers["w1_first_js"]
-    # From the same generators as WGAN-GP's, one step on.
+    # The same generators as WGAN-GP's, one step later.
     assert numbers["w1_first_js"] == pytest.approx(numbers["w1_first_wasserstein"], rel=0.15)
     assert numbers["estimate_last_js"] > 0.8 * numbers["estimate_first_js"]
     for when in ("first", "last"):
         assert 0 < numbers[f"estimate_{when}_js"] <= math.log(2)
-    # It rises, the more so without further training; -0.46 and -0.71 were found.
+    # It rises, even more without further training; measured: -0.46 and -0.71.
     assert numbers["spearman_js_highest"] < -0.2
     assert numbers["spearman_js_without_catching_up_highest"] < -0.4
 
 
 def test_a_critic_that_is_behind_its_generator_tells_less(numbers):
-    # 0.38 and less were found, with further training 0.96 and more.
+    # Measured: 0.38 and less, and with further training 0.96 and more.
     assert numbers["spearman_wasserstein_without_catching_up_highest"] < 0.7 < numbers["spearman_wasserstein_lowest"]
 
 
 def test_the_correlation_is_that_of_the_points_in_the_scatter(findings, numbers):
-    # From the picture, by the definition: the correlation of the ranks.
+    # From the picture, by definition: the correlation of the ranks.
     wasserstein, js = findings.figure.axes[2].collections
     each = len(stopping.moments())
     for cloud, name in ((wasserstein, "wasserstein"), (js, "js")):

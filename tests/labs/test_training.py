@@ -1,4 +1,4 @@
-"""The labs' small trainings: what they draw from, what they train, and what they leave alone."""
+"""The labs' training loops: their random state, what they train, and what they leave unchanged."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def test_a_penalised_critic_finds_the_distance_and_leaves_the_global_state_alone
     before = torch.get_rng_state()
     critic, estimate = train(0, penalty=Penalty(), lr=3e-3)
     assert torch.equal(torch.get_rng_state(), before)
-    # W1 is 3, and the optimum of the penalised dual 15 % above it.
+    # W1 is 3, and the optimum of the penalised dual is 15 % above it.
     assert 2.7 < estimate < 3.8
     again, same = train(0, penalty=Penalty(), lr=3e-3)
     assert same == estimate
@@ -54,13 +54,13 @@ def test_a_penalised_critic_finds_the_distance_and_leaves_the_global_state_alone
 
 
 def test_each_setting_reaches_the_step():
-    clipped, _ = train(0, max_weight=0.0625)  # which float32 holds exactly
+    clipped, _ = train(0, max_weight=0.0625)  # exact in float32
     assert max(float(p.detach().abs().max()) for p in clipped.parameters()) <= 0.0625
     _, free = train(0, objective="hinge")
     _, relativistic = train(0, objective="relativistic")
     assert free > 1
     assert relativistic > 1
-    # With the penalty at every second step the numbers are others.
+    # With the penalty at every second step the numbers differ.
     assert train(0, penalty=Penalty(), lazy=2)[1] != train(0, penalty=Penalty())[1]
     with pytest.raises(ValueError, match="did you mean hinge"):
         train(0, objective="hing")

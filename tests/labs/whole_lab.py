@@ -1,4 +1,4 @@
-"""A lab, run as the command runs it."""
+"""Runs a lab as the command does."""
 
 import time
 from types import ModuleType
@@ -10,9 +10,9 @@ from gpgan.util.threads import cpu_threads
 
 
 def found_by(lab: ModuleType) -> Findings:
-    """What the lab finds. It takes less than a minute, leaves the global random state alone and tells how far it is."""
+    """The lab's findings. Checks that it takes less than a minute, reports progress and leaves the global random state alone."""
     before, told = torch.get_rng_state(), []
-    begun = time.process_time()  # a busy machine makes the clock go on, not the processor's seconds
+    begun = time.process_time()  # processor time, which a busy machine does not lengthen
     with cpu_threads(1):
         found: Findings = lab.run(lambda share, what: told.append(share))
     assert time.process_time() - begun < 60

@@ -1,4 +1,4 @@
-"""SyncedBatchNorm: torch's own in one process, and in two processes that of their joint batch."""
+"""SyncedBatchNorm: equal to torch's own in one process, and in two processes to that of their joint batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXACT = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def inputs(name: str, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    """A batch whose halves differ, and the derivative of the loss by the output."""
+    """A batch whose halves differ, and the derivative of the loss with respect to the output."""
     rng = torch.Generator().manual_seed(5)
     shape = (ROWS, CHANNELS, *NORMS[name][1])
     x, grad = (torch.randn(shape, dtype=dtype, generator=rng) for _ in range(2))
@@ -41,7 +41,7 @@ def weigh(norm: nn.Module) -> None:
 
 
 def run(norm: nn.Module, x: Tensor, grad: Tensor) -> dict[str, Any]:
-    """Two training steps, one without a graph and one evaluation, with all that they leave behind."""
+    """Two training steps, one of them without a graph, and one evaluation, with all resulting state."""
     x = x.clone().requires_grad_()
     for _ in range(2):
         out = norm(x)
@@ -112,7 +112,7 @@ def reference(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", NORMS)
 def test_two_processes_are_one_with_the_joint_batch(ranks, name):
     one, two = reference(name), [rank[name] for rank in ranks]
-    if name == "untracked":  # which takes the statistics of what it is given when it evaluates: nothing is sent then
+    if name == "untracked":  # it uses the batch's statistics even in eval mode, and sends nothing then
         for result in (one, *two):
             result["outputs"].pop()
     for i, output in enumerate(one["outputs"]):

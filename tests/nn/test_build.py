@@ -1,4 +1,4 @@
-"""What ``build`` adds to the networks of each kind: the critic's norm and depth, spectral normalisation, packs."""
+"""The options of ``build`` for every kind: the critic's norm and depth, spectral normalisation, packs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make(kind: str, shape: tuple[int, ...], **options: object) -> tuple[nn.Modul
 
 
 def others_share(critic: nn.Module, x: Tensor) -> float:
-    """How much of the gradient of one sample's score goes to the other samples."""
+    """The share of the gradient of one sample's score that goes to the other samples."""
     x = x.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(x)[1], x)
     norms = gradient.flatten(1).norm(dim=1)
@@ -74,7 +74,7 @@ def test_where_the_norms_are(kind: str, shape: tuple[int, ...], channels: list[i
     assert {type(m) for m in found} == {{"batch": SyncedBatchNorm, "layer": nn.GroupNorm}[norm]}
     layers = [m for m in critic.modules() if not list(m.children())]
     weighted = [m for m in layers if isinstance(m, WEIGHTED)]
-    # A norm comes right before an activation, and after more than the first layer's weights.
+    # A norm comes directly before an activation, and not after the first layer.
     assert all(isinstance(layers[layers.index(m) + 1], (nn.ReLU, nn.LeakyReLU)) for m in found)
     assert min(map(layers.index, found)) > layers.index(weighted[0])
     assert layers[-1] is weighted[-1]
@@ -163,12 +163,12 @@ def test_spectral_norm(kind: str, shape: tuple[int, ...]) -> None:
     normed, bare = ([m for m in net.modules() if isinstance(m, WEIGHTED)] for net in (critic, plain))
     assert len(normed) == len(bare) > 2
     for _ in range(100):
-        critic(torch.randn(2, *shape))  # a step of the power iteration each
+        critic(torch.randn(2, *shape))  # one power iteration each
     for mine, before in zip(normed, bare, strict=True):
         assert torch.linalg.matrix_norm(mine.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
         torch.testing.assert_close(mine.parametrizations.weight.original, before.weight)
 
-    # The projection of a conditional critic, too.
+    # The projection of a conditional critic too.
     _, conditional = make(kind, shape, spectral_norm=True, classes=3)
     assert torch.linalg.matrix_norm(conditional.projection.weight, 2).item() == pytest.approx(1, abs=0.1)
 
@@ -216,10 +216,10 @@ def test_a_score_depends_on_each_sample_of_its_pack_and_on_no_other(kind: str, s
         ("conv", {"norm": "group"}, "norm is 'group'; expected none, batch, layer"),
         ("resnet", {"norm": "layers"}, "norm is 'layers'; expected none, batch, layer; did you mean layer?"),
         ("resent", {}, "network.kind is 'resent'; expected one of 'mlp', 'conv', 'resnet'; did you mean resnet?"),
-        ("mlp", {"critic_depth": -1}, "critic_depth is -1; expected how many hidden layers"),
+        ("mlp", {"critic_depth": -1}, "critic_depth is -1; expected the number of hidden layers"),
         ("conv", {"critic_depth": 12}, "critic_depth is 12 and network.kind is 'conv'.*; expected 0, or kind 'mlp'"),
         ("resnet", {"critic_depth": 12}, "critic_depth is 12 and network.kind is 'resnet'"),
-        ("mlp", {"pack": 0}, "pack is 0; expected how many samples the critic sees at once, 1 or more"),
+        ("mlp", {"pack": 0}, "pack is 0; expected the number of samples the critic sees at once, 1 or more"),
         (
             "conv",
             {"pack": 2, "classes": 10},

@@ -1,4 +1,4 @@
-"""Conditional networks: what labels do, alone and under the penalty, and labels that do not fit."""
+"""Conditional networks: the effect of labels, with and without the penalty, and wrong labels."""
 
 import pytest
 import torch
@@ -147,9 +147,9 @@ def test_labels_that_do_not_fit(kind, shape, labels, error, message):
 def test_labels_for_networks_without_classes(kind, shape):
     rng = torch.Generator().manual_seed(0)
     generator, critic = build(kind, shape, latent=6, width=4, depth=2, rng=rng)
-    with pytest.raises(ValueError, match="labels came to a network without classes"):
+    with pytest.raises(ValueError, match="labels were given to a network without classes"):
         generator(torch.randn(5, 6), LABELS)
-    with pytest.raises(ValueError, match="labels came to a network without classes"):
+    with pytest.raises(ValueError, match="labels were given to a network without classes"):
         critic(torch.randn(5, *shape), LABELS)
 
 

@@ -1,4 +1,4 @@
-"""Shapes of the networks' outputs, their first weights, and what the critic must not hold."""
+"""Shapes of the networks' outputs, their initial weights, and independence of the critic's samples."""
 
 import math
 
@@ -159,7 +159,7 @@ WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.C
 
 
 def taps(layer):
-    """How many numbers an output adds up: its response to ones, in the middle. Biases are 0 at first."""
+    """How many terms an output sums: its response to ones, in the middle. Biases are initially 0."""
     size = (layer.in_features,) if isinstance(layer, nn.Linear) else (layer.in_channels, *[12] * len(layer.kernel_size))
     response = torch.func.functional_call(layer, {"weight": torch.ones_like(layer.weight)}, torch.ones(1, *size))
     return response[(0, 0, *[side // 2 for side in response.shape[2:]])].item()
@@ -175,7 +175,7 @@ def taps(layer):
     ids=str,
 )
 def test_first_weights_keep_the_size_of_what_goes_through(kind, shape, classes):
-    """He et al., equation 15: a standard deviation of sqrt(2 / ((1 + slope^2) fan_in)), fan_in what an output adds up."""
+    """He et al., equation 15: a standard deviation of sqrt(2 / ((1 + slope^2) fan_in)), where fan_in is the number of terms of an output."""
     rng = torch.Generator().manual_seed(0)
     for net in build(kind, shape, latent=32, width=32, depth=3, classes=classes, rng=rng):
         for layer in net.modules():
@@ -187,7 +187,7 @@ def test_first_weights_keep_the_size_of_what_goes_through(kind, shape, classes):
                 fan_in, slope = taps(layer), getattr(layer, "input_slope", 0.2)
             else:
                 continue
-            wanted = math.sqrt(2 / (1 + slope**2) / fan_in)
+            expected = math.sqrt(2 / (1 + slope**2) / fan_in)
             count = layer.weight.numel()
             # Five standard errors of a standard deviation, (2 n)^-1/2 of it each.
-            assert layer.weight.std(correction=0).item() == pytest.approx(wanted, rel=5 / math.sqrt(2 * count)), layer
+            assert layer.weight.std(correction=0).item() == pytest.approx(expected, rel=5 / math.sqrt(2 * count)), layer

@@ -30,7 +30,7 @@ def test_gradients_pass_through_packing() -> None:
 
 @pytest.mark.parametrize(("samples", "m", "error", "words"), [
     (torch.zeros(6, 2), 4, ValueError, ["m is 4", "batch of 6", "multiple of 4"]),
-    (torch.zeros(6, 2), 0, ValueError, ["m is 0", "1 or above"]),
+    (torch.zeros(6, 2), 0, ValueError, ["m is 0", "1 or more"]),
     (torch.zeros(6, 2), 2.0, ValueError, ["m is 2.0", "whole number"]),
     (torch.zeros(6, 2), True, ValueError, ["m is True", "whole number"]),
     (torch.zeros(6), 2, ValueError, ["samples", "(6,)", "[B, D]"]),

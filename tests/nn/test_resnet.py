@@ -14,7 +14,7 @@ from gpgan import CriticStep, gradient_penalty
 from gpgan.nn import ResNetCritic, ResNetGenerator, build
 from gpgan.nn.resnet import doubling, halving, halvings
 
-# Sides that can be halved, with the base they are halved to.
+# Sides that can be halved, with their base.
 BASES = {8: 4, 10: 5, 12: 6, 14: 7, 16: 4, 20: 5, 24: 6, 28: 7, 32: 4, 40: 5, 48: 6, 56: 7, 64: 4, 80: 5, 128: 4}
 REFUSED = {
     30: "28 or 32",
@@ -80,7 +80,7 @@ def test_other_shapes(shape: tuple[int, ...]) -> None:
         ValueError, match=rf"samples have shape {re.escape(str(shape))}; expected square images"
     ) as raised:
         make(shape)
-    assert ("'conv'" in str(raised.value)) == (len(shape) >= 3)
+    assert ("'conv'" in str(raised.value)) == (len(shape) >= 2)
 
 
 # --- architecture
@@ -97,7 +97,7 @@ def test_parameters_of_the_cifar_networks() -> None:
     second = two + (128 * 128 + 128)
     assert weights_of(critic) == first + second + 2 * two + (128 + 1) == 1_053_825
 
-    # Without the 3 biases of each block, which a BatchNorm takes off again: 2 * 128 a BatchNorm.
+    # Without the 3 biases of each block, which a BatchNorm would remove; 2 * 128 parameters per BatchNorm.
     up = 2 * (2 * 128) + 2 * (9 * 128 * 128) + 128 * 128
     linear, last = 128 * (128 * 4 * 4) + 128 * 4 * 4, 2 * 128 + 9 * 128 * 3 + 3
     assert weights_of(generator) == linear + 3 * up + last == 1_203_331
@@ -116,7 +116,7 @@ def test_parameters_of_the_64x64_networks() -> None:
         expected += 2 * i + 9 * i * o + 2 * o + 9 * o * o + i * o
     assert weights_of(generator) == expected + 2 * 64 + 9 * 64 * 3 + 3
 
-    # LayerNorm twice a block, before either convolution, with a scale and a shift for each channel of the block's input.
+    # Two LayerNorms per block, one before each convolution, with a scale and a shift per channel of the block's input.
     normed = ResNetCritic((3, 64, 64), 64, norm="layer")
     assert weights_of(normed) - weights_of(critic) == 2 * 2 * (64 + 128 + 256 + 512)
 
@@ -193,7 +193,7 @@ def test_scores_and_images_begin_neither_vanishing_nor_huge(side: int) -> None:
 
 
 def test_gains_are_those_of_the_activation_before() -> None:
-    # Each input's share of the variance, times the number of inputs: 2 behind ReLU, 1 where nothing comes before.
+    # Variance of a weight times the number of inputs: 2 after a ReLU, 1 without an activation before the layer.
     generator, critic = make((3, 64, 64), width=32)
     block = critic.layers[3]
     scale = {
@@ -204,8 +204,8 @@ def test_gains_are_those_of_the_activation_before() -> None:
     }
     scale |= {"first": generator.first, "image": generator.layers[-2]}
     found = {name: layer.weight.var().item() * layer.weight[0].numel() for name, layer in scale.items()}
-    wanted = {"input": 1, "inner": 2, "shortcut": 1, "score": 1, "first": 1, "image": 2}
-    assert found == pytest.approx(wanted, rel=0.15)
+    expected = {"input": 1, "inner": 2, "shortcut": 1, "score": 1, "first": 1, "image": 2}
+    assert found == pytest.approx(expected, rel=0.15)
     assert make((3, 32, 32), width=512)[1].layers[-1].weight.var().item() * 512 == pytest.approx(2, rel=0.25)
 
 
@@ -239,7 +239,7 @@ def test_penalty_has_right_derivatives(norm: str) -> None:
     assert penalty(*values) > 1e-3
     torch.autograd.gradcheck(penalty, values, fast_mode=True)
 
-    # As gradgradcheck, which takes no gradient that is None, as the last bias's is.
+    # Like gradgradcheck, which does not accept a gradient of None, as for the last bias.
     def gradient(*values: Tensor) -> Tensor:
         grads = torch.autograd.grad(penalty(*values), values, create_graph=True, materialize_grads=True)
         return torch.cat([grad.flatten() for grad in grads])
@@ -257,7 +257,7 @@ def test_critic_takes_the_schedule_at_ten_forwards(shape: tuple[int, ...]) -> No
     taken = operations(lambda: step(real, fake))
     with torch.no_grad():
         forward = operations(lambda: critic(real))
-    # The first convolutions start from the samples, to which no gradient goes back.
+    # The first convolutions take the samples, which need no gradient.
     assert 9.5 < taken / forward <= 10.1
 
 

@@ -39,7 +39,7 @@ def test_every_kind_of_layer_has_norm_one(name: str) -> None:
     parameters = {each: id(p) for each, p in layer.named_parameters()}
     critic = nn.Sequential(layer)
     assert spectral_norm(critic) is critic
-    for _ in range(200):  # each reading in training mode is a power iteration
+    for _ in range(200):  # in training mode each access runs a power iteration
         assert layer.weight.isfinite().all()
     assert largest_singular_value(layer.eval()) == pytest.approx(1.0, abs=1e-6)
     assert {id(p) for p in layer.parameters()} == set(parameters.values())

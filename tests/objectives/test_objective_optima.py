@@ -1,6 +1,6 @@
-"""What each objective's best critic is, and that its loss is the divergence that the objective names.
+"""Each objective's best critic, and that its loss gives the divergence that the objective names.
 
-A distribution on atoms is a list of counts: scores repeated so often have its expectation for their mean.
+A distribution on atoms is a list of counts. The mean over scores repeated by their counts is its expectation.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ DIVERGENCES: dict[str, Callable[[Tensor, Tensor], float]] = {
     "non-saturating": js,
     "least-squares": triangular,
     "hinge": lambda a, b: float((a - b).abs().sum() / 2),
-    # Of (real, fake) against (fake, real): the critic tells which of the two is the real one.
+    # Of (real, fake) against (fake, real): the critic decides which of the two is real.
     "relativistic": lambda a, b: js(torch.outer(a, b).flatten(), torch.outer(b, a).flatten()),
 }
 
 
 def of(objective: Objective, scores: Tensor, real: Tensor = P, fake: Tensor = Q) -> tuple[Tensor, Tensor]:
-    """Scores of the atoms [n] as scores of samples; of every pair of a real and a fake one where these are compared."""
+    """Scores of the atoms [n] as scores of samples; for a paired objective, of every pair of a real and a fake sample."""
     reals, fakes = scores.repeat_interleave(real), scores.repeat_interleave(fake)
     if not objective.paired:
         return reals, fakes
@@ -65,11 +65,11 @@ def test_the_best_critic_of_two_distributions_on_atoms(name: str) -> None:
     if name != "hinge":  # which has its minimum in a corner
         (slope,) = torch.autograd.grad(loss, best)
         assert float(slope.abs().max()) < 1e-15
-    generator = torch.Generator().manual_seed(1)
+    rng = torch.Generator().manual_seed(1)
     for size in (0.01, 0.3, 3.0):
         for _ in range(20):
-            aside = torch.randn(4, dtype=torch.float64, generator=generator)
-            aside -= aside.mean() if objective.paired else 0.0  # which a pair does not see
+            aside = torch.randn(4, dtype=torch.float64, generator=rng)
+            aside -= aside.mean() if objective.paired else 0.0  # a paired objective is blind to a shift
             worse = objective.critic_loss(*of(objective, best.detach() + size * aside))
             assert worse > loss.detach() + 1e-4 * size**2 * float(aside.square().sum())
 
@@ -102,7 +102,7 @@ def test_where_the_distributions_are_the_same_the_best_loss_is_chance(name: str)
     ("relativistic", 50.0, math.log(2)),
 ])  # fmt: skip
 def test_disjoint_distributions_are_as_far_apart_as_can_be(name: str, score: float | None, expected: float) -> None:
-    """However near they lie: no objective but the Wasserstein one has a word for it."""
+    """However close they are: only the Wasserstein objective depends on the distance."""
     real, fake = (1.0, 0.0) if score is None else (score, -score)
     estimate = OBJECTIVES[name].estimate(torch.full((3,), real).double(), torch.full((3,), fake).double())
     assert estimate.item() == pytest.approx(expected, rel=1e-15)
@@ -115,7 +115,7 @@ REAL, FAKE = stats.norm(0.0, 1.0), stats.norm(GAP, SPREAD)
 
 
 def quantiles(distribution: stats.rv_continuous, count: int) -> np.ndarray:
-    """Points whose mean of a function is its expectation, but for the tails of 1 / count."""
+    """Points over which the mean of a function is its expectation, except for tails of probability 1 / count."""
     return distribution.ppf((np.arange(count) + 0.5) / count)
 
 
@@ -124,7 +124,7 @@ def integral(of: Callable[[float], float]) -> float:
 
 
 def scored(best: Callable[[np.ndarray], np.ndarray], paired: bool = False) -> tuple[Tensor, Tensor]:
-    """Scores of both; paired: of every pair of fewer."""
+    """Scores of both; if paired, of every pair of fewer points."""
     real, fake = (torch.from_numpy(best(quantiles(each, 600 if paired else 200_000))) for each in (REAL, FAKE))
     return (real.repeat_interleave(len(fake)), fake.repeat(len(real))) if paired else (real, fake)
 
@@ -171,7 +171,7 @@ def test_total_variation_and_triangular_discrimination_of_two_gaussians() -> Non
     assert estimate.item() == pytest.approx(triangle, abs=1e-5)
 
 
-# --- the Wasserstein distance: the best critic among those of slope 1
+# --- the Wasserstein distance: the best critic of slope 1
 
 
 def test_the_wasserstein_estimate_is_the_distance_for_the_best_slopes_and_less_for_others() -> None:
@@ -186,15 +186,15 @@ def test_the_wasserstein_estimate_is_the_distance_for_the_best_slopes_and_less_f
 
     distance = stats.wasserstein_distance(places.numpy(), places.numpy(), p.numpy(), q.numpy())
     assert estimate(signs) == pytest.approx(distance, rel=1e-14)
-    generator = torch.Generator().manual_seed(1)
+    rng = torch.Generator().manual_seed(1)
     for _ in range(50):
-        slopes = 2 * torch.rand(3, dtype=torch.float64, generator=generator) - 1
+        slopes = 2 * torch.rand(3, dtype=torch.float64, generator=rng) - 1
         assert estimate(slopes) < distance
 
 
 def test_the_wasserstein_anchors() -> None:
     def distance(real: list[float], fake: list[float]) -> float:
-        """By f(x) = -x, the best critic where every fake sample lies above its real one."""
+        """By f(x) = -x, the best critic if every fake sample is above its real one."""
         return get("wasserstein").estimate(-torch.tensor(real), -torch.tensor(fake)).item()
 
     assert distance([0.0, 1.0, 2.0], [2.0, 3.0, 4.0]) == 2

@@ -1,4 +1,4 @@
-"""The objectives' terms: their values and slopes in closed form, in NumPy's float64, and that they stay finite."""
+"""The objectives' terms: values and slopes against closed forms in NumPy's float64, and finite for extreme scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from tolerances import assert_near
 from torch import Tensor
 
-from gpgan.objectives import OBJECTIVES, get
+from gpgan.objectives import OBJECTIVES, Objective, get
 
 Array = np.ndarray
 
@@ -23,8 +23,8 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-# Of real scores r and fake scores f: the critic's loss, its slopes by r and by f, the generator's loss, its slope by f; all
-# of one pair, so that a loss is the mean of these.
+# From real scores r and fake scores f: the critic's loss, its slopes with respect to r and f, the generator's loss, its
+# slope with respect to f. Each is for one pair; a loss is their mean.
 Formula = Callable[[Array, Array], Array]
 FORMULAS: dict[str, tuple[Formula, Formula, Formula, Formula, Formula]] = {
     "wasserstein": (
@@ -74,8 +74,8 @@ SHAPES = ((5,), (5, 1), (3, 1, 4, 4))
 
 
 def scores(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(4)
-    real, fake = 3 * torch.randn(2, *shape, dtype=torch.float64, generator=generator)
+    rng = torch.Generator().manual_seed(4)
+    real, fake = 3 * torch.randn(2, *shape, dtype=torch.float64, generator=rng)
     return real.requires_grad_(), fake.requires_grad_()
 
 
@@ -100,7 +100,9 @@ def test_losses_and_slopes_in_closed_form(name: str, shape: tuple[int, ...]) -> 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_gradcheck(name: str) -> None:
     objective, (real, fake) = OBJECTIVES[name], scores((6,))
-    assert min(float((each.detach().abs() - 1).abs().min()) for each in (real, fake)) > 1e-3  # no kink of the hinge
+    assert (
+        min(float((each.detach().abs() - 1).abs().min()) for each in (real, fake)) > 1e-3
+    )  # away from the hinge's kinks
     torch.autograd.gradcheck(objective.critic_loss, (real, fake))
     torch.autograd.gradcheck(objective.generator_loss, (real, fake))
 
@@ -112,21 +114,29 @@ def test_worked_by_hand() -> None:
     assert get("least-squares").critic_loss(real, fake).item() == (1 + 1) / 4 + (0 + 9) / 4
     assert get("hinge").generator_loss(None, fake).item() == 1.5
     zero = torch.zeros(4)
-    for name in OBJECTIVES:  # where nothing is known, all but least squares give what they give by chance
+    for name in OBJECTIVES:  # equal scores give the chance loss, except in least squares
         loss = get(name).critic_loss(zero, zero).item()
         assert loss == pytest.approx(0.5 if name == "least-squares" else get(name).chance)
     half = torch.full((4,), 0.5)
     assert get("least-squares").critic_loss(half, half).item() == get("least-squares").chance
 
 
-# --- far out
+def test_without_a_closed_form_of_its_divergence_an_objective_reports_its_negated_loss() -> None:
+    objective = Objective("margin", (lambda r: (1 - r).relu().mean(), lambda f: f.exp().mean()), lambda f: -f.mean())
+    real, fake = scores((6,))
+    assert objective.estimate(real, fake) == -objective.critic_loss(real, fake)
+    assert (objective.estimated, objective.symbol) == ("loss, negated", "-loss")
+    assert get("hinge").estimated == "estimate of the total variation"
+
+
+# --- extreme scores
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [1.0, 30.0, 1e4])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_large_scores_and_half_precision(name: str, size: float, dtype: torch.dtype) -> None:
-    """The exact number, rounded to the loss's dtype: 0 or |s| where a logarithm of the sigmoid has nothing left."""
+    """The exact number, rounded to the loss's dtype: 0 or |s| where the logarithm of a sigmoid would underflow."""
     objective = OBJECTIVES[name]
     stable: dict[str, tuple[Formula, Formula]] = {
         "minimax": (lambda r, f: softplus(-r) + softplus(f), lambda r, f: -softplus(f)),
@@ -168,7 +178,7 @@ def test_symmetries_of_the_relativistic_objective() -> None:
     loss = objective.critic_loss(real, fake)
     by_real, by_fake = torch.autograd.grad(loss, (real, fake))
     assert_near(by_real, -by_fake)
-    assert_near(objective.critic_loss(real + 5, fake + 5), loss)  # no score means anything alone
+    assert_near(objective.critic_loss(real + 5, fake + 5), loss)  # only differences of scores count
     order = torch.randperm(7)
     assert_near(objective.critic_loss(real[order], fake[order]), loss)
     assert (objective.critic_loss(real[order], fake) - loss).abs() > 1e-3
@@ -196,7 +206,7 @@ def test_real_scores_may_be_missing_where_nothing_is_compared(name: str) -> None
 def test_half_precision_scores_are_added_up_in_float32(name: str, dtype: torch.dtype) -> None:
     objective = get(name)
     rng = torch.Generator().manual_seed(0)
-    # Far from 0, where bfloat16's steps are a quarter wide, and of a mean that falls between these.
+    # Far from 0, where bfloat16's steps are 1/4 wide, with a mean between two steps.
     real, fake = (torch.randn(64, generator=rng).add(40).to(dtype).requires_grad_() for _ in range(2))
     for loss in (objective.critic_loss, objective.generator_loss, objective.estimate):
         value = loss(real, fake)

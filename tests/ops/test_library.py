@@ -1,4 +1,4 @@
-"""The compiled library as a file: what it needs of torch and of Python."""
+"""The compiled library as a file: what it needs from torch and Python, and what it implements."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def plain(real: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
 
 def numbers(layout: str, dtype: torch.dtype, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
     real, fake = randn(layout, dtype, device), randn(layout, dtype, device)
-    # Multiples of 1/64 are exact in every dtype, so that rounding alpha gives plain code no handicap.
+    # Multiples of 1/64 are exact in every dtype, so that plain code does not suffer from a rounded alpha.
     alpha = (torch.randint(0, 65, (len(real),)) / 64).to(device)
     return real, fake, alpha.to(acc(dtype))
 

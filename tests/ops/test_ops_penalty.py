@@ -23,7 +23,7 @@ OPTIONS = [
     {"reduction": reduction, "one_sided": one_sided, "target": target, "weight": weight}
     for reduction, one_sided, (target, weight) in product(REDUCTIONS, (False, True), ((1.0, 10.0), (0.0, 0.5)))
 ]
-# Three regimes of row length are chosen from the shape: borders and odd lengths on either side.
+# The shape selects one of three regimes of row length: their boundaries, and odd lengths on either side.
 LENGTHS = (1, 2, 31, 32, 33, 127, 128, 129, 1023, 1024, 1025, 4099, 65537)
 
 
@@ -50,14 +50,14 @@ def plain(
 
 
 def plain_direction(g: Tensor, **options: object) -> Tensor:
-    """d sum(penalty) / d g; of rows that are not zero."""
+    """d sum(penalty) / d g, for rows that are not zero."""
     g = g.detach().requires_grad_()
     (direction,) = torch.autograd.grad(plain(g, **options)[0].sum(), g)
     return direction
 
 
 def sample(layout: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-    """Gradients with norms about 1.5."""
+    """Gradients with norms of about 1.5."""
     shape = LAYOUTS[layout][1]
     return randn(layout, dtype, device, scale=1.5 / math.sqrt(math.prod(shape[1:])))
 
@@ -71,7 +71,7 @@ def test_value_norms_and_gradient(layout: str, dtype: torch.dtype, backend: Modu
     assert penalty.dtype == norms.dtype == acc(dtype)
     assert (penalty.shape, norms.shape) == ((), g.shape[:1])
     assert_near(norms, exact_norms)
-    # (n - 1)^2 loses what n - 1 cancels: compared on the scale of n^2.
+    # (n - 1)^2 loses the digits that cancel in n - 1, so the scale of the comparison is n^2.
     assert_near(penalty, exact_penalty, terms=10 * exact_norms.square().mean())
     (ours,) = torch.autograd.grad(penalty, g)
     exact = plain_direction(g.double())
@@ -135,7 +135,7 @@ def test_length_of_the_row(batch: int, length: int, dtype: torch.dtype, device: 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_gradcheck_and_gradgradcheck(options: dict[str, object], backend: ModuleType) -> None:
-    # Norms 0.5, 0.8, 1.5 and 3: on both sides of the target and away from where the penalty has no derivative.
+    # Norms 0.5, 0.8, 1.5 and 3: on both sides of the target, and away from points without a derivative.
     g = torch.randn(4, 3, dtype=torch.float64)
     g = (g / g.norm(dim=1, keepdim=True) * torch.tensor([[0.5], [0.8], [1.5], [3.0]])).requires_grad_()
 
@@ -194,7 +194,7 @@ def test_zero_gradient_has_subgradient_zero(one_sided: bool, dtype: torch.dtype,
     if backend is ops:
         *_, direction = ops.gradient_norm_penalty_with_direction(g, weight=1.0, one_sided=one_sided, reduction="sum")
         assert_near(direction, 8 * unit)
-        # What is above the graph of a zero gradient stays finite too.
+        # Higher derivatives at a zero gradient stay finite too.
         (second,) = torch.autograd.grad(grad.sum(), g)
         assert torch.isfinite(second).all()
 

@@ -1,4 +1,4 @@
-"""What PyTorch asks of an operator: opcheck, compile, vmap, fakes, complete writes, and errors instead of crashes."""
+"""What PyTorch requires of an operator: opcheck, compile, vmap, fakes, complete writes, and errors instead of crashes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gpgan import ops
 gp = torch.ops.gpgan
 SPEC = (10.0, 1.0, False, "mean")
 SPECS = [SPEC, (2.0, 0.5, True, "sum"), (0.5, 0.0, False, "none")]
-# Dense and not, in the samples and in what comes from above.
+# Dense and not dense, for the samples and for incoming gradients.
 CHECKED = ("points", "channels_last", "sliced", "expanded batch", "one image")
 
 
@@ -197,7 +197,7 @@ def test_vmap_interpolate_backward(mask: list[bool]) -> None:
     same_as_loop(wanted, (0, 1, None, 0), values)
 
 
-# --- complete writes, no foreign reads or writes
+# --- complete writes, no reads or writes outside
 
 
 @pytest.mark.parametrize("layout", ["points", "rows", "long rows", "channels_last", "sliced", "offset", "volumes"])

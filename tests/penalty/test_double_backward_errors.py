@@ -1,4 +1,4 @@
-"""Critics without a double backward: the error comes at once, names the operator and says what to do."""
+"""Critics without a double backward: the error is raised at once and names the operator and the cure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Attention(nn.Module):
 
 
 class Sine(torch.autograd.Function):
-    """An operator whose author ruled a second derivative out."""
+    """An operator that is marked once_differentiable."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
@@ -78,10 +78,17 @@ def test_the_cure_for_attention_works(second_order: str) -> None:
 
 @pytest.mark.parametrize("last", [nn.Linear(4, 1), nn.Flatten()], ids=["raises in backward", "is silent in backward"])
 def test_once_differentiable_function_is_named(last: nn.Module, second_order: str) -> None:
-    # With nothing but a sum behind it, PyTorch loses its part of the second derivative and says nothing.
+    # If only a sum follows, PyTorch silently loses its part of the second derivative.
     x = torch.randn(5, 3)
     with pytest.raises(RuntimeError, match=rf"Sine \(marked once_differentiable\) has no derivative; {OTHERWISE}"):
         gradient_penalty(WithSine(last), x, -x, second_order=second_order)
+
+
+def test_once_differentiable_function_with_the_name_of_one_of_gpgans_own() -> None:
+    own = type("_Convolution", (Sine,), {})
+    net, x = nn.Linear(3, 4), torch.randn(5, 3)
+    with pytest.raises(RuntimeError, match=r"marked once_differentiable"):
+        gradient_penalty(lambda x: own.apply(net(x)), x, -x)
 
 
 def test_once_differentiable_function_that_x_does_not_pass_is_none_of_the_critics() -> None:
@@ -108,7 +115,7 @@ def test_cudnn_lstm_is_named_with_both_cures(second_order: str) -> None:
 
 
 def test_a_cudnn_rnns_node_is_known_by_its_name() -> None:
-    # There is none without a GPU: a node of the same name stands for it.
+    # Without a GPU there is no such node; one of the same name replaces it.
     node = type("CudnnRnnBackwardBackward0", (), {})()
     x = torch.randn(2, requires_grad=True)
     with pytest.raises(RuntimeError, match=rf"aten::_cudnn_rnn_backward .*flags\(enabled=False\), or {OTHERWISE}"):

@@ -1,4 +1,4 @@
-"""method="finite_difference": the exact penalty's value, and its gradient within the stated error, without double backward."""
+"""method="finite_difference": the exact value and, without double backward, the gradient within the documented error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from gpgan import gradient_penalty
 from gpgan.penalty.finite_difference import STEP, FiniteDifference
 
-# What is promised: the norm of the difference over the norm, all parameters as one vector.
+# The documented relative error: norm of the difference over norm, all parameters as one vector.
 ERROR = {torch.float64: 1e-6, torch.float32: 1e-2}
 finite = functools.partial(gradient_penalty, method="finite_difference")
 
@@ -31,7 +31,7 @@ def relative_error(got: list[Tensor], wanted: list[Tensor]) -> float:
 
 
 def errors(critic: nn.Module, real: Tensor, fake: Tensor, alpha: Tensor, **options: Any) -> float:
-    """Of the gradient, against the exact one of a copy in float64, which the stock double backward gives."""
+    """The gradient's relative error against stock double backward of a float64 copy."""
     twin = copy.deepcopy(critic).double()
     penalty = finite(critic, real, fake, alpha=alpha, **options)
     exact = gradient_penalty(twin, real.double(), fake.double(), alpha=alpha.double(), second_order="stock", **options)
@@ -89,7 +89,7 @@ SMOOTH = {
 }
 
 
-# --- the stated error
+# --- the documented error
 
 
 @pytest.mark.parametrize("gain", [1.0, 3.0], ids=["as initialised", "weights times 3"])
@@ -151,7 +151,7 @@ def test_on_a_gpu_as_the_libraries_have_it(name: str) -> None:
 
 
 class Kinked(nn.Module):
-    """Every activation and pooling that is held, in its functional, module and in-place forms."""
+    """Every activation and pooling operator that is held, in its functional, module and in-place forms."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,10 +166,10 @@ class Kinked(nn.Module):
         h = F.max_pool2d(F.leaky_relu(self.first(x), 0.2), 2)
         h = self.slopes(h) + 0.3 * F.hardtanh(self.middle(h), -0.4, 0.5) + self.relu(h - 0.2).abs()
         h = self.middle(h).relu_() + F.leaky_relu_(self.middle(h), 0.1) + F.relu6(8 * h) + torch.abs(h - 0.5)
-        # What is saturated must keep its value where something bends behind it.
+        # A saturated value must be kept if a curved function follows.
         h = F.tanh(F.hardtanh_(self.middle(h), -0.3, 0.3) + 0.1 * F.hardtanh(h, -2.0, 0.1)) + F.relu(input=h)
         side = self.middle(h)
-        side.relu_()  # not its result but what it changed is used
+        side.relu_()  # the changed tensor is used, not the result
         h = h + F.tanh(side)
         h = F.adaptive_max_pool2d(nn.MaxPool2d(2, ceil_mode=True)(h), 2)
         return self.last(F.max_pool1d(h.flatten(2), 4).flatten(1))
@@ -188,6 +188,19 @@ def test_kinks_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FiniteDifference, "__init__", init)
     with pytest.warns(UserWarning, match="kinks"):
         assert errors(critic, *samples) > 0.1
+
+
+def test_max_pooling_with_all_arguments_by_position() -> None:
+    """The last of them is ceil_mode, not inplace."""
+    net, last = nn.Conv2d(3, 4, 3).double(), nn.Linear(36, 1).double()
+
+    def critic(x: Tensor) -> Tensor:
+        return last(torch.max_pool2d(F.tanh(net(x)), 2, 2, 0, 1, True).flatten(1))
+
+    real, fake, alpha = CRITICS["DCGAN"].samples()
+    got = parameter_grads(net, finite(critic, real, fake, alpha=alpha))
+    wanted = parameter_grads(net, gradient_penalty(critic, real, fake, alpha=alpha))
+    assert relative_error(got, wanted) < 1e-6
 
 
 @pytest.mark.parametrize("other", ["another operator", "another shape"])
@@ -268,7 +281,7 @@ def test_the_step_is_the_documented_one(dtype: torch.dtype, eps: float) -> None:
     finite(critic, x, x)
     length = (seen[1] - seen[2]).norm(dim=1) / 2
     mean = 55.5 / 4
-    wanted = STEP * eps ** (1 / 3) * torch.tensor([mean, mean, 50.0, 0.0])  # the last sample is flat: it stays
+    wanted = STEP * eps ** (1 / 3) * torch.tensor([mean, mean, 50.0, 0.0])  # the last sample has no gradient and stays
     assert torch.allclose(length.float(), wanted, rtol=1e-2)
 
 
@@ -340,7 +353,7 @@ def test_autocast_and_grad_scale(dtype: torch.dtype) -> None:
 
 
 def test_scaled_gradient_does_not_underflow() -> None:
-    # A gradient of 2^-26 is zero in float16; times 2^14 it is there.
+    # A gradient of 2^-26 underflows in float16, but not times 2^14.
     x, factor = torch.randn(3, 4).half(), torch.tensor(2.0**-13).half()
     critic = lambda x: (x * factor * factor).sum(1)  # noqa: E731
     _, plain = finite(critic, x, x, return_norms=True)
@@ -367,7 +380,7 @@ def test_coupled_samples_have_the_exact_gradient(reduction: str) -> None:
     got = parameter_grads(critic, finite(critic, real, fake, **options))
     wanted = parameter_grads(twin, gradient_penalty(twin, real, fake, **options))
     assert relative_error(got, wanted) < 1e-6
-    # The statistics are those of one forward.
+    # Running statistics change as by one forward.
     assert critic[1].num_batches_tracked.item() == 1
     assert torch.allclose(critic[1].running_mean, twin[1].running_mean, rtol=1e-4)
 

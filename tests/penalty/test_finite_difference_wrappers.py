@@ -1,4 +1,4 @@
-"""method="finite_difference" under what wraps a critic: random layers, parametrisations, compile, checkpoints, processes."""
+"""method="finite_difference" with random layers, parametrisations, torch.compile, checkpoints and processes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def exact_grads(critic: nn.Module) -> list[Tensor]:
     return parameter_grads(critic, gradient_penalty(critic, REAL, FAKE, alpha=ALPHA))
 
 
-# Ways in which a module comes as a function.
+# Ways to pass a module as a function.
 
 
 class Holder:
@@ -321,7 +321,7 @@ def run_process(rank: int, options: dict[str, Any], hidden: bool, folder: str) -
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=wait)
     torch.save(share_of_gradients(slice(3 * rank, 3 * rank + 3), options, hidden), f"{folder}/{rank}")
     dist.barrier()
-    # Without the destructors of the process group, which now and then wait for each other.
+    # Skips the destructors of the process group, which sometimes wait for each other.
     os._exit(0)
 
 

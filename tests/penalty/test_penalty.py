@@ -1,4 +1,4 @@
-"""gradient_penalty: its value in closed form, its derivatives, and what each option does."""
+"""gradient_penalty: its value in closed form, its derivatives, and the effect of each option."""
 
 from __future__ import annotations
 
@@ -193,14 +193,14 @@ def test_noisy_points_lie_between_real_and_its_noise(impl: str) -> None:
     width = 0.5 * real.std(correction=0)
     assert moved.min() >= -1e-6
     assert moved.max() <= width + 1e-6
-    # (1 - alpha) * noise, both uniform: the mean is a quarter of the width.
+    # (1 - alpha) * noise, both uniform, has a mean of a quarter of the width.
     assert moved.mean().item() == pytest.approx(width.item() / 4, rel=0.03)
-    # One alpha a sample: the elements of a sample move together, E[(1 - alpha)^2] E[u]^2 - (1/4)^2 = 1/48.
+    # One alpha per sample correlates its elements: E[(1 - alpha)^2] E[u]^2 - (1/4)^2 = 1/48.
     together = torch.cov(moved.T / width).triu(1).sum() / 10
     assert together.item() == pytest.approx(1 / 48, rel=0.2)
 
 
-# --- what comes back
+# --- return values
 
 
 def test_return_norms_are_detached(impl: str) -> None:

@@ -1,4 +1,4 @@
-"""Half precision: samples, autocast and the scale of a GradScaler, held against the penalty in float32."""
+"""Half precision: samples, autocast and the scale of a GradScaler, compared with the penalty in float32."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def quadratic_in_float(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_small_squares_do_not_underflow(dtype: torch.dtype, impl: str) -> None:
-    # 2^-14 squared is below the smallest number of float16.
+    # 2^-14 squared underflows in float16.
     w = torch.full((4096,), 2.0**-14)
     x = torch.zeros(2, 4096, dtype=dtype)
     _, norms = gradient_penalty(lambda x: linear(w)(x.float()), x, x, impl=impl, return_norms=True)
@@ -58,7 +58,7 @@ def test_small_squares_do_not_underflow(dtype: torch.dtype, impl: str) -> None:
 
 @pytest.mark.parametrize("kind", range(3), ids=["float", "tensor", "GradScaler"])
 def test_scaled_gradient_does_not_underflow(kind: int, impl: str) -> None:
-    # A gradient of 2^-26 is zero in float16; computed times 2^14 and unscaled in float32 it is there.
+    # A gradient of 2^-26 underflows in float16, but not if it is computed times 2^14 and unscaled in float32.
     x = torch.randn(3, 4).half()
     first, second = torch.tensor(2.0**-13).half(), torch.tensor(2.0**-13).half()
 
@@ -74,7 +74,7 @@ def test_scaled_gradient_does_not_underflow(kind: int, impl: str) -> None:
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("kind", range(3), ids=["float", "tensor", "GradScaler"])
 def test_float16_scale_changes_no_number(kind: int, scale: float, impl: str) -> None:
-    # Powers of two: but for underflow the scaled computation has the same roundings.
+    # Scales are powers of two: except for underflow, the scaled computation has the same roundings.
     critic = small_critic()
     real, fake, alpha = torch.randn(8, 6), torch.randn(8, 6), torch.rand(8)
     exact = gradient_penalty(critic, real, fake, alpha=alpha, impl=impl)
@@ -111,8 +111,8 @@ def test_half_module_and_half_samples(dtype: torch.dtype, impl: str) -> None:
 
 
 def test_training_step_under_a_grad_scaler(impl: str) -> None:
-    # The whole AMP recipe from GradScaler's default scale, which halves until the penalty's own gradient fits float16:
-    # then the step is the float32 step up to float16's rounding.
+    # The whole AMP recipe, from GradScaler's default scale, which is halved until the penalty's own gradient fits
+    # float16: then the step equals the float32 step up to float16's rounding.
     exact, half = small_critic(), small_critic()
     real, fake, alpha = torch.randn(32, 6), torch.randn(32, 6), torch.rand(32)
     gradient_penalty(exact, real, fake, alpha=alpha, impl=impl).backward()
@@ -179,7 +179,7 @@ def test_bad_scale_is_an_error(grad_scale: object, error: type[Exception]) -> No
 
 
 def test_penalty_is_the_same_inside_and_outside_autocast_for_what_is_not_cast(impl: str) -> None:
-    # Elementwise critics are not autocast: only the operators' own handling of half precision is left.
+    # Autocast does not affect elementwise critics, so this tests only the operators' handling of half precision.
     critic: Callable[[Tensor], Tensor] = quadratic
     x = torch.randn(4, 6).half()
     with torch.autocast("cpu", torch.float16):

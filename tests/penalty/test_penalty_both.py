@@ -1,4 +1,4 @@
-"""points="both": real and fake at once, which is R1 and R2 taken apart."""
+"""points="both": real and fake at once, equal to R1 and R2 computed separately."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gpgan import gradient_penalty
 
 
 def pair(*shape: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    real, fake = torch.randn(2, *shape, dtype=torch.float64, generator=generator)
+    rng = torch.Generator().manual_seed(5)
+    real, fake = torch.randn(2, *shape, dtype=torch.float64, generator=rng)
     return real, 0.5 * fake + 0.3
 
 
@@ -38,7 +38,7 @@ def test_worked_by_hand(impl: str) -> None:
 @pytest.mark.parametrize("second_order", ["pruned", "stock"])
 def test_it_is_r1_and_r2_with_half_of_the_weight_each(name: str, second_order: str, impl: str) -> None:
     case = CRITICS[name]
-    # Power iterations go on at every forward in training mode, and apart there are two.
+    # Each forward in training mode is a power iteration, and computed separately there are two.
     critic = case.build().eval()
     (real, fake, _), options = case.samples(), {"critic_args": case.args(), "target": 0.0, "impl": impl}
     both = gradient_penalty(critic, real, fake, points="both", weight=3.0, second_order=second_order, **options)

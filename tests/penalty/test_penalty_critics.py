@@ -1,4 +1,4 @@
-"""What a critic may be and do: batch coupling, labels, shapes of scores, torch.compile; and that nothing is left behind."""
+"""Kinds of critic: batch coupling, labels, shapes of scores, torch.compile; and no side effects of the penalty."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_instance_norm_passes(kind: type[nn.Module], impl: str) -> None:
 
 
 def test_batch_norm_that_x_does_not_pass_through_is_none_of_the_critics(impl: str) -> None:
-    # A condition made by a network with BatchNorm, with its graph: x's gradient couples nothing.
+    # A condition computed by a network with BatchNorm, with its graph, does not couple the gradients at x.
     critic, encoder = smooth(3, torch.float32), with_norm(nn.BatchNorm1d(6))
     x = torch.randn(5, 3)
     condition = encoder(torch.randn(5, 3))
@@ -239,7 +239,7 @@ def test_critic_that_is_not_compiled_is_not_warned_of() -> None:
         gradient_penalty(smooth(3, torch.float32), x, -x).backward()
 
 
-# --- nothing is left behind
+# --- no side effects
 
 
 class Fails(nn.Module):
@@ -283,7 +283,7 @@ def test_nothing_is_left_behind(critic: Callable[[], nn.Module], impl: str) -> N
     assert torch.equal(real, values[0])
     assert torch.equal(fake, values[1])
     assert torch.is_grad_enabled()
-    # BatchNorm is refused inside the penalty alone.
+    # BatchNorm is refused only inside the penalty.
     nn.functional.batch_norm(torch.randn(4, 3), None, None, training=True)
 
 

@@ -1,4 +1,4 @@
-"""The faults that gradient penalties in the wild have, one by one: each test is a number that such a fault gets wrong."""
+"""Known bugs of published gradient penalties: each test checks a number that one of these bugs gets wrong."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_norm_is_not_over_the_whole_batch(impl: str) -> None:
 
 @pytest.mark.parametrize("batch", [1, 2, 8, 33])
 def test_mean_does_not_depend_on_the_batch_size_nor_norms_on_it(batch: int, impl: str) -> None:
-    # A sum over the batch scales with B; scores averaged before differentiating make every norm 1 / B of itself.
+    # A sum over the batch scales with B. If scores are averaged before differentiating, every norm is divided by B.
     x = torch.zeros(batch, 2)
     penalty, norms = gradient_penalty(linear(torch.tensor([3.0, 4.0])), x, x, impl=impl, return_norms=True)
     assert norms.tolist() == [5.0] * batch
@@ -53,7 +53,7 @@ def test_averaged_output_is_an_error(average: Callable[[Tensor], Tensor], impl: 
 
 
 def test_flat_critic_has_no_nan(impl: str) -> None:
-    # ReLU dead everywhere: the gradient is exactly zero, where sqrt(sum(g * g)) has an infinite derivative.
+    # All ReLUs are dead: the gradient is exactly zero, where the derivative of sqrt(sum(g * g)) is infinite.
     critic = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
     nn.init.constant_(critic[0].bias, -100.0)
     x = torch.randn(6, 3)
@@ -90,7 +90,7 @@ def test_nan_and_inf_in_the_data_reach_the_penalty(bad: float, where: str, impl:
 
 
 def alphas(shape: tuple[int, ...], impl: str, **options: object) -> Tensor:
-    """The alpha of every element, read off samples of ones and zeros."""
+    """The alpha of every element, read from samples of ones and zeros."""
     seen: list[Tensor] = []
 
     def critic(x: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def test_alpha_is_uniform(impl: str) -> None:
     x = alphas((4000, 1), impl).flatten().sort().values
     assert x[0] >= 0
     assert x[-1] <= 1
-    # Kolmogorov-Smirnov: 1.95 / sqrt(n) is passed by a uniform sample in 999 of 1000 cases; the seed is fixed.
+    # Kolmogorov-Smirnov: a uniform sample is below 1.95 / sqrt(n) in 999 of 1000 cases. The seed is fixed.
     even = (torch.arange(4000) + 0.5) / 4000
     assert (x - even).abs().max() < 1.95 / math.sqrt(4000)
 
@@ -218,7 +218,7 @@ def test_enable_grad_inside_no_grad_is_enough(impl: str) -> None:
 
 
 def test_inference_mode_is_named_though_grad_is_enabled_inside(impl: str) -> None:
-    # Nothing is recorded in inference mode whatever the grad mode says.
+    # Inference mode records nothing, even with grad mode on.
     x = torch.randn(4, 3)
     with torch.inference_mode(), torch.enable_grad(), pytest.raises(RuntimeError, match="inference_mode"):
         gradient_penalty(smooth(3, torch.float32), x, x, impl=impl)
@@ -285,7 +285,7 @@ def test_import_prints_nothing_and_draws_no_random_number() -> None:
 
 
 def test_threads_that_overlap_leave_compilation_on() -> None:
-    """torch.compile's stance is the process's: a thread that leaves first must not end, nor one that leaves last keep, it."""
+    """torch.compile's stance is process-wide: the first thread to leave must not end it, the last must end it."""
     first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
 
     def first(x: Tensor) -> Tensor:

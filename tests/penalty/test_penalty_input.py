@@ -1,4 +1,4 @@
-"""Bad arguments of gradient_penalty: each raises, and says which argument, what came and what was wanted."""
+"""Bad arguments of gradient_penalty: each raises an error that names the argument, what came and what was expected."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def failure(
     critic: object = quadratic,
     **options: object,
 ) -> None:
-    # The reference and the native operators share their checks; "auto" must not matter here.
+    # The reference and the native operators share their checks, so "auto" is enough.
     options.setdefault("impl", "reference")
     with pytest.raises(error, match=match):
         gradient_penalty(critic, real, fake, **options)
@@ -177,7 +177,7 @@ def test_labels_that_would_broadcast(rows: int) -> None:
 
 
 def test_critic_args_that_is_a_tensor() -> None:
-    # Unpacked, it would be one argument a row.
+    # Unpacked, each row would be an argument.
     failure(TypeError, "critic_args", critic=lambda x, *y: quadratic(x), critic_args=torch.zeros(4))
 
 
@@ -200,7 +200,7 @@ def test_unknown_name(name: str, value: object) -> None:
     failure(ValueError, f"{name} is {value!r}; expected one of ", **{name: value})
 
 
-# --- which implementation
+# --- implementations
 
 
 def library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

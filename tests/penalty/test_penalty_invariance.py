@@ -1,4 +1,4 @@
-"""What must not change the penalty: the order and split of a batch, extra dimensions, memory layout, threads."""
+"""The penalty does not depend on the order or split of a batch, on extra dimensions, memory layout or threads."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_channels_last_stays_so_and_gives_the_same_number(
         torch.manual_seed(2)
         penalties.append(gradient_penalty(critic, r, f, points=r if points == "given" else points, **options))
     assert formats == [False, True]
-    # Noise is drawn in the order of memory, so only its distribution is the same.
+    # Noise is drawn in memory order, so only its distribution is the same.
     assert points == "noisy" or penalties[0].item() == pytest.approx(penalties[1].item(), rel=1e-12)
 
 

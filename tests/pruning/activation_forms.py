@@ -1,4 +1,4 @@
-"""Piecewise-linear activations in every form torch has them."""
+"""All of torch's forms of its piecewise-linear activations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Activation = Callable[[Tensor], Tensor]
 WEIGHT = torch.tensor([0.3, -0.2, 1.4], dtype=torch.float64)
 ONE_WEIGHT = torch.tensor([0.3], dtype=torch.float64)
 
-# Made anew for each critic: those with parameters are modules of it.
+# Factories: an activation with parameters becomes a module of its critic.
 OUT_OF_PLACE: dict[str, Callable[[], Activation]] = {
     "F.relu": lambda: F.relu,
     "torch.relu": lambda: torch.relu,
@@ -75,7 +75,7 @@ IN_PLACE: dict[str, Callable[[], Activation]] = {
     "Tensor.absolute_": lambda: Tensor.absolute_,
 }
 ALL = OUT_OF_PLACE | IN_PLACE
-# Piecewise linear too, but not among those that are pruned.
+# Also piecewise linear, but not pruned.
 OTHERS: dict[str, Callable[[], Activation]] = {
     "clamp": lambda: lambda h: h.clamp(-0.5, 0.6),
     "threshold": lambda: lambda h: F.threshold(h, 0.1, 0.4),
@@ -87,7 +87,7 @@ OTHERS: dict[str, Callable[[], Activation]] = {
     "rrelu in training": lambda: nn.RReLU(),
     "sign times": lambda: lambda h: h * h.sign(),
 }
-# With a second derivative, which must stay. None saves its result: that would forbid a change in place after it.
+# Their second derivatives must be kept. None saves its result, which would forbid a later change in place.
 SMOOTH: dict[str, Activation] = {"sin": torch.sin, "silu": F.silu, "softplus": F.softplus, "gelu": F.gelu}
 
 

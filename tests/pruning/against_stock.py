@@ -1,4 +1,4 @@
-"""The comparison every test of the pruned second order makes: the same critic, once pruned and once by stock autograd."""
+"""The comparison of pruned with stock second order for the same critic, which all tests of pruning share."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Layer = Callable[..., Any]
 
 
 class Around(nn.Module):
-    """A bilinear critic around the layers under test: x goes through a linear map first and into one after.
+    """A bilinear critic around the layers under test, with a linear map before and after them.
 
-    Both ends hold a sample's elements fixed, so that any layer that takes [B, *inner] fits, and both have parameters, so
-    that a second derivative lost or made up anywhere shows in a gradient. What the layers return is kept in ``seen``.
+    Both maps keep the shape [B, *inner] that the layers take. Both have parameters, so that a second derivative that is
+    lost or wrong anywhere shows in a gradient. ``seen`` keeps the layers' outputs.
     """
 
     def __init__(self, inner: Sequence[int], *layers: Layer) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(3)
+        rng = torch.Generator().manual_seed(3)
         size = torch.Size(inner).numel()
-        self.into = nn.Parameter(torch.randn(size, size, dtype=torch.float64, generator=generator) / size**0.5)
-        self.bias = nn.Parameter(torch.randn(size, dtype=torch.float64, generator=generator))
+        self.into = nn.Parameter(torch.randn(size, size, dtype=torch.float64, generator=rng) / size**0.5)
+        self.bias = nn.Parameter(torch.randn(size, dtype=torch.float64, generator=rng))
         self.inner, self.layers = tuple(inner), layers
         self.modules_among = nn.ModuleList(layer for layer in layers if isinstance(layer, nn.Module)).double()
         self.seen: list[Tensor] = []
@@ -36,23 +36,23 @@ class Around(nn.Module):
         for layer in self.layers:
             h = layer(h)
         self.seen.append(h.detach().clone())
-        # Unequal weights, and a square, for which the penalty also depends on the values and not on the slopes alone.
+        # Unequal weights, and a square, so that the penalty depends on values and not only on slopes.
         h = h.reshape(len(x), -1)
         weights = torch.linspace(0.5, 1.5, h.shape[1], dtype=h.dtype)
         return (h * weights).sum(1) + 0.1 * (h**2).mean(1)
 
 
 class Between(nn.Module):
-    """A layer between two linear maps: nothing but the layer may have a second derivative."""
+    """A layer between two linear maps: only the layer may have a second derivative."""
 
     def __init__(self, layer: Layer, inner: Sequence[int], outputs: int = 0) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(3)
+        rng = torch.Generator().manual_seed(3)
         size = torch.Size(inner).numel()
         self.inner, self.layer = tuple(inner), layer
-        self.into = nn.Parameter(torch.randn(size, size, generator=generator))
-        self.bias = nn.Parameter(torch.randn(size, generator=generator))
-        self.out = nn.Parameter(torch.randn(outputs or size, generator=generator))
+        self.into = nn.Parameter(torch.randn(size, size, generator=rng))
+        self.bias = nn.Parameter(torch.randn(size, generator=rng))
+        self.out = nn.Parameter(torch.randn(outputs or size, generator=rng))
         self.double()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,9 +63,9 @@ class Between(nn.Module):
 def both(
     make: Callable[[], nn.Module], x: Tensor, args: tuple[Any, ...] = (), **options: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Penalty, norms, gradients of the penalty and of the whole critic loss: pruned, and by stock autograd.
+    """Penalty, norms, and gradients of the penalty and of the whole critic loss: pruned and by stock autograd.
 
-    The critic is made anew for each, and the random state set, so that whatever it keeps or draws is the same.
+    A new critic is made for each, with the same random state, so its buffers and random numbers are the same.
     """
     results = []
     for second_order in ("pruned", "stock"):
@@ -91,7 +91,7 @@ def both(
 
 
 def assert_same(make: Callable[[], nn.Module], x: Tensor, args: tuple[Any, ...] = (), **options: Any) -> None:
-    """Raises unless the pruned penalty and all its gradients are stock's, and the critic went through the same values."""
+    """Raises unless the pruned penalty, all its gradients and the critic's intermediate values equal stock's."""
     pruned, stock = both(make, x, args, **options)
     assert torch.equal(pruned["rng"], stock["rng"])
     assert_exact([pruned["penalty"], pruned["norms"]], [stock["penalty"], stock["norms"]])
@@ -103,5 +103,5 @@ def assert_same(make: Callable[[], nn.Module], x: Tensor, args: tuple[Any, ...] 
 
 
 def penalty_operations(critic: nn.Module, x: Tensor, second_order: str) -> int:
-    """Of the penalty and its backward."""
+    """The operations of the penalty and its backward."""
     return operations(lambda: gradient_penalty(critic, None, None, points=x, second_order=second_order).backward())

@@ -1,4 +1,4 @@
-"""Piecewise-linear activations: pruned in every form torch has them, with stock's values and slopes."""
+"""Piecewise-linear activations are pruned in each of torch's forms, with stock's values and slopes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gpgan import gradient_penalty
 @pytest.mark.parametrize("smooth", SMOOTH)
 def test_penalty_and_gradients_are_stocks(name: str, smooth: str) -> None:
     make = (ALL | OTHERS)[name]
-    # Smooth before and after: both have second derivatives that must pass, through the first one's output too.
+    # Smooth layers before and after have second derivatives, which must be kept, also through the first one's output.
     assert_same(lambda: Around((3, 2), SMOOTH[smooth], make(), SMOOTH[smooth]), points(3, 2))
 
 
@@ -36,7 +36,7 @@ def test_every_form_costs_what_a_fixed_diagonal_costs(name: str, inner: tuple[in
     assert penalty_operations(Between(make(), inner), x, "stock") > fixed
 
 
-# --- values and slopes at the points where they are easiest to get wrong
+# --- values and slopes at critical points
 
 SPECIAL = [0.0, -0.0, 1e-310, -1e-310, 5e-324, 1.0, -1.0, 6.0, -0.2, 0.7, 0.5, -0.5, 0.1, 7.0, 3.5, -40.0, 1e30]
 ODD = [math.inf, -math.inf, math.nan]
@@ -75,7 +75,7 @@ def test_values_are_stocks_to_the_bit_and_slopes_are_equal(
 
 @pytest.mark.parametrize("name", ALL)
 def test_parameter_gradients_at_kinks_are_stocks(name: str) -> None:
-    # PReLU at zero is a test of its own, below.
+    # PReLU at zero has its own test below.
     values = [value for value in SPECIAL[:-1] if value != 0 or "prelu" not in name.lower()]
     x = torch.tensor(values, dtype=torch.float64).view(-1, 1, 1).repeat(1, 3, 1)
     grads = {}
@@ -110,7 +110,7 @@ def test_prelu_at_zero_has_one_slope(second_order: str, slope: float) -> None:
     )
     assert norms.item() == 0.3
     (grad,) = torch.autograd.grad(penalty, factor)
-    # d 10 (0.3 factor - 1)^2 / d factor, where the inner derivative is the slope.
+    # d 10 (0.3 factor - 1)^2 / d factor; the inner derivative is the slope.
     torch.testing.assert_close(grad.item(), 20 * (0.3 - 1) * slope)
 
 
@@ -130,12 +130,12 @@ def test_an_overflowed_activation_does_not_spoil_the_gradient() -> None:
         torch.testing.assert_close(norms, torch.ones(2))
         grads[second_order] = parameter_grads(critic, penalty)
     assert any(g.isnan().any() for g in grads["stock"])
-    # (|w1 w2 w3| - 2)^2 * 10 with w1 w2 w3 = 1: the gradient by each weight is -20 / weight.
+    # (|w1 w2 w3| - 2)^2 * 10 with w1 w2 w3 = 1: the gradient with respect to each weight is -20 / weight.
     for got, wanted in zip(grads["pruned"], (-20e-20, 0.0, -20e10, 0.0, -20e10, 0.0), strict=True):
         torch.testing.assert_close(got, torch.full_like(got, wanted))
 
 
-# --- what is none of the pruning's business
+# --- operators that must not be pruned
 
 
 def test_integers_and_what_needs_no_gradient_pass() -> None:

@@ -1,4 +1,4 @@
-"""Convolutions of every geometry: gradients are stock's, with fewer operations."""
+"""Convolutions of every geometry: stock's gradients with fewer operations."""
 
 from __future__ import annotations
 
@@ -128,14 +128,14 @@ def test_channels_last(n: int, kind: str) -> None:
         return around
 
     assert_same(critic, points(n))
-    # Three forwards each; the layout of what comes out is stock's too.
+    # Three forwards each. The output's memory layout is stock's too.
     assert strides[0] == strides[-1]
 
 
 @pytest.mark.parametrize("n", INNER)
 @pytest.mark.parametrize("transposed", [False, True])
 def test_weight_and_bias_that_depend_on_the_samples(n: int, transposed: bool) -> None:
-    """A hypernetwork: the gradient by x reaches the convolution by all three of its arguments."""
+    """A hypernetwork: the gradient with respect to x flows through all three arguments of the convolution."""
     convolve = getattr(F, f"conv_transpose{n}d" if transposed else f"conv{n}d")
     shape = (4, 3, *[2] * n) if transposed else (3, 4, *[2] * n)
 
@@ -179,7 +179,7 @@ def test_between_linear_maps_each_derivative_is_one_convolution(name: str) -> No
     if "even" in name or name.endswith("same, dilated") or "padding_mode" in FORMS[name][2]:
         assert penalty_operations(critic, x, "pruned") <= stock
         return
-    # torch's formula for the gradient of a weight counts as if there were no groups.
+    # torch's formula for the gradient of a weight ignores groups.
     groups = FORMS[name][2].get("groups", 1)
     assert penalty_operations(critic, x, "pruned") - around == (3 + groups) * once
     assert stock - around >= 4 * once

@@ -19,7 +19,7 @@ def wide_mlp() -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(512, 1))
 
 
-# A critic, the shape of a batch, and the most that the pruned and the least that the stock step takes.
+# A critic, the shape of a batch, the pruned step's upper limit and the stock step's lower limit.
 CRITICS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, float]] = {
     "MLP": (wide_mlp, (16, 2), 10.01, 11.98),
     "DCGAN": (lambda: dcgan(32, 4, 64), (1, 3, 64, 64), 9.90, 11.87),

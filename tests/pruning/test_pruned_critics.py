@@ -1,4 +1,4 @@
-"""The pruned penalty on whole critics: gradients and forward values are those of stock autograd."""
+"""The pruned penalty of whole critics: gradients and forward values equal those of stock autograd."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_gradients_are_those_of_a_script_without_gpgan(name: str, alone: bool) -
         wanted = wanted + critic_loss(script, real, fake, args)
         got = got + critic_loss(ours, real, fake, args)
     assert_exact(parameter_grads(ours, got), parameter_grads(script, wanted))
-    # Power iterations and whatever else a forward leaves in a module.
+    # Power iterations and other changes that a forward makes to a module.
     for mine, theirs in zip(ours.buffers(), script.buffers(), strict=True):
         assert torch.equal(mine, theirs)
 

@@ -1,4 +1,4 @@
-"""Derivatives of the pruned penalty itself: of higher order, by numerical check, and of critics that differentiate."""
+"""Derivatives of the pruned penalty: of higher order, checked numerically, and of critics that differentiate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from activation_forms import ALL
 from against_stock import Around, assert_same
-from critics import CRITICS, assert_exact, smooth
+from critics import CRITICS, assert_exact, script_penalty, smooth
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
@@ -18,11 +18,14 @@ from gpgan import gradient_penalty
 
 
 def higher(make: Callable[[], nn.Module], x: Tensor, args: tuple[Tensor, ...], second_order: str) -> list[Tensor]:
-    """The gradient of |d penalty / d parameters|^2 by the parameters."""
+    """The gradient of |d penalty / d parameters|^2 by the parameters; "plain" is a penalty without gpgan."""
     torch.manual_seed(5)
     critic = make()
     parameters = list(critic.parameters())
-    penalty = gradient_penalty(critic, None, None, points=x, critic_args=args, second_order=second_order)
+    if second_order == "plain":
+        penalty = script_penalty(critic, x, x, torch.ones(len(x), dtype=x.dtype), args)
+    else:
+        penalty = gradient_penalty(critic, None, None, points=x, critic_args=args, second_order=second_order)
     first = torch.autograd.grad(penalty, parameters, create_graph=True, allow_unused=True)
     size = sum(g.square().sum() for g in first if g is not None)
     grads = torch.autograd.grad(size, parameters, allow_unused=True)
@@ -33,12 +36,18 @@ def higher(make: Callable[[], nn.Module], x: Tensor, args: tuple[Tensor, ...], s
 def test_third_derivatives_are_stocks(name: str) -> None:
     case = CRITICS[name]
     x, args = case.samples()[0], case.args()
-    wanted = higher(case.build, x, args, "stock")
-    assert sum(float(g.norm()) for g in wanted) > 0
-    assert_exact(higher(case.build, x, args, "pruned"), wanted, relative=1e-11)
+    try:
+        higher(case.build, x, args, "plain")
+    except RuntimeError:  # torch 2.14 has no third derivative of batch_norm, which computes InstanceNorm
+        with pytest.raises(RuntimeError):
+            higher(case.build, x, args, "pruned")
+        return
+    expected = higher(case.build, x, args, "stock")
+    assert sum(float(g.norm()) for g in expected) > 0
+    assert_exact(higher(case.build, x, args, "pruned"), expected, relative=1e-11)
 
 
-# Without the forms that have a weight for each of three channels: here there are two.
+# Excludes forms with weights for three channels: here there are two channels.
 SMALL_LAYERS = {
     "pooling": lambda: (F.silu, lambda h: F.max_pool2d(h, 2, 1), torch.sin, lambda h: F.avg_pool2d(h, 2), F.softplus),
     "convolution": lambda: (nn.Conv2d(2, 3, 3, stride=2, padding=1).double(), F.silu),
@@ -91,7 +100,7 @@ def test_numerical_derivatives(layers: tuple[nn.Module, ...]) -> None:
 
 
 class Energy(Around):
-    """A critic that is the size of another one's gradient: piecewise linear and convolutional inside."""
+    """A critic that is the size of a piecewise-linear and convolutional network's gradient."""
 
     def __init__(self, how: str) -> None:
         super().__init__((2, 4, 4))
@@ -136,7 +145,7 @@ def test_critics_that_differentiate(how: str) -> None:
 
 
 class Nested(nn.Module):
-    """A critic whose own forward takes a gradient penalty."""
+    """A critic whose forward calls gradient_penalty."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,7 +175,7 @@ def test_checkpointed_critics(name: str, early_stop: bool) -> None:
     case = CRITICS[name]
     x = case.samples()[0]
     assert_same(lambda: Checkpointed(case.build(), early_stop=early_stop), x, case.args())
-    # Part of a critic, with pruned layers before and after.
+    # A checkpoint around part of a critic, with pruned layers before and after.
     around = Around(x.shape[1:], F.leaky_relu, Checkpointed(case.build(), early_stop=early_stop), F.silu)
     if not case.args():
         assert_same(lambda: around, x)
@@ -182,7 +191,7 @@ CHECKPOINTED = {
 
 @pytest.mark.parametrize("name", CHECKPOINTED)
 def test_checkpointed_operators(name: str) -> None:
-    """The part is run again outside of the penalty's forward, and must keep the same tensors there."""
+    """The part runs again outside of the penalty's forward and must save the same tensors there."""
 
     def make() -> nn.Module:
         torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""Activations in place: the same tensor changes, all that share it see it, and no later change is silently wrong."""
+"""In-place activations: they change the input's memory, and no later change in place is silently wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After the call everything is as stock leaves it: modes, modules, random state; and what is not torch's own passes by."""
+"""Pruning has no side effects on modes, modules or random state, and ignores tensor subclasses and other foreign objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def modes() -> int:
 
 
 def state_of(module: nn.Module) -> dict[str, Any]:
-    """All that a module and those in it hold, tensors by value."""
+    """The attributes of a module and its submodules, tensors by value."""
     return {
         f"{name}.{key}": value.detach().clone() if isinstance(value, Tensor) else _described(value)
         for name, part in module.named_modules()
@@ -34,7 +34,7 @@ def state_of(module: nn.Module) -> dict[str, Any]:
 
 def _described(value: Any) -> Any:
     if isinstance(value, Mapping):
-        # Hooks are numbered through the whole process.
+        # Hooks are numbered across the whole process.
         return [(key if isinstance(key, str) else "hook", _described(v)) for key, v in value.items()]
     if isinstance(value, Tensor):
         return value.shape, value._version
@@ -129,12 +129,12 @@ def test_random_state_is_as_stock_leaves_it() -> None:
     drawn = []
     for second_order in ("pruned", "stock"):
         torch.manual_seed(3)
-        generator = torch.Generator().manual_seed(4)
+        rng = torch.Generator().manual_seed(4)
         critic = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.4), nn.RReLU(), nn.Linear(8, 1))
         x = torch.randn(4, 3)
-        gradient_penalty(critic, x, -x, generator=generator, second_order=second_order).backward()
+        gradient_penalty(critic, x, -x, generator=rng, second_order=second_order).backward()
         gradient_penalty(critic, x, None, points="noisy", second_order=second_order)
-        drawn.append((torch.get_rng_state(), generator.get_state()))
+        drawn.append((torch.get_rng_state(), rng.get_state()))
     assert torch.equal(drawn[0][0], drawn[1][0])
     assert torch.equal(drawn[0][1], drawn[1][1])
 
@@ -160,7 +160,7 @@ def test_backward_hooks_see_the_same_gradients() -> None:
         critic = case.build()
 
         def hook(_: nn.Module, __: Any, output: Tensor, grads: list[Tensor] = grads) -> None:
-            # Of the first backward: the second one brings stock's activations zeros that the pruned ones never get.
+            # First backward only: in the second, stock activations get zeros that pruned ones never see.
             output.register_hook(lambda grad: grads.append(grad.detach()) if torch.is_grad_enabled() else None)
 
         for layer in critic:
@@ -183,7 +183,7 @@ def test_a_hook_may_replace_an_output() -> None:
 
 @pytest.mark.parametrize("name", ["DCGAN", "ResNet, average pooling", "mixture"])
 def test_the_graph_is_freed(name: str) -> None:
-    """No cycle through the graph: what the forward made is gone with the penalty, without the garbage collector."""
+    """No reference cycle: the forward's tensors are freed with the penalty, without the garbage collector."""
     case = CRITICS[name]
     (real, fake, alpha), critic = case.samples(), case.build()
     alive: list[weakref.ref[Tensor]] = []
@@ -201,7 +201,7 @@ def test_the_graph_is_freed(name: str) -> None:
 
 
 class Tagged(Tensor):
-    """A subclass that writes down what is called on it."""
+    """A subclass that records the functions called on it."""
 
     called: list[Any]
 

@@ -1,4 +1,4 @@
-"""Max and average pooling, adaptive too: pruned in every form torch has them, with stock's values and gradients."""
+"""Max and average pooling, also adaptive, are pruned in each of torch's forms, with stock's values and gradients."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AVERAGE_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def forms(n: int) -> dict[str, Pool]:
-    """Name to pooling over the last n dimensions; the operators are looked up once, outside of the critic."""
+    """From a name to a pooling function over the last n dimensions. Operators are looked up once, outside of the critic."""
     result: dict[str, Pool] = {}
     maximum, average = getattr(F, f"max_pool{n}d"), getattr(F, f"avg_pool{n}d")
     for name, options in MAX_OPTIONS.items():
@@ -70,7 +70,7 @@ def forms(n: int) -> dict[str, Pool]:
 
 
 FORMS = {f"{n}d {name}": (n, pool) for n in INNER for name, pool in forms(n).items()}
-# The forms that have no other name among these: for what does not depend on the geometry.
+# One form of each operator, for tests that do not depend on the geometry.
 SOME = [name for name in FORMS if (name.startswith("2d") and "nn." not in name) or name.endswith((", ", "indices"))]
 
 
@@ -82,7 +82,7 @@ def points(n: int) -> Tensor:
 def test_penalty_and_gradients_are_stocks(name: str) -> None:
     n, pool = FORMS[name]
     assert_same(lambda: Around(INNER[n], torch.sin, pool, F.silu), points(n))
-    # Maxima of zeros are ties: the same one must win.
+    # Zeros are ties: the same maximum must be chosen.
     assert_same(lambda: Around(INNER[n], F.relu, pool), points(n))
 
 
@@ -185,7 +185,7 @@ def test_a_change_of_the_input_afterwards_is_right_or_an_error(name: str) -> Non
 
 @pytest.mark.parametrize("second_order", ["pruned", "stock"])
 def test_nothing_but_parameters_gets_a_gradient(second_order: str) -> None:
-    """Leaves that the pruning makes for itself would hold a tensor of the activation's size until the graph is gone."""
+    """Extra leaves would hold a tensor of the activation's size until the graph is freed."""
     critic = Around((2, 6, 5), lambda h: F.avg_pool2d(F.max_pool2d(h, 2), 2))
     known = {id(parameter) for parameter in critic.parameters()}
 
@@ -199,7 +199,7 @@ def test_nothing_but_parameters_gets_a_gradient(second_order: str) -> None:
     while waiting:
         node = waiting.pop()
         leaf = getattr(node, "variable", critic.into)
-        if id(leaf) not in known and leaf.dim() > 0:  # a 0-d leaf holds nothing
+        if id(leaf) not in known and leaf.dim() > 0:  # a 0-d leaf takes no memory
             unknown.append(tuple(node.variable.shape))
         waiting += [parent for parent, _ in node.next_functions if parent is not None]
     assert unknown == []

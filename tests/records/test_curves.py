@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpgan.objectives import OBJECTIVES
+from gpgan.objectives import OBJECTIVES, Objective
 from gpgan.records import curves
 from gpgan.records.curves import PANEL_HEIGHT, PANEL_WIDTH, Curves
 from gpgan.settings.config import AdversarialConfig, PenaltyConfig
@@ -205,3 +205,13 @@ def test_no_legend_lies_on_a_title(tmp_path, drawn, objective, points):
     for axes in panels:
         title, legend = axes.texts[0].get_window_extent(), axes.get_legend().get_window_extent()
         assert title.x1 < legend.x0, axes.texts[0].get_text()
+
+
+def test_an_objective_without_a_divergence_has_its_loss_drawn(tmp_path, drawn, monkeypatch):
+    margin = Objective("margin", OBJECTIVES["hinge"].critic, OBJECTIVES["hinge"].generator)
+    monkeypatch.setitem(OBJECTIVES, "margin", margin)
+    (tmp_path / "stats.jsonl").write_text(line(1, estimate=-2.0))
+    Curves(tmp_path, adversarial_panels(AdversarialConfig(objective="margin"))).draw()
+    [[distance, _, _]] = drawn
+    assert distance.texts[0].get_text() == "The critic's loss, negated"
+    assert distance.get_ylabel() == "-loss"

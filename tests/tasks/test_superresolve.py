@@ -251,3 +251,14 @@ def test_a_configuration_of_another_task_is_refused(tmp_path):
         TypeError, match="judge is not a network of the task superresolve; expected critic or generator"
     ):
         Trainer(config(tmp_path), judge=nn.Linear(1, 1))
+
+
+def test_the_best_checkpoint_is_that_of_the_highest_psnr(tmp_path, monkeypatch):
+    without_pictures(monkeypatch)
+    values = iter([20.0, 23.0, 22.0])
+    trainer = Trainer(config(tmp_path, tick=1, steps=3, checkpoint=1))
+    told = {"ssim": 0.5, "detail": 0.5}
+    monkeypatch.setattr(trainer.task, "held_out", lambda step: {"psnr": next(values), **told})
+    folder = trainer.fit().run / "checkpoints"
+    assert torch.load(folder / "best.pt", weights_only=True)["step"] == 2
+    assert torch.load(folder / "latest.pt", weights_only=True)["step"] == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,6 @@ class Generation(Adversarial):
     config_class = Config
     config: Config
     numbers: Mapping[str, Number] = NUMBERS
-    metrics: Sequence[str] = ("w1", "norms", "modes")
 
     def __init__(self, config: Config, facts: Facts, modules: Mapping[str, nn.Module]) -> None:
         self.config, self.facts, self.kind = config, facts, kind_of(facts.shape)
@@ -189,6 +188,9 @@ class Generation(Adversarial):
             torch.nn.init.trunc_normal_(latents, a=-truncation, b=truncation, generator=rng)
         inputs = self._with_labels(latents)
         return inputs, run_sampler(self.sampler, inputs, BATCH)
+
+    def note(self) -> str:
+        return f"classes in turn: {', '.join(self.facts.classes)}" if self.classes else ""
 
     def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
         self.kind.draw(path, samples, None, None, title)

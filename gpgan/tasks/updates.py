@@ -1,0 +1,50 @@
+"""The generator's update against a critic, shared by the tasks and the labs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from gpgan.critic.optimizer import average_gradients, update
+from gpgan.objectives import Objective
+
+
+@contextlib.contextmanager
+def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Within the block these parameters require no gradient; for the critic, whose input still needs one."""
+    held = [parameter for parameter in parameters if parameter.requires_grad]
+    try:
+        for parameter in held:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in held:
+            parameter.requires_grad_(True)
+
+
+def verdict(
+    objective: Objective, critic: nn.Module, fake: Tensor, real: Tensor | None, critic_args: Sequence[Tensor] = ()
+) -> Tensor:
+    """The generator's loss, 0-d, from the critic's scores of ``fake`` and, for a relativistic objective, of ``real``."""
+    fake_scores = critic(fake, *critic_args)
+    return objective.generator_loss(critic(real, *critic_args) if objective.paired else None, fake_scores)
+
+
+def descend(
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    *,
+    max_grad_norm: float | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    group: dist.ProcessGroup | None = None,
+) -> None:
+    """One optimizer step on the gradients of a loss, averaged over the processes of a group."""
+    optimizer.zero_grad()
+    torch.autograd.backward(loss if scaler is None else scaler.scale(loss))
+    if group is not None:
+        average_gradients(optimizer, group)
+    update(optimizer, max_grad_norm, scaler)

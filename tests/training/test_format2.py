@@ -1,0 +1,57 @@
+"""A checkpoint of format 2, from before there were tasks, is resumed: it was made by commit 9306bb1, as was its end.
+
+configure("ring", batch=8, n_critic=2, tick=5, threads=1, steps=20, network={"latent": 4, "width": 4, "depth": 2},
+          penalty={"lazy": 3}), stopped after step 12: latest.pt; not stopped: end.pt holds the networks.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from same_runs import difference, draw_bits, small, state_of
+
+from gpgan.cli import main
+from gpgan.training.saved import open_run
+from gpgan.training.trainer import Trainer
+
+HERE = Path(__file__).with_name("format2")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    draw_bits(monkeypatch)
+    folder = tmp_path / "old"
+    (folder / "checkpoints").mkdir(parents=True)
+    shutil.copy(HERE / "latest.pt", folder / "checkpoints" / "latest.pt")
+    return folder
+
+
+def test_it_is_resumed_to_where_the_old_version_came(run):
+    before, expected = state_of(run), torch.load(HERE / "end.pt", weights_only=True)
+    Trainer.resume(run).fit()
+    end = state_of(run)
+    assert (before["format"], end["format"], end["step"]) == (2, 3, 20)
+    for part, weights in expected.items():
+        for name, value in weights.items():
+            # Another processor rounds otherwise.
+            torch.testing.assert_close(end[part][name], value, rtol=1e-3, atol=1e-3)
+        apart = [float((before[part][name] - value).abs().max()) for name, value in weights.items()]
+        assert max(apart) > 5e-3, part
+
+
+def test_it_ends_bit_for_bit_as_a_run_of_this_version(run, tmp_path):
+    Trainer.resume(run).fit()
+    settings = {"steps": 20, "network.width": 4, "network.depth": 2, "penalty.lazy": 3, "name": "new"}
+    new = Trainer(small(tmp_path, "ring", **settings)).fit().run
+    states = state_of(run), state_of(new)
+    for state in states:
+        del state["config"]
+    assert difference(*states) == ""
+
+
+def test_samples_of_it(run, tmp_path, capsys):
+    saved = open_run(run)
+    assert (saved.config.task.name, saved.facts.name) == ("generation", "ring")
+    assert main(["sample", str(run), "-n", "3", "--out", str(tmp_path / "a.npy")]) == 0
+    assert "3 samples at step 12" in capsys.readouterr().out
