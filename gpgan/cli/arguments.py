@@ -113,7 +113,7 @@ def train_parser(task: Any, defaults: RunConfig | None = None, of: str = "images
         settings["help"] = settings["help"].replace("%", "%%")
         flag = f"--{'task' if name == TASK else name.replace('_', '-')}"
         if type is bool:
-            no = f"--{tree}{'.' * bool(tree)}no-{leaf.replace('_', '-')}"  # to switch off what a file or a preset switched on
+            no = f"--{tree}{'.' * bool(tree)}no-{leaf.replace('_', '-')}"  # undoes a file or a preset
             groups[tree].add_argument(flag, action="store_true", **settings)
             groups[tree].add_argument(no, action="store_false", **{**settings, "help": argparse.SUPPRESS})
         else:

@@ -79,7 +79,7 @@ def export(generator: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.Exp
 
 
 def _example(saved: Saved, generator: nn.Module) -> int:
-    """A batch size that differs from every other length in the generator: torch.export would take equal ones for the same."""
+    """A batch size that differs from every other length in the generator: torch.export would identify equal ones."""
     lengths = {length for value in generator.state_dict().values() for length in value.shape}
     return next(count for count in itertools.count(2) if count not in {*lengths, *saved.facts.shape})
 

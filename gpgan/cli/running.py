@@ -29,7 +29,7 @@ LOOK = """\
 
 
 def run_trainer(make: Callable[[], Trainer], as_json: bool, asked_impl: str = "auto") -> int:
-    """Makes a trainer and runs it. Returns 0 when done, 1 if training failed, 2 on bad input, 128 + n after signal n."""
+    """Makes and runs a trainer. Returns 0 when done, 1 if training failed, 2 on bad input, 128 + n after signal n."""
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     first = os.environ.get("RANK", "0") == "0"  # only one process prints what all would
     trainer = None

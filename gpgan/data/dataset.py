@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gpgan.data.kinds import KINDS, Kind, kind_of
 
-# Rows are hashed and checked in blocks of about this many bytes, so that a memory-mapped file is never in memory as a whole.
+# Rows are hashed and checked in blocks of about this many bytes, so that mapped files are never read as a whole.
 BLOCK_BYTES = 1 << 26
 
 
@@ -109,7 +109,7 @@ class Dataset:
         return tuple(self.stored.shape[1:])
 
     def samples(self, indices: Tensor | slice | None = None) -> Tensor:
-        """The scaled training samples, float32 ``[n, ...]``: those at ``indices`` (int64 ``[n]`` or a slice), or all."""
+        """The scaled training samples, float32 ``[n, ...]``: all, or those at ``indices`` (int64 ``[n]`` or a slice)."""
         rows = self.rows
         if rows is not None:
             indices = rows if indices is None else rows[indices]

@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def downscale(images: Tensor, factor: int) -> Tensor:
-    """Images ``[N, C, H, W]`` with sides divided by ``factor``, each pixel the mean of the factor x factor pixels it covers.
+    """Divides the sides of images ``[N, C, H, W]`` by ``factor``; each pixel is the mean of the pixels it covers.
 
-    The mean is the simplest antialiasing filter: it damps the frequencies above the new Nyquist limit, which would alias if
-    only every factor-th pixel were kept.
+    The mean is the simplest antialiasing filter: it damps the frequencies above the new Nyquist limit, which would
+    alias if only every factor-th pixel were kept.
 
     Raises:
         ValueError: factor does not divide both sides.

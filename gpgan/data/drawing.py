@@ -1,5 +1,5 @@
-"""Pictures of samples: a scatter plot of points over the critic's contour lines, curves of signals, a grid of images, slices
-of volumes. matplotlib is imported only when drawing: reading data does not need it."""
+"""Pictures of samples: a scatter plot of points over the critic's contour lines, curves of signals, a grid of images,
+slices of volumes. matplotlib is imported only when drawing: reading data does not need it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def image_groups(path: Path, groups: Mapping[str, Tensor]) -> None:
 
 
 def _grouped(path: Path, tiles: Sequence[Pixels], names: Sequence[str]) -> None:
-    """Writes a grid of groups: the i-th of every set of tiles [n, h, w, 3] side by side, with names above the first row."""
+    """Writes a grid of groups: the i-th of every set of tiles [n, h, w, 3] side by side, named above the first row."""
     from matplotlib.figure import Figure
 
     count = len(tiles)
@@ -127,8 +127,8 @@ def point_scatter(
 ) -> None:
     """Writes a scatter plot of points ``[n, D]``; for D = 2 over the contour lines of the critic, if one is given.
 
-    For D = 1 it is a pair of histograms, for D > 2 the first two coordinates without contour lines. The axes fit the real
-    points, or the generated ones if there are none. If ``samples`` is ``reals``, they are drawn once, as real.
+    For D = 1 it is a pair of histograms, for D > 2 the first two coordinates without contour lines. The axes fit the
+    real points, or the generated ones if there are none. If ``samples`` is ``reals``, they are drawn once, as real.
     """
     from matplotlib.figure import Figure
 

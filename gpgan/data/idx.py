@@ -18,7 +18,7 @@ TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">
 
 
 def load_idx(path: Path) -> Dataset:
-    """Samples from an IDX file; labels from the file with "images" replaced by "labels" and "idx3" by "idx1", if it exists.
+    """Samples from an IDX file; labels from its neighbour with "labels" for "images" and "idx1" for "idx3" in its name.
 
     Raises:
         ValueError: A file cannot be read, or does not hold samples or labels.

@@ -74,7 +74,8 @@ class Kind:
         Args:
             path: The file.
             samples: Scaled, as networks see them.
-            reals: Real samples, drawn together with points; pass ``samples`` itself if these are real. Others ignore it.
+            reals: Real samples, drawn together with points; pass ``samples`` itself if these are real. Others ignore
+                it.
             critic: Its contour lines are drawn under points in the plane. Others ignore it.
             title: Shown if the picture has axes.
         """

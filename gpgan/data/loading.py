@@ -36,8 +36,8 @@ def load(data: str, *, size: int | None = None, progress: Progress | None = None
 
     Args:
         data: ``digits`` is the built-in name, ``./digits`` the path.
-        size: The side in pixels of the squares that a folder's images are resized to, or in voxels of the cubes that .mrc
-            volumes are cut into; None chooses it from the data.
+        size: The side in pixels of the squares that a folder's images are resized to, or in voxels of the cubes that
+            .mrc volumes are cut into; None chooses it from the data.
         progress: Called with (files done, files in all), if there are many files.
 
     Raises:

@@ -22,7 +22,8 @@ WANTED = "a Dataset, a Tensor, a NumPy array, a torch Dataset with a length, or 
 def load_object(data: str, progress: Progress | None = None) -> Dataset:
     """The data set that a module's attribute is, or returns when called.
 
-    Tensors and arrays are laid out and scaled as those in files. The items of a torch Dataset, tensors or pairs of a tensor and a label, are stacked.
+    Tensors and arrays are laid out and scaled as those in files. The items of a torch Dataset, tensors or pairs of a
+    tensor and a label, are stacked.
 
     Args:
         data: "module:attribute"; both may have dots.

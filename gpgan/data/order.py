@@ -10,8 +10,8 @@ from torch import Tensor
 class Order:
     """An endless stream of sample indices that visits every sample once per epoch, reshuffled each epoch.
 
-    A pure function of count, seed and position: a run may resume anywhere, and each process may take its own part of the
-    stream.
+    A pure function of count, seed and position: a run may resume anywhere, and each process may take its own part of
+    the stream.
 
     Args:
         count: The number of samples.

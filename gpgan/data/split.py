@@ -17,8 +17,8 @@ SEED = 0
 def split(dataset: Dataset) -> Dataset:
     """The data set with its ``held_out`` part.
 
-    If it has none, a tenth of the samples, at most 2500, is held out: always the same ones, whatever the run's seed. With
-    fewer than 20 samples none are held out. Only the held-out samples are copied.
+    If it has none, a tenth of the samples, at most 2500, is held out: always the same ones, whatever the run's seed.
+    With fewer than 20 samples none are held out. Only the held-out samples are copied.
     """
     count = len(dataset)
     if dataset.held_out is not None or dataset.rows is not None or count < FEWEST:

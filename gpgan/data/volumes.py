@@ -19,8 +19,8 @@ WANTED = "an MRC file with a volume, or a stack of volumes or images"
 def load_mrc(path: Path, size: int | None = None, progress: Progress | None = None) -> Dataset:
     """Volumes ``[1, size, size, size]`` or stacks from an MRC file or a folder of them, read into memory.
 
-    A volume is cut into cubes that do not overlap, starting at its first voxel; the remainder at the far ends is dropped.
-    A stack of volumes or of images is used as it is. The file's header says which one it is.
+    A volume is cut into cubes that do not overlap, starting at its first voxel; the remainder at the far ends is
+    dropped. A stack of volumes or of images is used as it is. The file's header says which one it is.
 
     Args:
         path: A file, or a folder; files in a folder that cannot be read are skipped.

@@ -26,8 +26,8 @@ class ModeCoverage:
     high_quality: float
     """share of the samples within DEVIATIONS standard deviations of their nearest mode; 0..1"""
     reverse_kl: float
-    """KL(p || uniform) = log(modes) - H(p) in nats, where p are the shares of the modes among the high-quality samples; 0 is
-    best, log(modes) is a single mode; NaN without high-quality samples"""
+    """KL(p || uniform) = log(modes) - H(p) in nats, where p are the shares of the modes among the high-quality samples; 0
+    is best, log(modes) is a single mode; NaN without high-quality samples"""
 
 
 def mode_coverage(samples: Tensor, mixture: Mixture) -> ModeCoverage:

@@ -34,16 +34,17 @@ def psnr(images: Tensor, truths: Tensor) -> Tensor:
 def ssim(images: Tensor, truths: Tensor) -> Tensor:
     """Structural similarity ``[N]`` of images in [-1, 1]: 1 for equal images.
 
-    Computed per channel with a Gaussian window of 11 pixels (the largest odd size that fits into smaller images), wherever
-    it lies inside the image. Values are first mapped from -1..1 to 0..1, as SSIM depends on the level of black.
+    Computed per channel with a Gaussian window of 11 pixels (the largest odd size that fits into smaller images),
+    wherever it lies inside the image. Values are first mapped from -1..1 to 0..1, as SSIM depends on the level of
+    black.
 
     Args:
         images: ``[N, C, H, W]``.
         truths: ``[N, C, H, W]``.
 
     Source:
-        Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE
-        Transactions on Image Processing 13(4), 2004.
+        Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity,
+        IEEE Transactions on Image Processing 13(4), 2004.
     """
     images, truths = (images + 1) / 2, (truths + 1) / 2
     channels, *sides = images.shape[1:]

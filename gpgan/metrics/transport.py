@@ -17,8 +17,8 @@ PIVOTS = 100_000_000
 def wasserstein1(x: Tensor, y: Tensor) -> float:
     """W1 between the empirical distributions of two sets of samples, with the Euclidean distance as cost.
 
-    Exact, by POT's network simplex, or by sorting in one dimension. In float64; time and memory grow with N * M: 2500 x 2500
-    takes about 50 MB and some seconds.
+    Exact, by POT's network simplex, or by sorting in one dimension. In float64; time and memory grow with N * M: 2500 x
+    2500 takes about 50 MB and some seconds.
 
     Args:
         x: ``[N, ...]``: each sample is flattened to a vector; ``[N]`` are scalars.
@@ -54,7 +54,7 @@ def wasserstein1(x: Tensor, y: Tensor) -> float:
 
 
 def w1_floor(samples: Tensor, n: int, *, rng: torch.Generator) -> float:
-    """W1 between two disjoint random subsets of n real samples ``[N, ...]``: about the lowest value a generator can reach.
+    """W1 between two disjoint random subsets of n real samples ``[N, ...]``: about the lowest W1 of any generator.
 
     Use the n that ``wasserstein1`` is given of each set.
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# Pictures are scaled down to at most this many pixels per side: they are encoded again, and the report has them in full.
+# Pictures are scaled down to at most this many pixels per side: they are encoded again, and the report has them in
+# full.
 SIDE = 448
 
 

@@ -240,7 +240,7 @@ def _text(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text with characters that a page cannot contain replaced: control characters, and lone surrogates of an undecodable path."""
+    """Text with the characters replaced that a page cannot contain: control characters and lone surrogates in paths."""
     return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

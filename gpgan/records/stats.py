@@ -73,7 +73,7 @@ class Meter:
         self._waiting.append((step, numbers))
 
     def read(self, processes: Processes, keep: bool = False) -> dict[str, float]:
-        """Means, and maxima of names that end in ``_max``, since the last read; ``keep`` leaves them for the next read too.
+        """Means, or maxima if the name ends in ``_max``, since the last read; ``keep`` leaves them for the next read.
 
         All processes must call ``check`` first: this averages numbers that are not finite without an error.
         """

@@ -1,7 +1,8 @@
 """The settings of a run as a tree of frozen dataclasses, from which the command line and its help are made.
 
-``RunConfig`` has the settings of every task, ``AdversarialConfig`` those of tasks that train against a critic; a task adds
-its own. An existing tree is valid: each class checks its own fields. ``options`` lists the fields with dotted names.
+``RunConfig`` has the settings of every task, ``AdversarialConfig`` those of tasks that train against a critic; a task
+adds its own. An existing tree is valid: each class checks its own fields. ``options`` lists the fields with dotted
+names.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A training run of any task. ``gpgan.configure`` makes one, with the defaults for its data and a preset's settings.
+    """A training run of any task. ``gpgan.configure`` makes one, from the defaults for its data and a preset.
 
     ``preset`` is only a record of the preset's name; ``configure`` applies its settings.
     """

@@ -8,8 +8,8 @@ from typing import Any
 PRESETS: dict[str, dict[str, Any]] = {
     # The defaults for the data.
     "auto": {},
-    # Goodfellow et al., arXiv 1406.2661; batch and momentum as in its published code for MNIST. Its learning rate is 0.1,
-    # for much smaller initial weights; here 0.1 diverges, and so does 0.02 on 28x28 images.
+    # Goodfellow et al., arXiv 1406.2661; batch and momentum as in its published code for MNIST. Its learning rate is
+    # 0.1, for much smaller initial weights; here 0.1 diverges, and so does 0.02 on 28x28 images.
     "gan": {
         "objective": "minimax",
         "n_critic": 1,
@@ -136,7 +136,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.beta1": 0.0,
         "optimizer.beta2": 0.9,
     },
-    # L1 and a critic with a gradient penalty; Ledig et al., arXiv 1609.04802, use a content loss and a critic without one.
+    # L1 and a critic with a gradient penalty; Ledig et al., arXiv 1609.04802, use a content loss and a critic without
+    # one.
     "superresolve": {
         "task.name": "superresolve",
         "task.critic": 0.01,

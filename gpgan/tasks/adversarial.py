@@ -1,7 +1,7 @@
 """One generator step after its critic steps: Gulrajani et al., arXiv 1704.00028, algorithm 1, for any objective.
 
-All tasks that train against a critic share it. They differ in the generator's input, in the samples that count as real, and
-in an optional extra loss.
+All tasks that train against a critic share it. They differ in the generator's input, in the samples that count as real,
+and in an optional extra loss.
 """
 
 from __future__ import annotations

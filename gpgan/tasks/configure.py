@@ -25,8 +25,8 @@ def configure(data: str, dataset: Dataset | None = None, *, file: Path | None = 
         data: As for ``gpgan train``.
         dataset: The data set, if it is already loaded; its shape decides the defaults.
         file: A TOML file of settings, e.g. ``steps = 1000`` and, under ``[penalty]``, ``weight = 1.0``.
-        settings: Any field of the task's configuration, e.g. ``preset="wgan-gp", steps=1000, penalty={"weight": 1.0}``, or
-            ``task={"name": "superresolve", "scale": 2}``.
+        settings: Any field of the task's configuration, e.g. ``preset="wgan-gp", steps=1000, penalty={"weight": 1.0}``,
+            or ``task={"name": "superresolve", "scale": 2}``.
 
     Returns:
         The configuration of the task: ``gpgan.Config`` for generation.

@@ -68,8 +68,8 @@ class Config(AdversarialConfig):
 class Enlarger(nn.Module):
     """Images ``[B, C, h, w]`` in [-1, 1] to ``[B, C, scale h, scale w]``: bicubic interpolation plus a learnt residual.
 
-    Residual blocks at the small size, as in EDSR (Lim et al., arXiv 1707.02921); then nearest-neighbour upsampling and a
-    convolution, which avoids checkerboard artefacts. Images may have any size.
+    Residual blocks at the small size, as in EDSR (Lim et al., arXiv 1707.02921); then nearest-neighbour upsampling and
+    a convolution, which avoids checkerboard artefacts. Images may have any size.
     """
 
     def __init__(self, channels: int, scale: int, width: int, depth: int) -> None:
@@ -100,8 +100,8 @@ class SuperResolution(Adversarial):
     Args:
         config: Resolved.
         facts: Of the data, whose images are the ground truth.
-        modules: The user's own: ``generator``, from ``[B, C, H / scale, W / scale]`` to ``[B, C, H, W]``, and ``critic``, from
-            that to scores ``[B]``; missing ones are built.
+        modules: The user's own: ``generator``, from ``[B, C, H / scale, W / scale]`` to ``[B, C, H, W]``, and
+            ``critic``, from that to scores ``[B]``; missing ones are built.
     """
 
     config_class = Config

@@ -72,8 +72,8 @@ class Number:
 class Task(Protocol):
     """A kind of training: its networks, its step, its numbers and its pictures.
 
-    The constructor needs only a configuration and the facts of the data, which is enough to load a saved run and use its
-    sampler; ``prepare`` then makes the task ready for training.
+    The constructor needs only a configuration and the facts of the data, which is enough to load a saved run and use
+    its sampler; ``prepare`` then makes the task ready for training.
 
     Attributes:
         config_class: The class of its settings, with the task's own options under ``task``.
@@ -121,8 +121,8 @@ class Task(Protocol):
     def step(self, n: int) -> Mapping[str, Tensor]:
         """Does all updates of step n, counted from 1, and returns its numbers, each ``[k]`` for the step's k values.
 
-        They stay on the device. A tick reports their means, and maxima for names that end in ``_max``. Numbers whose name
-        ends in ``_loss`` must be finite.
+        They stay on the device. A tick reports their means, and maxima for names that end in ``_max``. Numbers whose
+        name ends in ``_loss`` must be finite.
         """
 
     def summarise(self, values: Mapping[str, float]) -> dict[str, float | None]:
@@ -171,7 +171,8 @@ class Task(Protocol):
             source: A folder of inputs.
 
         Raises:
-            ValueError: Truncation is given and the task has no latents, or ``source`` and it takes no inputs from a folder.
+            ValueError: Truncation is given and the task has no latents, or ``source`` and it takes no inputs from a
+                folder.
         """
 
     def note(self) -> str:

@@ -29,7 +29,7 @@ def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 def verdict(
     objective: Objective, critic: nn.Module, fake: Tensor, real: Tensor | None, critic_args: Sequence[Tensor] = ()
 ) -> Tensor:
-    """The generator's loss, 0-d, from the critic's scores of ``fake`` and, for a relativistic objective, of ``real``."""
+    """The generator's loss, 0-d, from the critic's scores of ``fake`` and, if the objective is paired, of ``real``."""
     fake_scores = critic(fake, *critic_args)
     return objective.generator_loss(critic(real, *critic_args) if objective.paired else None, fake_scores)
 

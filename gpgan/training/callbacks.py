@@ -14,15 +14,16 @@ if TYPE_CHECKING:
 class Callback:
     """Override the methods you need. They are called on the first process only, in the order of the callbacks.
 
-    They may read the trainer's ``config``, ``step``, ``run``, ``generator``, ``critic``, ``sampler`` (the averaged generator)
-    and ``dataset``. An exception ends the run and leaves the last checkpoint; ``trainer.stop()`` ends the run and saves it.
+    They may read the trainer's ``config``, ``step``, ``run``, ``generator``, ``critic``, ``sampler`` (the averaged
+    generator) and ``dataset``. An exception ends the run and leaves the last checkpoint; ``trainer.stop()`` ends the
+    run and saves it.
     """
 
     def on_begin(self, trainer: Trainer) -> None:
         """The run's folder exists; step ``trainer.step + 1`` is next."""
 
     def on_step(self, trainer: Trainer) -> None:
-        """Generator step ``trainer.step`` is done. On a GPU, do not read tensors here: every step would wait for them."""
+        """Generator step ``trainer.step`` is done. Do not read tensors from a GPU here: every step would wait."""
 
     def on_tick(self, trainer: Trainer, stats: Stats) -> None:
         """There is a new line of statistics."""

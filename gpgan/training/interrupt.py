@@ -12,8 +12,9 @@ ECHO = 0.3
 
 
 class Interrupt:
-    """Within the block the first SIGINT or SIGTERM is only recorded in ``asked``, so that the step can finish and be saved; a
-    second one has its usual effect. Signals within ECHO seconds of the first count as the same request: Slurm and a
+    """Within the block the first SIGINT or SIGTERM is only recorded in ``asked``, so that the step can finish and be saved.
+
+    A second one has its usual effect. Signals within ECHO seconds of the first count as the same request: Slurm and a
     terminal signal every process, and torchrun forwards its own signal to them as well.
 
     Python delivers signals only to the main thread; in other threads ``asked`` stays 0.

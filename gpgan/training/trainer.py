@@ -68,12 +68,14 @@ class Trainer:
     The constructor checks everything; nothing is written before ``fit``.
 
     Args:
-        config: From ``gpgan.configure`` (defaults for the data), or the task's own configuration, e.g. ``gpgan.Config``.
+        config: From ``gpgan.configure`` (defaults for the data), or the task's own configuration, e.g.
+            ``gpgan.Config``.
         dataset: Your own data set, instead of ``config.data``.
         callbacks: Called during the run.
-        modules: Your own networks, by the task's names for them. Generation has ``generator``, from latents ``[B, latent]``
-            (and labels ``[B]`` if the run is conditional) to samples ``[B, ...]``, and ``critic``, from samples (and labels) to
-            scores ``[B]`` or ``[B, 1]``; the critic is changed in place if the configuration sets spectral normalisation.
+        modules: Your own networks, by the task's names for them. Generation has ``generator``, from latents
+            ``[B, latent]`` (and labels ``[B]`` if the run is conditional) to samples ``[B, ...]``, and ``critic``, from
+            samples (and labels) to scores ``[B]`` or ``[B, 1]``; the critic is changed in place if the configuration
+            sets spectral normalisation.
 
     Attributes:
         config: The resolved configuration.

@@ -1,4 +1,4 @@
-"""The global random states of a process (torch, NumPy, Python), which the user's own networks and data may draw from."""
+"""The global random states (torch, NumPy, Python), which the user's own networks and data may draw from."""
 
 from __future__ import annotations
 

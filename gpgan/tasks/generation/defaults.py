@@ -27,7 +27,8 @@ def for_data(data: str, dataset: Dataset) -> Config:
             snapshot=1000,
             # Few latents: with 64 a generator must fold away far more of its space to separate modes in a plane.
             network=NetworkConfig(latent=max(2, numbers), width=128),
-            # Modes are close together compared with the critic's slope: with weight 10 the valleys between them stay shallow.
+            # Modes are close together compared with the critic's slope: with weight 10 the valleys between them stay
+            # shallow.
             penalty=PenaltyConfig(weight=0.1),
         )
     if numbers <= SMALL:

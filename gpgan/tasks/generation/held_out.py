@@ -15,8 +15,8 @@ MOST = 512
 def held_out_samples(dataset: Dataset, config: Config) -> tuple[Tensor, Tensor | None] | None:
     """Held-out samples ``[n, ...]``, scaled and on the device, and in a conditional run their labels ``[n]``.
 
-    None if there are too few samples (fewer than one pack, or than two packs with BatchNorm), or if a conditional run has no
-    held-out labels.
+    None if there are too few samples (fewer than one pack, or than two packs with BatchNorm), or if a conditional run
+    has no held-out labels.
     """
     data = dataset.held_out
     least = config.pack * (2 if config.network.norm == "batch" else 1)

@@ -31,8 +31,8 @@ def build_networks(
             return modules; conditional runs also give ``classes=``. With ``pack`` the critic's shape is that of a pack.
         shape: Of a sample.
         classes: The number of classes; 0 for unconditional networks.
-        generator, critic: Existing modules, used instead of what the configuration names; the critic is changed in place if
-            the configuration sets spectral normalisation.
+        generator, critic: Existing modules, used instead of what the configuration names; the critic is changed in
+            place if the configuration sets spectral normalisation.
 
     Raises:
         ValueError: A network cannot be built this way.

@@ -40,8 +40,9 @@ class Generation(Adversarial):
     Args:
         config: Resolved.
         facts: Of the data.
-        modules: The user's own: ``generator``, from latents ``[B, latent]`` (and labels ``[B]`` if the run is conditional) to samples, and
-            ``critic``, from samples (and labels), or packs of them, to scores ``[B]`` or ``[B, 1]``; missing ones are built.
+        modules: The user's own: ``generator``, from latents ``[B, latent]`` (and labels ``[B]`` if the run is
+            conditional) to samples, and ``critic``, from samples (and labels), or packs of them, to scores ``[B]`` or
+            ``[B, 1]``; missing ones are built.
     """
 
     config_class = Config
