@@ -1,4 +1,4 @@
-"""gpgan: the gradient penalty of WGAN-GP, exact and fast, and a trainer built on it."""
+"""gpgan: an exact, fast WGAN-GP gradient penalty, and a trainer built on it."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ __all__ = [
     "ops",
 ]
 
-# The trainer needs the packages of the extra "train", and time to import: only where it is asked for.
+# The trainer needs the packages of the extra "train" and is slow to import, so it is imported on first use.
 _TRAINER = {
     "Callback": "gpgan.training.callbacks",
     "Config": "gpgan.tasks.generation.config",

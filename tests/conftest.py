@@ -1,4 +1,4 @@
-"""Devices, dtypes and implementations that tests run over, and the count of GPU tests that were skipped."""
+"""Fixtures for devices and implementations, and a count of skipped GPU tests."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 @pytest.fixture(params=["native", "reference"])
 def impl(request: pytest.FixtureRequest) -> str:
-    """Both implementations. Where the native library is missing, its tests fail: they are never skipped."""
+    """Both implementations. If the native library is missing, its tests fail; they are never skipped."""
     return str(request.param)
 
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One seed, no warning already given, and the process-wide switches of torch as they were."""
+    """Fixes the seed, resets the warnings already given, and restores torch's process-wide switches."""
     torch.manual_seed(0)
     monkeypatch.setattr(warn, "_given", set())
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()

@@ -1,4 +1,4 @@
-"""Samples in every memory layout, in buffers of NaN so that a read beside them shows."""
+"""Samples in every memory layout, inside buffers of NaN so that a read outside them shows."""
 
 from __future__ import annotations
 

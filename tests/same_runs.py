@@ -1,4 +1,4 @@
-"""Small runs, and what two of them must have in common to be the same training: every bit, but what the clock decides."""
+"""Small runs, and a comparison of two runs: equal in every bit, except for times."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from gpgan.data.kinds import Kind
 from gpgan.records import recorder
 from gpgan.tasks import superresolve
 
-# Sizes, and when something is written: nothing that changes how the numbers of a step are made.
+# Only sizes and intervals: nothing that changes how the numbers of a step are computed.
 SMALL = {"batch": 8, "n_critic": 2, "tick": 5, "threads": 1, "network.latent": 4, "network.width": 8}
 CLOCK = ("seconds", "images_per_second", "memory")
 
@@ -40,25 +40,25 @@ class Do(gpgan.Callback):
 
 
 def numbers_of(run):
-    """stats.jsonl, without what the clock decides."""
+    """stats.jsonl, without times."""
     lines = [json.loads(line) for line in (run / "stats.jsonl").read_text("utf-8").splitlines()]
     return [{name: value for name, value in line.items() if name not in CLOCK} for line in lines]
 
 
 def files_of(run):
-    """Every file of a run and what it holds."""
+    """Every file of a run and its content."""
     return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
 def state_of(run, name="latest.pt"):
-    """What a checkpoint holds, without the time that the run took."""
+    """The content of a checkpoint, without times and checksum."""
     state = torch.load(run / "checkpoints" / name, weights_only=True)
     del state["seconds"], state["sha256"]
     return state
 
 
 def assert_same(run, other):
-    """Fails unless ``other`` ended as ``run`` did; it may hold more pictures, from where it was stopped."""
+    """Fails unless ``other`` ended as ``run`` did; it may have more pictures, from where it was stopped."""
     states = state_of(run), state_of(other)
     settings = [{**json.loads(state.pop("config")), "out": ""} for state in states]
     found = difference(*settings, "config") or difference(*states)
@@ -69,7 +69,7 @@ def assert_same(run, other):
 
 
 def difference(a, b, where="state"):
-    """The first place where two trees of tensors and plain values differ in a bit or a type; "" where they do not."""
+    """The first place where two trees of tensors and plain values differ in a bit or a type; "" if they are equal."""
     if type(a) is not type(b):
         return f"{where} is a {type(a).__name__} and a {type(b).__name__}"
     if isinstance(a, torch.Tensor):
@@ -78,7 +78,7 @@ def difference(a, b, where="state"):
     if isinstance(a, dict):
         if list(a) != list(b):
             return f"{where} has {list(a)} and {list(b)}"
-        # An attribute: what load_state_dict reads beside the tensors.
+        # An attribute that load_state_dict reads in addition to the tensors.
         pairs = [(key, a[key], b[key]) for key in a]
         pairs += [("_metadata", getattr(a, "_metadata", None), getattr(b, "_metadata", None))]
     elif isinstance(a, list | tuple):
@@ -96,7 +96,7 @@ def bits(tensor):
 
 
 def draw_bits(monkeypatch):
-    """Lets pictures be one row, of the very bits of their samples, and leaves out all else that is drawn."""
+    """Makes each picture one row with the bits of its samples, and skips all other drawing."""
 
     def draw(kind, path, samples, *_):
         row = bits(samples)

@@ -1,4 +1,4 @@
-"""Runs of a moment: small networks, few steps, and no pictures where a test looks at none."""
+"""Short runs: small networks, few steps, and no pictures unless a test needs them."""
 
 import json
 from unittest.mock import MagicMock
@@ -36,7 +36,7 @@ LABELLED = Dataset(
 
 
 def points(out, **settings):
-    """That of a small run on POINTS."""
+    """The configuration of a small run on POINTS."""
     return small(out, "points", POINTS, **settings)
 
 
@@ -45,17 +45,17 @@ def stats_of(run):
     return [json.loads(line) for line in (run / "stats.jsonl").read_text("utf-8").splitlines()]
 
 
-# What depends on the machine's mood, not on the training.
+# Numbers that depend on the machine, not on the training.
 TIMES = ("seconds", "images_per_second", "memory")
 
 
 def numbers_of(run):
-    """The statistics that a seed decides."""
+    """The statistics that the seed determines."""
     return [{name: value for name, value in line.items() if name not in TIMES} for line in stats_of(run)]
 
 
 def last_json(out):
-    """The object in the last line of what a command printed."""
+    """The JSON object in the last line of a command's output."""
     assert out.endswith("\n")
     return json.loads(out.splitlines()[-1])
 
@@ -71,7 +71,7 @@ class Do(gpgan.Callback):
 
 
 def without_pictures(monkeypatch):
-    """Leaves out all that is drawn, which takes far longer than the training itself."""
+    """Skips all drawing, which takes far longer than the training."""
     for name in ("Curves", "Board", "write_animation", "write_report"):
         monkeypatch.setattr(recorder, name, MagicMock())
     monkeypatch.setattr(Kind, "draw", MagicMock())

@@ -1,4 +1,4 @@
-"""Processes for tests of several, joined as torchrun joins them. A server imports everything once and forks each."""
+"""Starts several processes joined as by torchrun. A fork server imports everything once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _server.set_forkserver_preload(["gpgan.cli.train", "gpgan.cli.resume", "torch.ut
 class Together:
     """``size`` processes of one run, each of which calls ``work(rank, *arguments)``; an int it returns is its exit status.
 
-    What they write to stdout and stderr goes to files in ``folder``. Use it in a ``with``, which leaves none behind.
+    Their stdout and stderr go to files in ``folder``. Use it in a ``with`` block, which kills them at its end.
     """
 
     def __init__(self, folder: Path, work: Callable[..., int | None], *arguments: Any, size: int = 2) -> None:
@@ -48,7 +48,7 @@ class Together:
             process.join()
 
     def ended(self, seconds: float = PATIENCE) -> list[int | None]:
-        """The exit statuses, minus a signal's number where one killed; fails where a process is still there by then."""
+        """The exit statuses, or minus the number of a fatal signal; fails if a process is still running after ``seconds``."""
         end = time.monotonic() + seconds
         for process in self.processes:
             process.join(max(0.0, end - time.monotonic()))
@@ -83,7 +83,7 @@ def _enter(
 
 
 def wait_for(happened: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
-    """Returns once ``happened()`` is true; fails where that takes longer."""
+    """Returns once ``happened()`` is true; fails after ``seconds``."""
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end, f"waited {seconds} s for {what}"

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 import gpgan
 from gpgan.util.nearest import nearest
 
-# Each has a function run(arguments) -> exit status. They are imported when asked for: they need the extra packages.
+# Each has a function run(arguments) -> exit status. They are imported on use, as they need the extra packages.
 COMMANDS = {
     "train": "train a generator on data",
-    "resume": "go on with a run",
-    "sample": "draw samples of a run's generator",
+    "resume": "continue a run",
+    "sample": "draw samples from a run's generator",
     "eval": "measure a run's generator against real data",
-    "export": "a run's generator for use elsewhere",
+    "export": "write a run's generator for use elsewhere",
     "lab": "run a theory demo: a picture and its numbers",
     "ls": "list the runs",
-    "doctor": "say what is installed and what is missing",
+    "doctor": "show what is installed and what is missing",
 }
-# Module to the package that brings it.
+# Modules and the packages that provide them.
 EXTRA = {
     "rich": "rich",
     "matplotlib": "matplotlib",
@@ -43,19 +43,19 @@ Examples:
   gpgan train photos/ --minutes 60       train on a folder of images, for an hour
   gpgan resume runs/00000-digits --steps 20000
   gpgan sample runs/00000-digits -n 64   draw new samples
-  gpgan lab divergences                  see why the Wasserstein distance
-  gpgan doctor                           say what is installed and what is missing
+  gpgan lab divergences                  see why to use the Wasserstein distance
+  gpgan doctor                           show what is installed and what is missing
 
 Commands:
 {commands}
 
-gpgan COMMAND --help lists the options of a command; gpgan --version says which gpgan this is.
-Exit status: 0 done, 1 broke off, 2 bad input, 130 interrupted and saved, 143 terminated and saved.
+gpgan COMMAND --help lists the options of a command; gpgan --version prints the version.
+Exit status: 0 done, 1 failed, 2 bad input, 130 interrupted and saved, 143 terminated and saved.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line (``sys.argv`` where None) and returns its exit status: 0, 1, 2, 130 or 143."""
+    """Runs a command line (``sys.argv`` if None) and returns its exit status: 0, 1, 2, 130 or 143."""
     command, *arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if command == "--version":
         sys.stdout.write(f"gpgan {gpgan.__version__}\n")
@@ -65,12 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(HELP.format(commands="\n".join(rows)))
         return 0
     if command not in COMMANDS:
-        return complain(
-            f"there is no command {command!r}; expected {' or '.join(COMMANDS)}{nearest(command, COMMANDS)}"
-        )
+        return complain(f"unknown command {command!r}; expected {' or '.join(COMMANDS)}{nearest(command, COMMANDS)}")
     try:
         return int(importlib.import_module(f"gpgan.cli.{command}").run(arguments))
-    except SystemExit as end:  # help was written, or SIGTERM came before there was anything to save
+    except SystemExit as end:  # help was printed, or SIGTERM came before there was anything to save
         return int(end.code or 0)
     except ModuleNotFoundError as error:
         package = EXTRA.get((error.name or "").split(".")[0])
@@ -79,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(f"gpgan {command} needs {package}, which is not installed: pip install {package}")
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # as by `gpgan ls | head -1`: nobody listens, at the interpreter's end neither
+    except BrokenPipeError:  # as in `gpgan ls | head -1`; the interpreter must not flush to it at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -87,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def complain(message: str, status: int = 2, all_processes: bool = False) -> int:
     """Writes one line to stderr and returns the exit status.
 
-    Of the processes that torchrun started on a machine only the first one writes what all of them see.
+    With torchrun only the first process of a machine writes it, unless ``all_processes`` is set.
     """
     if all_processes or os.environ.get("LOCAL_RANK", "0") == "0":
         sys.stderr.write(f"gpgan: {' '.join(message.split())}\n")

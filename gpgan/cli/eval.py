@@ -16,9 +16,9 @@ from gpgan.training.saved import Saved, open_run
 from gpgan.util.files import write_json
 
 DESCRIPTION = """\
-Measure RUN, a run's folder, against its data: for generation the exact Wasserstein-1 distance, the
-critic's gradient norm and, for mixtures, modes; for super-resolution PSNR, SSIM and detail. Written
-to RUN/eval.json and RUN/report.html.
+Evaluate RUN, a run's folder, against its data: for generation the exact Wasserstein-1 distance, the
+critic's gradient norm and, for mixtures, mode coverage; for super-resolution PSNR, SSIM and detail.
+The results go to RUN/eval.json and RUN/report.html.
 
 Examples:
   gpgan eval runs/00000-ring
@@ -28,11 +28,13 @@ LARGEST = 10_000
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Writes the metrics; 0, or 2 on bad input."""
+    """Computes and writes the metrics; returns 0, or 2 on bad input."""
     parser = Parser("gpgan eval", DESCRIPTION, run=True)
-    parser.add_argument("-n", type=int, default=2500, metavar="N", help="samples, as many real ones at most (2500)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the samples (0)")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON that holds the metrics")
+    parser.add_argument(
+        "-n", type=int, default=2500, metavar="N", help="generated samples, and at most as many real ones (2500)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the samples (0)")
+    parser.add_argument("--json", action="store_true", help="print a last line of JSON with the metrics")
     try:
         given = parser.given(arguments)
         if not 2 <= given.n <= LARGEST:
@@ -54,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def measure_run(saved: Saved, dataset: Dataset, count: int, seed: int) -> dict[str, Any]:
-    """The metrics of a run, by name; distances are in the units that the networks see: -1 to 1 for images.
+    """The metrics of a run, by name; distances are in the units that networks see: -1 to 1 for images.
 
     Raises:
         ValueError: The samples are not finite.

@@ -20,8 +20,8 @@ from gpgan.util.files import write
 
 DESCRIPTION = """\
 Write the generator of RUN, a run's folder, for use without gpgan: its weights as
-generator.safetensors, and the whole of it as generator.pt2, a torch.export program for any batch
-size. Both are read back and compared.
+generator.safetensors, and a torch.export program as generator.pt2, for any batch size. Both are
+read back and compared.
 
 Examples:
   gpgan export runs/clothes                  into runs/clothes/export
@@ -31,14 +31,14 @@ Elsewhere:
   generator = torch.export.load("generator.pt2").module()
   images = generator(torch.randn(16, latent))
 """
-# Batch sizes that the program is compared at.
+# The batch sizes for comparing the program.
 BATCHES = (2, 5)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Writes both files; 0, 1 where a file does not give back what was saved, or 2 on bad input."""
+    """Writes both files; returns 0, 1 if a file read back does not match the generator, or 2 on bad input."""
     parser = Parser("gpgan export", DESCRIPTION, run=True)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to (RUN/export)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (RUN/export)")
     try:
         given = parser.given(arguments)
         saved = open_run(given.run)
@@ -49,10 +49,10 @@ def run(arguments: Sequence[str]) -> int:
         write(weights, lambda file: file.write(as_safetensors(saved.task, saved.facts)))
         try:
             exported = export(sampler, _inputs(saved, _example(saved, sampler)))
-        except Exception as error:  # whatever torch.export finds wrong with a network of the user's own
+        except Exception as error:  # whatever torch.export raises for the user's own network
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
-                f"torch.export cannot take the generator of {saved.run} as a program ({reason}); its weights alone are in "
+                f"torch.export cannot export the generator of {saved.run} ({reason}); only its weights were written, to "
                 f"{weights}"
             ) from error
         content = io.BytesIO()
@@ -64,9 +64,11 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
     difference = _compare(saved, sampler, weights, program)
     if difference is None:
-        return complain(f"{out} was written, but does not give back the generator's samples; do not use it", status=1)
+        return complain(f"{out} was written, but does not reproduce the generator's samples; do not use it", status=1)
     sys.stdout.write(f"generator of step {saved.state['step']}: {weights}\n")
-    sys.stdout.write(f"the same as a program: {program}; read back, its samples differ by at most {difference:.1e}\n")
+    sys.stdout.write(
+        f"the same as a program: {program}; its samples differ from the generator's by at most {difference:.1e}\n"
+    )
     return 0
 
 
@@ -77,7 +79,7 @@ def export(generator: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.Exp
 
 
 def _example(saved: Saved, generator: nn.Module) -> int:
-    """A batch size unlike any other length in the generator, which torch.export would take for the same one."""
+    """A batch size that differs from every other length in the generator: torch.export would identify equal ones."""
     lengths = {length for value in generator.state_dict().values() for length in value.shape}
     return next(count for count in itertools.count(2) if count not in {*lengths, *saved.facts.shape})
 
@@ -88,7 +90,7 @@ def _inputs(saved: Saved, count: int) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def _compare(saved: Saved, generator: nn.Module, weights: Path, program: Path) -> float | None:
-    """The largest difference between samples of what was written and of what was saved; None where it is no rounding."""
+    """The largest difference between the samples of the written files and of the generator; None if beyond rounding."""
     state = generator.state_dict()
     again = load_file(weights)
     if again.keys() != state.keys() or not all(torch.equal(again[name], value) for name, value in state.items()):

@@ -13,7 +13,7 @@ from gpgan.cli import complain
 from gpgan.cli.arguments import Parser
 
 DESCRIPTION = """\
-List the runs in DIR: their step, their age, and the last line of their statistics.
+List the runs in DIR with their step, their age, and their latest statistics.
 
 Examples:
   gpgan ls
@@ -22,15 +22,13 @@ Examples:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Writes a table of runs to stdout; 0, or 2 where there is no such folder."""
+    """Prints a table of runs; returns 0, or 2 if there is no such folder."""
     parser = Parser("gpgan ls", DESCRIPTION)
     parser.add_argument("dir", nargs="?", type=Path, default=Path("runs"), metavar="DIR", help="the folder (runs)")
     try:
         given = parser.given(arguments)
         if not given.dir.is_dir():
-            raise ValueError(
-                f"{given.dir} is no folder; expected one that holds runs, as --out of gpgan train names it"
-            )
+            raise ValueError(f"{given.dir} is not a folder; expected a folder of runs, the --out of gpgan train")
         runs = [_run(folder) for folder in sorted(given.dir.glob("[!.]*")) if (folder / "config.json").is_file()]
     except (ValueError, OSError) as error:
         return complain(str(error))
@@ -49,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(folder: Path) -> tuple[list[str], dict[str, Any]]:
-    """A run's name, data, step and age; and the numbers that its task puts into columns, by the columns' heads."""
+    """A run's name, data, step and age; and the numbers that its task shows in columns, by column head."""
     try:
         settings = json.loads((folder / "config.json").read_text("utf-8"))
         config = settings["config"]
@@ -66,7 +64,7 @@ def _run(folder: Path) -> tuple[list[str], dict[str, Any]]:
     return cells, {column: last.get(name) for column, name in columns.items()}
 
 
-# The columns of runs whose config.json does not tell them: those made before there were tasks.
+# The columns of runs from before there were tasks, whose config.json does not name them.
 BEFORE_TASKS = {
     name: {"column": column}
     for name, column in (("estimate", "estimate"), ("held_out", "held out"), ("norm_mean", "|grad|"))
@@ -74,7 +72,7 @@ BEFORE_TASKS = {
 
 
 def last_line(path: Path) -> dict[str, Any]:
-    """The last whole line of a stats.jsonl; {} where there is none."""
+    """The last complete line of a stats.jsonl; {} if there is none."""
     if not path.exists():
         return {}
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Progress: a live line on a terminal, a plain line every few seconds in a log."""
+"""Progress: a live line on a terminal, else a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from gpgan.training.trainer import Result, Trainer
 
 SECONDS_BETWEEN_LINES = 5.0
-# What takes longer says how far it is.
+# Loading that takes longer than this shows its progress, in seconds.
 PATIENCE = 2.0
 
 
 class ProgressLine(Callback):
-    """How far a run is."""
+    """Shows the progress of a run."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -65,7 +65,7 @@ class ProgressLine(Callback):
         self.stop()
 
     def stop(self) -> None:
-        """Gives the terminal back."""
+        """Ends the live line."""
         if self._live:
             self._live.stop()
             self._live = None
@@ -76,7 +76,7 @@ class ProgressLine(Callback):
 
 @contextlib.contextmanager
 def loading() -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total) while files are read: after a while it tells stderr how far that is."""
+    """A function to call with (done, total) while files are read; after PATIENCE seconds it reports to stderr."""
     begun = told = time.monotonic()
 
     def tell(done: int, total: int) -> None:

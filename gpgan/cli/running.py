@@ -1,4 +1,4 @@
-"""What ``gpgan train`` and ``gpgan resume`` share: a trainer's run, told on the console."""
+"""Shared by ``gpgan train`` and ``gpgan resume``: runs a trainer and reports on the console."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from gpgan.util.processes import ProcessLostError
 
 LOOK = """\
   report.html        the whole run on one page
-  samples.png        what the run makes; reals.png has real samples
-  curves.png         the numbers of stats.jsonl over the steps
-  fakes_*.png        the same inputs from the first step to the last
-  config.json        what this run was made of
+  samples.png        generated samples; reals.png shows real ones
+  curves.png         the statistics of stats.jsonl over the steps
+  fakes_*.png        samples from the same inputs, from the first step to the last
+  config.json        settings, data and versions
   generator.safetensors, checkpoints/   gpgan sample {run}, gpgan resume {run} --steps N"""
 
 
 def run_trainer(make: Callable[[], Trainer], as_json: bool, asked_impl: str = "auto") -> int:
-    """Makes a trainer and runs it. 0 when done, 1 where training broke off, 2 on bad input, 128 + n after signal n."""
+    """Makes and runs a trainer. Returns 0 when done, 1 if training failed, 2 on bad input, 128 + n after signal n."""
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    first = os.environ.get("RANK", "0") == "0"  # what all processes say alike, one says
+    first = os.environ.get("RANK", "0") == "0"  # only one process prints what all would
     trainer = None
     progress = ProgressLine(console)
     begun = time.monotonic()
-    # A second SIGTERM, or one before there is anything to save, ends the process in order.
+    # A second SIGTERM, or one before there is anything to save, exits the process with cleanup.
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number)) if _main_thread() else None
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -48,19 +48,19 @@ def run_trainer(make: Callable[[], Trainer], as_json: bool, asked_impl: str = "a
             trainer.callbacks.append(progress)
         result = trainer.fit()
     except (ValueError, TypeError) as error:
-        if trainer is not None and trainer.run is not None:  # no fault of what was asked for
+        if trainer is not None and trainer.run is not None:  # an error in gpgan or the user's code, not bad input
             raise
         return complain(str(error))
     except DivergedError as error:
-        return complain(f"training diverged: {error}. The run lies in {_folder(trainer)}", status=1)
+        return complain(f"training diverged: {error}. The run is in {_folder(trainer)}", status=1)
     except ProcessLostError as error:
         return complain(
-            f"another process of this run is lost ({error}). The last checkpoint in {_folder(trainer)} stands: gpgan resume",
+            f"another process of this run is lost ({error}). The last checkpoint in {_folder(trainer)} is intact: continue with gpgan resume",
             status=1,
             all_processes=True,
         )
     except (OSError, UnicodeEncodeError) as error:
-        return complain(f"the run broke off: {error}. What was recorded lies in {_folder(trainer)}", status=1)
+        return complain(f"the run failed: {error}. Its records are in {_folder(trainer)}", status=1)
     finally:
         progress.stop()
         if trainer is not None:
@@ -85,9 +85,9 @@ def _introduce(trainer: Trainer, console: Console, asked_impl: str) -> None:
         f"{config.data}: {len(data)} {data.kind.name} of {shape}{held_out}; {trainer.task.title()} on {config.device}{several}"
     )
     for line in data.skipped[:10]:
-        console.print(f"left out: {line}")
+        console.print(f"skipped: {line}")
     if len(data.skipped) > 10:
-        console.print(f"left out: {len(data.skipped) - 10} more, see log.txt")
+        console.print(f"skipped: {len(data.skipped) - 10} more, see log.txt")
     why = f", because {ops.why_not_native(config.device)}" if (asked_impl, config.impl) == ("auto", "reference") else ""
     penalised = trainer.task.penalised
     console.print(f"penalty: {config.impl} operators{why}" if penalised else "penalty: none")
@@ -98,13 +98,13 @@ def _introduce(trainer: Trainer, console: Console, asked_impl: str) -> None:
 
 
 def _conclude(result: Result, console: Console, seconds: float, as_json: bool) -> None:
-    words = {"done": "Done", "minutes": "Time is over; saved", "stopped": "Stopped and saved"}
+    words = {"done": "Done", "minutes": "Time limit reached; saved", "stopped": "Stopped and saved"}
     word = words.get(result.reason, "Interrupted and saved")
-    console.print(f"{word} at step {result.step}, after {seconds:.0f} s. The run lies in {result.run}; look at")
+    console.print(f"{word} at step {result.step}, after {seconds:.0f} s. Results are in {result.run}:")
     console.print(LOOK.format(run=result.run))
     if as_json:
-        told = {"run": str(result.run.resolve()), "step": result.step, "reason": result.reason}
-        console.print(json.dumps(told))
+        summary = {"run": str(result.run.resolve()), "step": result.step, "reason": result.reason}
+        console.print(json.dumps(summary))
 
 
 def _folder(trainer: Trainer | None) -> str:

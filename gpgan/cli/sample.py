@@ -18,29 +18,31 @@ from gpgan.training.saved import open_run
 from gpgan.util.files import write
 
 DESCRIPTION = """\
-Draw samples from RUN, a run's folder, by its newest intact checkpoint.
+Draw samples from RUN, a run's folder, with its newest intact checkpoint.
 
 Examples:
-  gpgan sample runs/clothes                              64 of them, as RUN/sample.png
-  gpgan sample runs/clothes -n 1000 --seed 7 --out x.npy as an array, in the values of the data
+  gpgan sample runs/clothes                              64 samples, as RUN/sample.png
+  gpgan sample runs/clothes -n 1000 --seed 7 --out x.npy an array, with the values of the data
   gpgan sample runs/clothes --truncation 1               more typical, less varied
-  gpgan sample runs/sharper --input photos/              super-resolution: these pictures, enlarged
+  gpgan sample runs/sharper --input photos/              super-resolution: enlarge these pictures
 """
 LARGEST = 1_000_000
-# A picture of more shows nothing.
+# In a picture of more samples nothing can be seen.
 PICTURED = 10_000
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Writes samples; 0, or 2 on bad input."""
+    """Writes samples; returns 0, or 2 on bad input."""
     parser = Parser("gpgan sample", DESCRIPTION, run=True)
-    parser.add_argument("-n", type=int, default=64, metavar="N", help="how many (64)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same samples (0)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="a .png, or a .npy of float32 (RUN/sample.png)")
+    parser.add_argument("-n", type=int, default=64, metavar="N", help="number of samples (64)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="random seed; same seed, same samples (0)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a .png, or a float32 .npy (RUN/sample.png)")
     parser.add_argument(
-        "--truncation", type=float, metavar="T", help="cut the latents' normal distribution off at T (none)"
+        "--truncation", type=float, metavar="T", help="truncate the latents' normal distribution at T (none)"
     )
-    parser.add_argument("--input", type=Path, metavar="DIR", help="superresolve: the images to enlarge (held-out data)")
+    parser.add_argument(
+        "--input", type=Path, metavar="DIR", help="superresolve: folder of images to enlarge (held-out data)"
+    )
     add_json(parser)
     try:
         given = parser.given(arguments)

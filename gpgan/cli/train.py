@@ -16,7 +16,7 @@ from gpgan.training.trainer import Trainer
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Trains as the arguments say; see ``run_trainer`` for the exit status."""
+    """Trains as the arguments specify; see ``run_trainer`` for the exit status."""
     try:
         config, dataset, given = parse_train(arguments)
         check_writable(config.out, config.name)

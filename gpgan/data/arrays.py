@@ -1,4 +1,4 @@
-"""From an array of any origin to a data set: its layout, its range and its labels."""
+"""Makes a data set from an array: its layout, its range and its labels."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Array = np.ndarray[Any, Any]
 
 
 def dataset_of(array: Array, where: str, name: str, labels: Array | None = None) -> Dataset:
-    """The data set of an array, which it shares the memory of wherever torch knows its type.
+    """The data set of an array; it shares the array's memory if torch supports the type.
 
     Layout: ``[N, D]`` are points. ``[N, A, B]`` are signals of A channels if A is at most 16 and B at least 8 A, else
-    images of one channel. ``[N, A, H, W]`` are images with A channels up to A = 16, and volumes of one channel, A deep,
-    from 17 on. ``[N, C, D, H, W]`` are volumes.
+    images of one channel. ``[N, A, H, W]`` are images of A channels if A is at most 16, else volumes of one channel and
+    depth A. ``[N, C, D, H, W]`` are volumes.
 
     Args:
         array: Integers or floats.
-        where: Begins the error messages: "photos.npy holds", say.
-        name: The data set's.
-        labels: One a sample, as ``classes_of`` takes them.
+        where: Begins the error messages, e.g. "photos.npy holds".
+        name: Of the data set.
+        labels: One per sample, as for ``classes_of``.
 
     Raises:
         ValueError: The array has the wrong type, shape or values.
@@ -43,7 +43,7 @@ def dataset_of(array: Array, where: str, name: str, labels: Array | None = None)
         raise ValueError(f"{where} values from {low} to {high}, which cannot be scaled; expected a smaller range")
     known = np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
     array = np.asarray(array, known)
-    # Nor does torch know negative strides, or memory that may not be written to.
+    # torch supports neither negative strides nor read-only memory.
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()
     stored = torch.from_numpy(array)
@@ -55,7 +55,7 @@ def dataset_of(array: Array, where: str, name: str, labels: Array | None = None)
 
 
 def classes_of(labels: Array, count: int, where: str) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Labels from 0 on, int64 ``[count]``, and their names, in the order of their values; none where all are equal.
+    """Labels numbered from 0, int64 ``[count]``, and their names, sorted by value; None and () if all are equal.
 
     Args:
         labels: Integers or words, ``[count]`` or ``[count, 1]``.
@@ -63,14 +63,14 @@ def classes_of(labels: Array, count: int, where: str) -> tuple[Tensor | None, tu
         where: Begins the error messages.
 
     Raises:
-        ValueError: They have another type or length.
+        ValueError: The labels have the wrong type or length.
     """
     if labels.shape == (count, 1):
         labels = labels[:, 0]
     if labels.dtype.kind not in "iubU" or labels.shape != (count,):
         raise ValueError(
-            f"{where} labels of type {labels.dtype} and shape {labels.shape}; expected integers or words, one for each "
-            f"of the {count} samples"
+            f"{where} labels of type {labels.dtype} and shape {labels.shape}; expected integers or words, one per "
+            f"sample: ({count},)"
         )
     values, numbers = np.unique(labels, return_inverse=True)
     if len(values) == 1:
@@ -79,10 +79,10 @@ def classes_of(labels: Array, count: int, where: str) -> tuple[Tensor | None, tu
 
 
 def limits(array: Array, where: str) -> tuple[float, float]:
-    """The smallest and the largest value, read block by block.
+    """The smallest and largest value, read block by block.
 
     Raises:
-        ValueError: There are fewer than two samples, values that are not finite, or all values are equal.
+        ValueError: There are fewer than two samples, some values are not finite, or all values are equal.
     """
     if len(array) < 2:
         raise ValueError(f"{where} one sample; expected two or more, along the first axis")
@@ -92,7 +92,7 @@ def limits(array: Array, where: str) -> tuple[float, float]:
         block = np.asarray(array[first : first + rows])
         if block.dtype.kind == "f":
             bad += int(block.size - np.count_nonzero(np.isfinite(block)))
-        # NumPy's own scalars, as Python's float would make neighbours of large integers equal.
+        # NumPy scalars: as Python floats, neighbouring large integers would be equal.
         least, most = block.min(), block.max()
         low, high = (least, most) if low is None else (min(low, least), max(high, most))
     if bad:
@@ -109,7 +109,7 @@ def _stored_shape(shape: tuple[int, ...], where: str) -> tuple[int, ...]:
     if len(shape) in (4, 5) and shape[-1] in (1, 3, 4) and many:
         axes = "0, 3, 1, 2" if len(shape) == 4 else "0, 4, 1, 2, 3"
         raise ValueError(
-            f"{where} an array of shape {shape}, {shape[-1]} channels last it seems; expected "
+            f"{where} an array of shape {shape}, apparently with its {shape[-1]} channels last; expected "
             f"{'[N, C, H, W]' if len(shape) == 4 else '[N, C, D, H, W]'}: array.transpose({axes})"
         )
     if len(shape) == 5 and many:

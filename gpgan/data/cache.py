@@ -1,4 +1,4 @@
-"""Decoded images, kept in the user's cache folder so that they are decoded once."""
+"""Decoded images in the user's cache folder, so that they are decoded only once."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def folder() -> Path:
 
 
 def key(*parts: Any) -> str:
-    """A name for what is decoded from these parts, which are told apart by their ``repr``."""
+    """The cache key of what is decoded from these parts, which are distinguished by their ``repr``."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def read(name: str) -> tuple[Array, dict[str, Any]] | None:
-    """The rows kept under a key, uint8 and mapped, and the facts kept with them; None where missing or damaged."""
+    """The rows cached under a key, uint8 and memory-mapped, and their facts; None if missing or damaged."""
     try:
         facts = json.loads((folder() / f"{name}.json").read_text(encoding="utf-8"))
         shape = tuple(facts.pop("shape"))
@@ -55,35 +55,35 @@ def read(name: str) -> tuple[Array, dict[str, Any]] | None:
 
 
 class Rows:
-    """Rows on their way into the cache: see ``writing``."""
+    """Rows being written to the cache: see ``writing``."""
 
     def __init__(self, file: Any) -> None:
         self._file, self._digest, self._shape, self._count = file, hashlib.sha256(), (0,), 0
 
     def append(self, row: Array) -> None:
-        """Writes one uint8 row; all have the same shape."""
+        """Writes one uint8 row; all rows have the same shape."""
         content = row.tobytes()
         self._file.write(content)
         self._digest.update(content)
         self._shape, self._count = row.shape, self._count + 1
 
     def facts(self) -> dict[str, Any]:
-        """What ``read`` checks the rows against."""
+        """The shape and checksum that ``read`` checks."""
         return {"shape": [self._count, *self._shape], "sha256": self._digest.hexdigest()}
 
 
 @contextlib.contextmanager
 def writing(name: str, facts: dict[str, Any]) -> Iterator[Rows]:
-    """Rows appended inside are kept under a key when the block ends, with the facts as they are then; all or nothing.
+    """Caches the rows appended in the block under a key, with the facts as they are at its end: all or nothing.
 
     Raises:
-        OSError: The cache folder cannot be written to. Nothing of what was written is left.
+        OSError: The cache folder cannot be written to. Nothing is left behind.
     """
     home = folder()
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home) as scratch:
         rows, about = Path(scratch, "rows"), Path(scratch, "facts")
-        # Written and not mapped: a full disk is then an error, where a write to mapped memory would kill the process.
+        # Written, not memory-mapped: a full disk is then an error; a write to mapped memory would kill the process.
         with rows.open("wb") as file:
             kept = Rows(file)
             yield kept

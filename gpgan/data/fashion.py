@@ -17,17 +17,17 @@ def load_fashion() -> Dataset:
     """60 000 labelled images ``[1, 28, 28]`` of clothes, bytes scaled to [-1, 1], and 10 000 held out.
 
     Raises:
-        ValueError: The Debian package is not installed, or a file of it is damaged.
+        ValueError: The Debian package is not installed, or one of its files is damaged.
 
     Source:
         Xiao, Rasul and Vollgraf, Fashion-MNIST, arXiv 1708.07747.
     """
     if not FOLDER.is_dir():
-        raise ValueError(f"data is 'fashion' and {FOLDER} is not there; apt-get install dataset-fashion-mnist")
+        raise ValueError(f"data is 'fashion' and {FOLDER} does not exist: apt-get install dataset-fashion-mnist")
     images, labels, held_out, held_out_labels = (
-        torch.from_numpy(read_idx(FOLDER / f"{part}-{kind}-ubyte.gz"))
+        torch.from_numpy(read_idx(FOLDER / f"{part}-{content}-ubyte.gz"))
         for part in ("train", "t10k")
-        for kind in ("images-idx3", "labels-idx1")
+        for content in ("images-idx3", "labels-idx1")
     )
     return Dataset(
         "fashion",

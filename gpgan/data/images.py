@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-# Formats that Pillow or a library reads: no other program is started, whatever a file's content says.
+# Formats that Pillow or a library decodes, so that no file can make it start another program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 SIZES = (128, 64, 32)
-# More bytes of pixels than this lie in a mapped file in the cache folder.
+# More bytes of pixels than this go into a memory-mapped file in the cache folder.
 MAPPED_BYTES = 1 << 30
-# So many files are handed to the threads at a time.
+# This many files are handed to the threads at a time.
 CHUNK = 256
 
 
 def load_images(path: Path, size: int | None = None, progress: Progress | None = None) -> Dataset:
     """The images in a folder and all folders under it, in the order of their paths, as uint8 ``[C, size, size]``.
 
-    Turned as their EXIF says, put on white where transparent, made smaller or larger until the shorter side fits, and
-    cut to the square in the middle. C is 1 where all images are grey, otherwise 3. Bytes are scaled to [-1, 1]. Where
-    every image lies in a sub-folder, and there are two or more of those, the first folder on its path is its label.
+    They are rotated as their EXIF says, composited on white if transparent, resized so that the shorter side fits, and
+    cropped to the central square. C is 1 if all images are grey, otherwise 3. Bytes are scaled to [-1, 1]. If every
+    image is in a sub-folder, and there are two or more of those, the first folder on its path is its label.
 
     Args:
         path: The folder.
-        size: None takes the images' own where all are one square of at most 128, and otherwise the largest of 128, 64
-            and 32 that is not above the median of the shorter sides, or 32.
-        progress: Called with how many readings are done and how many there are: of each file its header, then all.
+        size: None keeps the images' size if all are squares of one size of at most 128; otherwise it takes the largest
+            of 128, 64 and 32 that is at most the median of the shorter sides, or 32 if none is.
+        progress: Called with (reads done, reads in all); each file is read twice: the header, then the pixels.
 
     Raises:
-        ValueError: Fewer than two images can be read, all pixels are equal, or more than 1 GiB of them do not fit into
-            the cache folder.
+        ValueError: Fewer than two images can be read, all pixels are equal, or more than 1 GiB of them does not fit
+            into the cache folder.
         ModuleNotFoundError: Pillow is not installed.
     """
     import PIL
@@ -59,9 +59,9 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
     names = [name for name in files if name.lower().endswith(suffixes)]
     if not names:
         raise ValueError(
-            f"{path} holds {len(files)} files and no image; expected two or more that end in {', '.join(suffixes)}"
+            f"{path} holds {len(files)} files and no image; expected two or more images that end in {', '.join(suffixes)}"
         )
-    # All that decides the pixels, as far as it can be known without reading them.
+    # Everything that determines the pixels and can be known without reading them.
     key = cache.key("images", [(name, *_stamp(path / name)) for name in names], size, PIL.__version__)
     found = cache.read(key)
     pixels, facts = _decode_all(path, names, size, progress, key) if found is None else found
@@ -76,7 +76,7 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
         labels, classes = classes_of(folders, len(folders), f"{path} holds")
     skipped = list(facts["skipped"])
     if len(files) > len(names):
-        skipped.append(f"{len(files) - len(names)} files whose names do not end as those of images do")
+        skipped.append(f"{len(files) - len(names)} files without an image suffix")
     return Dataset(
         name_of(path), torch.from_numpy(pixels), 127.5, 127.5, labels=labels, classes=classes, skipped=tuple(skipped)
     )
@@ -93,7 +93,7 @@ def _stamp(file: Path) -> tuple[int, ...]:
 def _decode_all(
     path: Path, names: list[str], size: int | None, progress: Progress | None, key: str
 ) -> tuple[Array, dict[str, Any]]:
-    """uint8 ``[N, C, size, size]``; and the names of what could be read, what was left out, and whether all is grey."""
+    """uint8 ``[N, C, size, size]``; and the names of the images read, what was skipped, and whether all are grey."""
     done = 0
 
     def step() -> None:
@@ -139,25 +139,27 @@ def _decode_all(
                     kept.append(row)
         except OSError as error:
             raise ValueError(
-                f"{path} makes {len(headers) * channels * side**2 >> 20} MiB of pixels, which do not fit into "
-                f"{cache.folder()} ({first_line(error)}); make room, set XDG_CACHE_HOME to another folder, or take a "
+                f"{path} decodes to {len(headers) * channels * side**2 >> 20} MiB of pixels, which does not fit into "
+                f"{cache.folder()} ({first_line(error)}); free some space, set XDG_CACHE_HOME to another folder, or choose a "
                 "smaller size"
             ) from error
     found = cache.read(key)
     if found is None:
-        raise ValueError(f"{path}: what was decoded cannot be read back from {cache.folder()}; set XDG_CACHE_HOME")
+        raise ValueError(
+            f"{path}: the decoded images cannot be read back from {cache.folder()}; set XDG_CACHE_HOME to another folder"
+        )
     return found
 
 
 def _in_order(
     pool: ThreadPoolExecutor, function: Callable[[In], Out], items: Sequence[In]
 ) -> Iterator[tuple[In, Out | str]]:
-    """Each item with its result, or with what went wrong."""
+    """Each item with its result, or with its error message."""
 
     def guarded(item: In) -> Out | str:
         try:
             return function(item)
-        except Exception as error:  # A damaged file fails in as many ways as formats have parsers.
+        except Exception as error:  # A damaged file can raise anything that a parser raises.
             return first_line(error)
 
     for first in range(0, len(items), CHUNK):
@@ -168,12 +170,12 @@ def _in_order(
 def _open(file: Path) -> Image.Image:
     from PIL import Image
 
-    # Pillow may be built without some of them.
+    # Pillow may have been built without some of them.
     return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def _header(file: Path) -> tuple[bool, tuple[int, int]]:
-    """Whether an image's format is a grey one, and its width and height."""
+    """Whether an image's mode is grey, and its width and height."""
     with _open(file) as image:
         return image.mode in ("1", "L", "LA") or image.mode.startswith("I"), image.size
 
@@ -193,7 +195,7 @@ def _decode(file: Path, side: int, channels: int) -> Array:
     from PIL import Image, ImageOps
 
     with _open(file) as opened:
-        # A JPEG may be decoded at a half, a quarter or an eighth; twice the side leaves enough to resample from.
+        # A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size; twice the side leaves enough to resample from.
         opened.draft(None, (2 * side, 2 * side))
         image = _in_bytes(ImageOps.exif_transpose(opened))
         image = ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
@@ -202,7 +204,7 @@ def _decode(file: Path, side: int, channels: int) -> Array:
 
 
 def _in_bytes(image: Image.Image) -> Image.Image:
-    """An image of mode L or RGB: on white where transparent, 16 bits rounded to 8."""
+    """An image of mode L or RGB: composited on white if transparent, 16 bits rounded to 8."""
     from PIL import Image
 
     if image.mode.startswith("I"):

@@ -1,6 +1,6 @@
-"""The kinds of data. A row says all that the rest of gpgan needs to know of one.
+"""The kinds of data. One row says everything that the rest of gpgan needs to know about a kind.
 
-To add a kind: a file with its layout, its picture and, if it has files of its own, their loader; and a row here.
+To add a kind: a file with its layout, its picture and, if it has a file format of its own, the loader; and a row here.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ Shape = tuple[int, ...]
 
 # More entries than this along the second axis of an array are not channels.
 CHANNELS_MAX = 16
-# An array [N, C, T] holds signals from this ratio of T to C on, and images of one channel below.
+# An array [N, C, T] holds signals if T / C is at least this, and images of one channel otherwise.
 SIGNAL_RATIO = 8
-# A sample of at most so many numbers, 3 x 8 x 8, is small: an MLP learns more in the same time than convolutions do.
+# A sample of at most this many numbers, 3 x 8 x 8, is small: in equal time an MLP learns more than convolutions do.
 SMALL = 192
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of data. Functions are given as "module:function", so that a kind costs nothing before it is used.
+    """One kind of data. Functions are given as "module:function", so that nothing is imported before it is used.
 
     Attributes:
-        name: As users call it, in the plural.
+        name: In the plural, as users see it.
         axes: The axes of one sample, e.g. ``("C", "H", "W")``.
         arrays: The shapes of arrays that hold such samples, for error messages.
-        layout: From the shape ``[N, ...]`` of an array to the shape ``[N, *axes]`` it is stored in; None where the array
+        layout: From the shape ``[N, ...]`` of an array to the shape ``[N, *axes]`` it is stored in; None if the array
             does not hold this kind.
         picture: Draws samples: (path, samples ``[n, *axes]``, real samples or None, critic or None, title).
-        pictured: How many samples a picture shows.
+        pictured: The number of samples in a picture.
         network: From the shape of a sample to the default of ``--network.kind``.
-        suffixes: Of its files, in lower case.
+        suffixes: Its file name suffixes, in lower case.
         loader: Reads these files: (path, size or None, progress or None).
         single: Whether the loader also takes a single file, not only a folder.
     """
@@ -73,10 +73,11 @@ class Kind:
 
         Args:
             path: The file.
-            samples: Scaled as networks see them.
-            reals: Real samples; of use for points, which are drawn over them. ``samples`` itself where these are real.
-            critic: Of use for points in the plane, which are drawn over its level lines.
-            title: Of use where the picture has axes.
+            samples: Scaled, as networks see them.
+            reals: Real samples, drawn together with points; pass ``samples`` itself if these are real. Others ignore
+                it.
+            critic: Its contour lines are drawn under points in the plane. Others ignore it.
+            title: Shown if the picture has axes.
         """
         _function(self.picture)(path, samples, reals, critic, title)
 
@@ -111,7 +112,7 @@ def _volumes(shape: Shape) -> Shape | None:
     return shape if len(shape) == 5 and shape[1] <= CHANNELS_MAX else None
 
 
-# The first kind whose layout takes an array has it, and the last one whose files a folder holds has the folder.
+# An array is of the first kind whose layout accepts it, a folder of the last kind whose files it holds.
 KINDS = (
     Kind(
         name="points",
@@ -163,10 +164,10 @@ ARRAYS = ", ".join(kind.arrays for kind in KINDS[:-1]) + f", or {KINDS[-1].array
 
 
 def kind_of(shape: Sequence[int]) -> Kind:
-    """The kind of data whose samples have this shape: it is told by the number of axes.
+    """The kind of data whose samples have this shape; the number of axes decides.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is no such kind.
     """
     for kind in KINDS:
         if len(kind.axes) == len(shape):
@@ -176,17 +177,17 @@ def kind_of(shape: Sequence[int]) -> Kind:
 
 
 def stored_shape(shape: Shape) -> Shape | None:
-    """From the shape of an array to the shape that its samples are stored in; None where it holds no kind of data."""
+    """From the shape of an array to the shape it is stored in; None if it fits no kind of data."""
     return next((stored for kind in KINDS if (stored := kind.layout(shape)) is not None), None)
 
 
 def kind_of_file(path: Path) -> Kind | None:
-    """The kind of data that a single file holds, by its suffix; None where no kind claims it."""
+    """The kind of data in a single file, by its suffix; None if no kind claims it."""
     return next((kind for kind in KINDS if kind.single and path.suffix.lower() in kind.suffixes), None)
 
 
 def kind_of_folder(names: Sequence[str]) -> Kind:
-    """The kind of data of a folder that holds files of these names; images where no kind claims any."""
+    """The kind of data in a folder with files of these names; images if no kind claims any of them."""
     for kind in reversed(KINDS):
         if any(name.lower().endswith(kind.suffixes) for name in names if kind.suffixes):
             return kind

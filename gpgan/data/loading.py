@@ -1,4 +1,4 @@
-"""Which loader a name, a path or a module's attribute goes to."""
+"""Chooses the loader for a name, a path or a module's attribute."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ FILES = "a folder of images or .mrc files, or a .npy, .npz, .mrc or IDX file"
 
 
 def load(data: str, *, size: int | None = None, progress: Progress | None = None) -> Dataset:
-    """The data set of a name in ``BUILT_IN``, of a path, or of "module:attribute", in this order.
+    """Loads a name in ``BUILT_IN``, a path, or "module:attribute", tried in this order.
 
     Args:
-        data: ``./digits`` is the path where ``digits`` would be the name.
-        size: The side of the squares that a folder's images are brought to, or of the cubes that .mrc volumes are cut
-            into; None chooses it from the data.
-        progress: Called with how many files are done and how many there are, where there are many.
+        data: ``digits`` is the built-in name, ``./digits`` the path.
+        size: The side in pixels of the squares that a folder's images are resized to, or in voxels of the cubes that
+            .mrc volumes are cut into; None chooses it from the data.
+        progress: Called with (files done, files in all), if there are many files.
 
     Raises:
         ValueError: There is no such data set, or it does not hold samples; the message names the fix.
@@ -47,13 +47,13 @@ def load(data: str, *, size: int | None = None, progress: Progress | None = None
     if size is not None and size < 1:
         raise ValueError(f"size is {size}; expected 1 or more")
     path = Path(data)
-    # An empty word would be the path of the current folder.
+    # An empty string would be the path of the current folder.
     kind = _kind(path) if data and data not in BUILT_IN else None
     if kind:
         return kind.load(path, size, progress)
     if size is not None:
         raise ValueError(
-            f"size is {size} and data {data!r}; only folders of images and .mrc volumes have a size to choose"
+            f"size is {size} and data is {data!r}; expected no size: only folders of images and .mrc volumes take one"
         )
     if data in BUILT_IN:
         return BUILT_IN[data]()
@@ -69,7 +69,7 @@ def load(data: str, *, size: int | None = None, progress: Progress | None = None
 
 
 def _kind(path: Path) -> Kind | None:
-    """The kind of data that has files of its own at a path."""
+    """The kind of data whose files are at a path; None if no kind claims it."""
     return kind_of_folder(files_under(path)) if path.is_dir() else kind_of_file(path)
 
 
@@ -77,7 +77,7 @@ def _refusal(data: str, path: Path) -> str:
     names = ", ".join(BUILT_IN)
     wanted = f"expected {names}, {FILES}, or module:attribute"
     if data and path.exists():
-        return f"data is {data!r}, a file of a kind that is not known; {wanted}"
+        return f"data is {data!r}, a file of an unknown format; {wanted}"
     if path.suffix or "/" in data:
         return f"{path} does not exist; {wanted}"
     near = difflib.get_close_matches(data, BUILT_IN, n=1)

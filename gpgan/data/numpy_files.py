@@ -1,4 +1,4 @@
-"""Arrays that NumPy wrote: .npy and .npz."""
+"""NumPy's files: .npy and .npz."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from gpgan.data.arrays import Array, dataset_of
 from gpgan.data.dataset import Dataset
 from gpgan.data.paths import check_file, first_line, name_of
 
-# Larger files are mapped, not read.
+# Larger files are memory-mapped, not read.
 MAPPED_BYTES = 256 << 20
 SAMPLES = ("x", "images", "samples", "data")
 LABELS = ("labels", "y")
 
 
 def load_npy(path: Path) -> Dataset:
-    """Samples from a ``.npy`` file, laid out as ``dataset_of`` says; mapped where it is larger than 256 MiB.
+    """Samples from a ``.npy`` file, laid out as in ``dataset_of``; memory-mapped if larger than 256 MiB.
 
     Nothing in the file is executed.
 
     Raises:
-        ValueError: The file is missing, empty, no ``.npy``, or its array has the wrong type, shape or values.
+        ValueError: The file is missing, empty or not a ``.npy`` file, or its array has the wrong type, shape or values.
     """
     wanted = "a .npy file, as written by numpy.save"
     check_file(path, wanted)
-    # Changes to a mapped array stay in memory; torch wants to be allowed them.
+    # Copy-on-write: torch needs a writable array, and changes to it stay in memory.
     mapped = path.stat().st_size > MAPPED_BYTES
     try:
         array = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
-    except Exception as error:  # A damaged file fails in as many ways as zip, header and array have parsers.
+    except Exception as error:  # A damaged file can raise anything that a parser raises.
         raise ValueError(f"{path} cannot be read ({first_line(error)}); expected {wanted}") from error
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path} is an archive; expected {wanted}: name it .npz")
+        raise ValueError(f"{path} is an archive; expected {wanted}: rename it to .npz")
     return dataset_of(array, f"{path} holds", name_of(path))
 
 
@@ -41,7 +41,7 @@ def load_npz(path: Path) -> Dataset:
     """Samples from a ``.npz`` file: its only array, or that named x, images, samples or data; labels from labels or y.
 
     Raises:
-        ValueError: As ``load_npy``, or it is not clear which array holds the samples.
+        ValueError: As for ``load_npy``, or it is not clear which array holds the samples.
     """
     wanted = "a .npz file, as written by numpy.savez"
     check_file(path, wanted)

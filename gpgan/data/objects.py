@@ -16,24 +16,22 @@ from gpgan.data.dataset import Dataset
 from gpgan.data.paths import Progress, name_of
 from gpgan.util.imports import find_attribute
 
-WANTED = (
-    "a Dataset, a Tensor, a NumPy array, a torch Dataset with a length, or a function without arguments that gives one"
-)
+WANTED = "a Dataset, a Tensor, a NumPy array, a torch Dataset with a length, or a function without arguments that returns one"
 
 
 def load_object(data: str, progress: Progress | None = None) -> Dataset:
-    """The data set that an attribute of a module is, or that it returns when called.
+    """The data set that a module's attribute is, or returns when called.
 
-    Tensors and arrays are laid out and
-    scaled as those in files. The items of a torch Dataset, tensors or pairs of a tensor and a label, are stacked.
+    Tensors and arrays are laid out and scaled as those in files. The items of a torch Dataset, tensors or pairs of a
+    tensor and a label, are stacked.
 
     Args:
         data: "module:attribute"; both may have dots.
-        progress: Called with how many items are stacked and how many there are.
+        progress: Called with (items stacked, items in all).
 
     Raises:
-        ValueError: There is no such module or attribute, or its values are no samples.
-        TypeError: It is something else.
+        ValueError: There is no such module or attribute, or its values are not samples.
+        TypeError: It is of another type.
     """
     value = find_attribute("data", data, WANTED)
     if callable(value) and not isinstance(value, (Tensor, torch.utils.data.Dataset)):
@@ -64,7 +62,7 @@ def _array(value: Tensor | Array) -> Array:
 
 
 def _stacked(items: Any, where: str, progress: Progress | None) -> tuple[Array, Array | None]:
-    """The items of a sequence and, where they are pairs, their labels."""
+    """The items of a sequence and, if they are pairs, their labels."""
     samples: list[Array] = []
     labels: list[Any] = []
     for number in range(len(items)):

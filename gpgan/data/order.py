@@ -1,4 +1,4 @@
-"""The order in which samples are trained on."""
+"""The order in which the training visits the samples."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 class Order:
-    """The endless stream of sample numbers that goes through all samples, shuffled anew in every epoch.
+    """An endless stream of sample indices that visits every sample once per epoch, reshuffled each epoch.
 
-    A pure function of count, seed and position: a run may go on anywhere, and processes may each take their own part of
+    A pure function of count, seed and position: a run may resume anywhere, and each process may take its own part of
     the stream.
 
     Args:
-        count: How many samples there are.
+        count: The number of samples.
         seed: 0 or more.
 
     Raises:
@@ -30,7 +30,7 @@ class Order:
         self._kept = (0, self._shuffled(0))
 
     def indices(self, start: int, count: int) -> Tensor:
-        """int64 ``[count]``: the stream from position ``start`` on, numbers from 0 to that of the last sample.
+        """int64 ``[count]``: the stream's sample indices from position ``start`` on.
 
         Raises:
             ValueError: start or count is negative.
@@ -47,7 +47,7 @@ class Order:
         return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
     def _epoch(self, epoch: int) -> Tensor:
-        # Read once and replaced whole, so that threads never see an epoch with another's permutation.
+        # Read and replaced as one tuple, so that no thread sees an epoch with another epoch's permutation.
         kept, permutation = self._kept
         if kept != epoch:
             permutation = self._shuffled(epoch)

@@ -1,4 +1,4 @@
-"""What the loaders of files share: checks before a file is opened, its name, how far they are."""
+"""What the file loaders share: checks before a file is opened, the data set's name, progress."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-# Called with how many files are done and how many there are.
+# Called with (files done, files in all).
 Progress = Callable[[int, int], None]
 
 
 def check_file(path: Path, wanted: str) -> None:
-    """Raises ValueError where ``path`` is missing, a folder or an empty file."""
+    """Raises ValueError if ``path`` is missing, a folder or an empty file."""
     if not path.exists():
         raise ValueError(f"{path} does not exist; expected {wanted}")
     if path.is_dir():
@@ -22,18 +22,18 @@ def check_file(path: Path, wanted: str) -> None:
 
 
 def name_of(path: Path) -> str:
-    """A data set's name, fit for a folder, from its path."""
+    """A data set's name from its path; it can be used for a folder."""
     name = path.resolve().name if path.is_dir() else Path(path.name.removesuffix(".gz")).stem
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "data"
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The first line of an error's message, or its type if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def files_under(folder: Path) -> list[str]:
-    """The files in a folder and all folders under it but hidden ones, as sorted paths from it with "/" between.
+    """The files in a folder and all its sub-folders except hidden ones, as sorted relative paths with "/".
 
     Links to files are followed, links to folders are not.
 
@@ -42,9 +42,7 @@ def files_under(folder: Path) -> list[str]:
     """
 
     def refuse(error: OSError) -> None:
-        raise ValueError(
-            f"{error.filename} cannot be read ({error.strerror}); expected a folder that can be"
-        ) from error
+        raise ValueError(f"{error.filename} cannot be read ({error.strerror}); expected a readable folder") from error
 
     found = []
     for parent, folders, files in os.walk(folder, onerror=refuse):
@@ -54,5 +52,5 @@ def files_under(folder: Path) -> list[str]:
 
 
 def skipped_line(name: str, reason: str) -> str:
-    """What a log says of a file left out. Names that are no valid text are made so."""
+    """The log line of a skipped file. A name that is not valid text is made so."""
     return f"{name}: {reason}".encode(errors="replace").decode()

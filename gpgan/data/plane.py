@@ -1,4 +1,4 @@
-"""Points in the plane, drawn the same every time: two mixtures of Gaussians and a spiral."""
+"""Points in the plane, the same on every call: two mixtures of Gaussians and a spiral."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_grid() -> Dataset:
     """100 000 points ``[2]`` from 25 Gaussians of deviation 0.05 on {-4, -2, 0, 2, 4}^2.
 
     Source:
-        As of ``load_ring``.
+        As for ``load_ring``.
     """
     ticks = torch.arange(-4.0, 5.0, 2.0)
     return _mixture("grid", torch.cartesian_prod(ticks, ticks), 0.05)

@@ -1,4 +1,4 @@
-"""Samples set aside, so that a critic can be judged on what it has not seen."""
+"""Held-out samples, on which a critic can be judged."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SEED = 0
 def split(dataset: Dataset) -> Dataset:
     """The data set with its ``held_out`` part.
 
-    Where the data brings none, a tenth of the samples, at most 2500, is set aside: always the same ones, whatever the
-    run's seed. Fewer than 20 samples are all trained on. Only the held-out samples are copied.
+    If it has none, a tenth of the samples, at most 2500, is held out: always the same ones, whatever the run's seed.
+    With fewer than 20 samples none are held out. Only the held-out samples are copied.
     """
     count = len(dataset)
     if dataset.held_out is not None or dataset.rows is not None or count < FEWEST:

@@ -19,16 +19,16 @@ WANTED = "an MRC file with a volume, or a stack of volumes or images"
 def load_mrc(path: Path, size: int | None = None, progress: Progress | None = None) -> Dataset:
     """Volumes ``[1, size, size, size]`` or stacks from an MRC file or a folder of them, read into memory.
 
-    A volume is cut from its first voxel on into cubes that do not overlap, and what is left at the far ends is dropped.
-    A stack of volumes or of images is taken as it is. Which one a file holds is what its header says.
+    A volume is cut into cubes that do not overlap, starting at its first voxel; the remainder at the far ends is
+    dropped. A stack of volumes or of images is used as it is. The file's header says which one it is.
 
     Args:
-        path: A file, or a folder, whose files that cannot be read are skipped.
-        size: None takes 32, or the shortest side of all the volumes where that is less.
-        progress: Called with how many of a folder's files are done and how many there are.
+        path: A file, or a folder; files in a folder that cannot be read are skipped.
+        size: The cubes' side in voxels; None takes 32, or the shortest side of all volumes if that is less.
+        progress: Called with (files done, files in all), for a folder.
 
     Raises:
-        ValueError: A file cannot be read or holds a single image, sizes are mixed, or the values are no samples.
+        ValueError: A file cannot be read or holds a single image, sizes are mixed, or the values are not samples.
         ModuleNotFoundError: mrcfile is not installed.
     """
     suffixes = KINDS_BY_NAME["volumes"].suffixes
@@ -44,13 +44,15 @@ def load_mrc(path: Path, size: int | None = None, progress: Progress | None = No
         if progress and len(names) > 1:
             progress(number, len(names))
     if not found:
-        raise ValueError(f"{path} holds {len(names)} MRC files, and none can be read (the first: {skipped[0]})")
+        raise ValueError(
+            f"{path} holds {len(names)} MRC files, and none can be read (the first: {skipped[0]}); expected at least one"
+        )
 
     shortest = min((min(data.shape) for _, data, whole in found if whole), default=CUBE)
     pieces: list[Array] = []
     for file, data, whole in found:
         if size and not whole:
-            raise ValueError(f"size is {size}, and {file} is a stack, which is taken as it is; expected no size")
+            raise ValueError(f"size is {size}, and {file} is a stack, which is not cut; expected no size")
         if size and size > min(data.shape):
             raise ValueError(
                 f"size is {size}, and {file} is a volume of shape {data.shape}; expected at most {shortest}"
@@ -67,14 +69,14 @@ def load_mrc(path: Path, size: int | None = None, progress: Progress | None = No
 
 
 def _read(path: Path) -> tuple[Array, bool]:
-    """A file's values, and whether they are one volume (else a stack)."""
+    """A file's values, and whether they are one volume rather than a stack."""
     import mrcfile  # type: ignore[import-untyped,unused-ignore]
 
     check_file(path, WANTED)
     try:
         with mrcfile.open(path) as file:
             data, volume = np.array(file.data), file.is_volume()
-    except Exception as error:  # A damaged header fails in many ways.
+    except Exception as error:  # A damaged header can raise many errors.
         raise ValueError(f"{path} cannot be read ({first_line(error)}); expected {WANTED}") from error
     if data.ndim < 3:
         raise ValueError(f"{path} holds a single image of shape {data.shape}; expected {WANTED}")

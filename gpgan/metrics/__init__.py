@@ -1,4 +1,4 @@
-"""How good samples are, and how smooth a critic: numbers for tables, not for training."""
+"""Metrics of samples and critics, for evaluation; none is trained on."""
 
 from gpgan.metrics.modes import ModeCoverage, mode_coverage
 from gpgan.metrics.norms import GradientNorms, gradient_norms

@@ -1,4 +1,4 @@
-"""What the metrics of one evaluation look at, gathered once, and what a metric is."""
+"""The inputs of an evaluation's metrics, gathered once, and the definition of a metric."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class CriticPairs:
-    """A critic, and the real and fake samples ``[B, ...]`` it is asked about, with its further arguments."""
+    """A critic, the real and fake samples ``[B, ...]`` to evaluate it on, and its further arguments."""
 
     critic: nn.Module
     real: Tensor
@@ -26,18 +26,18 @@ class CriticPairs:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Samples of a run and what they are compared with, scaled as networks see them.
+    """Samples of a run and the data to compare them with, scaled as networks see them.
 
     Attributes:
         dataset: The data, after its split.
         samples: ``[n, ...]``.
-        reals: ``[m, ...]``, held out if the data has enough such samples.
-        held_out: Whether they are.
-        pool: ``[k, ...]``: real samples, for what a metric is between two sets of these.
-        seed: Of the evaluation: ``rng`` starts from it.
-        critic: For metrics of the critic; None without one.
-        truths: ``[n, ...]``: what each sample should be, where that is known; None for samples from noise.
-        features: What several metrics compute alike, by name: see ``cached``.
+        reals: ``[m, ...]``: real samples, held out if the data has enough of those.
+        held_out: Whether ``reals`` are held out.
+        pool: ``[k, ...]``: real samples, for a metric's value between two sets of real samples.
+        seed: The seed of ``rng``.
+        critic: For metrics of the critic, or None.
+        truths: ``[n, ...]``: the ground truth of each sample; None for samples from noise.
+        features: Intermediate results that metrics share, by name: see ``cached``.
     """
 
     dataset: Dataset
@@ -51,11 +51,11 @@ class Evaluation:
     features: dict[str, Tensor] = field(default_factory=dict)
 
     def rng(self) -> torch.Generator:
-        """A random state of a metric's own, so that no metric changes the numbers of another."""
+        """A new generator for each metric, so that no metric changes the numbers of another."""
         return torch.Generator().manual_seed(self.seed)
 
     def cached(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
-        """What ``compute`` returns, computed once for each name."""
+        """The result of ``compute``, which is called once per name."""
         if name not in self.features:
             self.features[name] = compute()
         return self.features[name]
@@ -66,9 +66,9 @@ class Metric:
     """A metric of the registry.
 
     Attributes:
-        name: In the registry.
-        measure: From an evaluation to numbers by name.
-        rows: From these numbers to lines (label, text) for the console.
+        name: Its name in the registry.
+        measure: Maps an evaluation to named numbers.
+        rows: Maps these numbers to lines (label, text) for the console.
         applies: Whether an evaluation has what the metric needs.
     """
 

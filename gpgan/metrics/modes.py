@@ -1,4 +1,4 @@
-"""How many modes of a mixture of Gaussians a generator found, and how evenly."""
+"""Mode coverage: how many modes of a mixture of Gaussians a generator covers, and how evenly."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from torch import Tensor
 from gpgan.data.dataset import Mixture
 from gpgan.metrics.evaluation import Evaluation, Metric, Values
 
-# A sample further away from every mode than so many of the mixture's deviations is none of its samples.
+# A sample is of high quality if it is within this many standard deviations of a mode.
 DEVIATIONS = 3.0
 
 
 @dataclass(frozen=True)
 class ModeCoverage:
     captured: int
-    """modes that are the nearest of at least one high-quality sample"""
+    """modes that are the nearest mode of at least one high-quality sample"""
     modes: int
     """all modes of the mixture"""
     high_quality: float
-    """share of the samples that lie within DEVIATIONS of their nearest mode; 0..1"""
+    """share of the samples within DEVIATIONS standard deviations of their nearest mode; 0..1"""
     reverse_kl: float
-    """KL(p || uniform) = log(modes) - H(p) in nats, p being the shares of the modes among the high-quality samples; 0 is
-    best, log(modes) is one mode alone; NaN without any high-quality sample"""
+    """KL(p || uniform) = log(modes) - H(p) in nats, where p are the shares of the modes among the high-quality samples; 0
+    is best, log(modes) is a single mode; NaN without high-quality samples"""
 
 
 def mode_coverage(samples: Tensor, mixture: Mixture) -> ModeCoverage:
-    """Compares samples ``[N, D]`` with the mixture that a generator was to learn.
+    """Compares samples ``[N, D]`` with the mixture that the generator was trained on.
 
     Args:
-        samples: In the units of the mixture. 2500 of them in the source's tables.
-        mixture: ``centres [K, D]`` and one ``deviation`` for all.
+        samples: In the units of the mixture. The source's tables use 2500.
+        mixture: ``centres [K, D]`` and a common ``deviation``.
 
     Raises:
-        ValueError: There are no samples, they are not of the mixture's dimension, or hold NaN or infinite values.
+        ValueError: There are no samples, they do not have the mixture's dimension, or they hold NaN or infinite values.
 
     Source:
         Srivastava et al., VEEGAN, arXiv 1705.07761; Lin et al., PacGAN, arXiv 1712.04086. The
-        reverse divergence, of the generated from the wanted distribution, stays finite where modes are missing. As in
-        PacGAN's code it is taken over high-quality samples alone.
+        reverse divergence, KL(generated || real), stays finite if modes are missing. As in PacGAN's code it is computed
+        from the high-quality samples only.
     """
     modes, dimension = mixture.centres.shape
     if samples.dim() != 2 or samples.shape[1] != dimension or len(samples) == 0:
-        raise ValueError(f"samples has shape {tuple(samples.shape)}; expected [N, {dimension}] with N from 1 on")
+        raise ValueError(f"samples has shape {tuple(samples.shape)}; expected [N, {dimension}] with N at least 1")
     if not samples.isfinite().all():
         raise ValueError("samples hold NaN or infinite values; expected finite ones: the generator has diverged")
     centres = mixture.centres.to(samples.device, torch.float64)
-    # Not by a matrix product, which would lose the digits of distances that are small beside the centres.
+    # Not by a matrix product, which loses precision for distances that are small compared with the centres.
     distances = torch.cdist(samples.double(), centres, compute_mode="donot_use_mm_for_euclid_dist")
     nearest, mode = distances.min(1)
     good = mode[nearest <= DEVIATIONS * mixture.deviation]
     counts = torch.bincount(good, minlength=modes)
     shares = counts.double() / len(good)
     reverse_kl = math.log(modes) - float(torch.special.entr(shares).sum())
-    # Rounding may leave a little less than nothing.
+    # Rounding can make it slightly negative.
     reverse_kl = max(reverse_kl, 0.0) if len(good) else math.nan
     return ModeCoverage(int((counts > 0).sum()), modes, len(good) / len(samples), reverse_kl)
 
@@ -76,8 +76,11 @@ def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     kl = values["modes_reverse_kl"]
     return [
         ("modes", f"{values['modes_captured']} of {values['modes_modes']}"),
-        ("high quality", f"{100 * values['modes_high_quality']:.1f} %  within {DEVIATIONS:g} deviations of a mode"),
-        ("reverse KL", f"{'none' if kl is None else f'{kl:.4f}'}  of the modes' shares; 0 is even"),
+        (
+            "high quality",
+            f"{100 * values['modes_high_quality']:.1f} %  within {DEVIATIONS:g} standard deviations of a mode",
+        ),
+        ("reverse KL", f"{'none' if kl is None else f'{kl:.4f}'}  of the modes' shares; 0: all equal"),
     ]
 
 

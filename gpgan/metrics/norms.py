@@ -1,4 +1,4 @@
-"""Gradient norms of a critic: near the penalty's target where training went well."""
+"""Gradient norms of a critic; they are near the penalty's target if training went well."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from gpgan.penalty import Critic, gradient_penalty
 
 @dataclass(frozen=True)
 class GradientNorms:
-    """Of the norms of single samples."""
+    """Statistics of the per-sample gradient norms."""
 
     mean: float
     std: float
-    """that of the norms themselves: divided by their number, not by one less"""
+    """population standard deviation (divided by N, not N - 1)"""
     max: float
 
 
 def gradient_norms(
     critic: Critic, real: Tensor, fake: Tensor, *, critic_args: Sequence[Any] = (), rng: torch.Generator
 ) -> GradientNorms:
-    """Statistics of ``|grad critic(x)|`` at interpolates x of real and fake, which are the penalty's own points.
+    """Statistics of ``|grad critic(x)|`` at interpolates x of real and fake samples, where the penalty is taken too.
 
     Args:
         critic: From ``[B, ...]`` to scores ``[B, ...]``. Its weights and their gradients stay as they are.
         real: ``[B, ...]``.
-        fake: Likewise.
-        critic_args: Passed on after x (labels).
-        rng: For where between real and fake x lies; on the device of the samples.
+        fake: ``[B, ...]``.
+        critic_args: Passed to the critic after x (labels).
+        rng: Draws the interpolation weights; on the device of the samples.
 
     Raises:
-        TypeError, ValueError: As ``gpgan.gradient_penalty``.
+        TypeError, ValueError: As for ``gpgan.gradient_penalty``.
 
     Source:
-        Gulrajani et al., arXiv 1704.00028, algorithm 1: the points are those of its penalty.
+        Gulrajani et al., arXiv 1704.00028, algorithm 1, whose penalty uses the same points.
     """
     with torch.enable_grad():
         _, norms = gradient_penalty(critic, real, fake, critic_args=critic_args, generator=rng, return_norms=True)

@@ -1,4 +1,4 @@
-"""The metrics by name. To add one: a file with its METRIC, and a line here."""
+"""The metrics by name. To add one, add a file with its METRIC and a line here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ METRICS = {
 
 
 def measure(evaluation: Evaluation, names: Sequence[str] = tuple(METRICS)) -> Values:
-    """The numbers of those metrics, of all or of these names, that apply to an evaluation."""
+    """The numbers of the named metrics, by default all, that apply to an evaluation."""
     values: Values = {}
     for name in names:
         if METRICS[name].applies(evaluation):
@@ -27,5 +27,5 @@ def measure(evaluation: Evaluation, names: Sequence[str] = tuple(METRICS)) -> Va
 
 
 def rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Lines (label, text) for the console, of the metrics that were measured."""
+    """Lines (label, text) for the console, for the metrics that were measured."""
     return [row for metric in METRICS.values() for row in metric.rows(values)]

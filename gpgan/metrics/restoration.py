@@ -1,4 +1,4 @@
-"""How near restored images are to the true ones: PSNR, SSIM and detail."""
+"""How close restored images are to the ground truth: PSNR, SSIM and detail."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 
 from gpgan.metrics.evaluation import Evaluation, Metric, Values
 
-# The width of values from -1 to 1.
+# The range of values from -1 to 1.
 RANGE = 2.0
-# Of SSIM: window, its standard deviation, and the two constants, as in the paper.
+# SSIM's window, its standard deviation, and the two constants, as in the paper.
 WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03
-# Frequencies from here on, in cycles per pixel, are detail: half of the highest one.
+# Frequencies of at least this, in cycles per pixel, count as detail: half the Nyquist frequency.
 DETAIL = 0.25
 
 
 def psnr(images: Tensor, truths: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, ``[N]``, of images in [-1, 1]; infinite where they are equal.
+    """Peak signal-to-noise ratio in dB, ``[N]``, of images in [-1, 1]; infinite for equal images.
 
     Args:
         images: ``[N, C, H, W]``.
-        truths: Likewise.
+        truths: ``[N, C, H, W]``.
     """
     error = (images - truths).square().flatten(1).mean(1)
     return 10 * torch.log10(RANGE**2 / error)
@@ -34,16 +34,17 @@ def psnr(images: Tensor, truths: Tensor) -> Tensor:
 def ssim(images: Tensor, truths: Tensor) -> Tensor:
     """Structural similarity ``[N]`` of images in [-1, 1]: 1 for equal images.
 
-    Over a Gaussian window of 11 pixels (the largest odd one that fits into smaller images), at the places where it lies
-    inside the image, per channel. As SSIM depends on where black is, values go from -1..1 to 0..1 first.
+    Computed per channel with a Gaussian window of 11 pixels (the largest odd size that fits into smaller images),
+    wherever it lies inside the image. Values are first mapped from -1..1 to 0..1, as SSIM depends on the level of
+    black.
 
     Args:
         images: ``[N, C, H, W]``.
-        truths: Likewise.
+        truths: ``[N, C, H, W]``.
 
     Source:
-        Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE
-        Transactions on Image Processing 13(4), 2004.
+        Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity,
+        IEEE Transactions on Image Processing 13(4), 2004.
     """
     images, truths = (images + 1) / 2, (truths + 1) / 2
     channels, *sides = images.shape[1:]
@@ -58,7 +59,7 @@ def ssim(images: Tensor, truths: Tensor) -> Tensor:
         return F.conv2d(values, kernel, groups=channels)
 
     a, b = local_mean(images), local_mean(truths)
-    # Rounding may leave a little less than nothing.
+    # Rounding can make them slightly negative.
     var_a = (local_mean(images.square()) - a.square()).clamp(min=0)
     var_b = (local_mean(truths.square()) - b.square()).clamp(min=0)
     covariance = local_mean(images * truths) - a * b
@@ -68,13 +69,13 @@ def ssim(images: Tensor, truths: Tensor) -> Tensor:
 
 
 def detail(images: Tensor, truths: Tensor) -> float:
-    """The energy of all images at frequencies of a quarter cycle per pixel and more, over that of the true ones.
+    """The energy of all images at frequencies of at least 1/4 cycle per pixel, divided by that of the ground truth.
 
-    1 is right; below it, images are too smooth. Says nothing about whether the detail is in the right place.
+    1 is ideal; below 1 the images are too smooth. It does not tell whether the detail is in the right place.
 
     Args:
         images: ``[N, C, H, W]``.
-        truths: Likewise, with some detail.
+        truths: ``[N, C, H, W]``; NaN is returned if they have no detail.
     """
     mine, true = _high_energy(images), _high_energy(truths)
     return float(mine / true) if true > 0 else math.nan
@@ -124,10 +125,10 @@ def _rows(name: str, label: str, form: str, text: str) -> Any:
 
 
 PSNR = Metric("psnr", _measure_psnr, _rows("psnr", "PSNR", ".2f", " dB, mean over the images"), _has_pairs)
-SSIM = Metric("ssim", _measure_ssim, _rows("ssim", "SSIM", ".3f", "  1 is equal"), _has_pairs)
+SSIM = Metric("ssim", _measure_ssim, _rows("ssim", "SSIM", ".3f", "  1: equal images"), _has_pairs)
 DETAIL_ENERGY = Metric(
     "detail",
     _measure_detail,
-    _rows("detail", "detail", ".3f", "  high-frequency energy over that of the truth"),
+    _rows("detail", "detail", ".3f", "  high-frequency energy divided by the truth's"),
     _has_pairs,
 )

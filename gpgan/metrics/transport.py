@@ -1,4 +1,4 @@
-"""The exact Wasserstein-1 distance between samples, and what it is between samples of the same distribution."""
+"""The exact Wasserstein-1 distance between sets of samples, and its floor: that between two sets of real samples."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch import Tensor
 
 from gpgan.metrics.evaluation import Evaluation, Metric, Values
 
-# Far more pivots than problems that fit into memory take; a solver that needs more is stuck.
+# Far more pivots than any problem that fits into memory needs; a solver that needs more is stuck.
 PIVOTS = 100_000_000
 
 
 def wasserstein1(x: Tensor, y: Tensor) -> float:
     """W1 between the empirical distributions of two sets of samples, with the Euclidean distance as cost.
 
-    Exact, by the network simplex of POT; in one dimension by sorting. In float64; time and memory grow with N * M:
-    2500 x 2500 takes about 50 MB and some seconds.
+    Exact, by POT's network simplex, or by sorting in one dimension. In float64; time and memory grow with N * M: 2500 x
+    2500 takes about 50 MB and some seconds.
 
     Args:
-        x: ``[N, ...]``: each sample is one vector, whatever its shape. ``[N]`` are numbers.
+        x: ``[N, ...]``: each sample is flattened to a vector; ``[N]`` are scalars.
         y: ``[M, ...]``, of samples of the same shape.
 
     Raises:
         ValueError: There are no samples, their shapes differ, or they hold NaN or infinite values.
-        ModuleNotFoundError: POT, or for numbers SciPy, is not installed.
+        ModuleNotFoundError: POT, or SciPy in one dimension, is not installed.
         RuntimeError: The solver found no optimum.
 
     Source:
@@ -34,7 +34,7 @@ def wasserstein1(x: Tensor, y: Tensor) -> float:
     """
     if x.dim() == 0 or y.dim() == 0 or x.shape[1:] != y.shape[1:]:
         raise ValueError(
-            f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}; expected [N, ...] and [M, ...] with samples of one shape"
+            f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}; expected [N, ...] and [M, ...] with samples of the same shape"
         )
     x, y = _vectors("x", x), _vectors("y", y)
     if x.shape[1] == 1:
@@ -43,7 +43,7 @@ def wasserstein1(x: Tensor, y: Tensor) -> float:
         import ot  # type: ignore[import-untyped,unused-ignore]
     except ModuleNotFoundError as error:
         raise _missing(error, "POT", "pot") from error
-    # Not by a matrix product, which would give equal points a distance of 1e-8 of their size.
+    # Not by a matrix product, which would give equal points a relative distance of 1e-8 instead of 0.
     cost = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").numpy()
     value, log = ot.emd2([], [], cost, numItermax=PIVOTS, log=True)
     if log["warning"] is not None:
@@ -54,17 +54,17 @@ def wasserstein1(x: Tensor, y: Tensor) -> float:
 
 
 def w1_floor(samples: Tensor, n: int, *, rng: torch.Generator) -> float:
-    """W1 between two disjoint random draws of n from the same samples ``[N, ...]``: about as low as a generator can come.
+    """W1 between two disjoint random subsets of n real samples ``[N, ...]``: about the lowest W1 of any generator.
 
-    Of real samples, n being as many as ``wasserstein1`` is given of each kind.
+    Use the n that ``wasserstein1`` is given of each set.
 
     Raises:
-        ValueError: There are fewer than 2 * n samples; as ``wasserstein1``.
-        ModuleNotFoundError, RuntimeError: As ``wasserstein1``.
+        ValueError: There are fewer than 2 * n samples; or as for ``wasserstein1``.
+        ModuleNotFoundError, RuntimeError: As for ``wasserstein1``.
     """
     if n < 1 or len(samples) < 2 * n:
         raise ValueError(
-            f"n is {n} and there are {len(samples)} samples; expected n from 1 to {len(samples) // 2}, half of them"
+            f"n is {n} and there are {len(samples)} samples; expected n from 1 to {len(samples) // 2}, at most half of them"
         )
     order = torch.randperm(len(samples), generator=rng, device=rng.device).to(samples.device)
     return wasserstein1(samples[order[:n]], samples[order[n : 2 * n]])
@@ -74,7 +74,7 @@ def _vectors(name: str, samples: Tensor) -> Tensor:
     """float64 ``[N, D]`` on the CPU."""
     vectors = samples.detach().to("cpu", torch.float64).reshape(len(samples), -1) if len(samples) else samples
     if vectors.numel() == 0:
-        raise ValueError(f"{name} has shape {tuple(samples.shape)}, which holds no values; expected samples [N, ...]")
+        raise ValueError(f"{name} has shape {tuple(samples.shape)}, which has no values; expected samples [N, ...]")
     if not vectors.isfinite().all():
         raise ValueError(f"{name} holds NaN or infinite values; expected finite ones")
     return vectors
@@ -105,10 +105,10 @@ def _measure(evaluation: Evaluation) -> Values:
 def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "w1" not in values:
         return []
-    where = "held out" if values["reals_held_out"] else "trained on"
+    where = "held out" if values["reals_held_out"] else "from the training data"
     return [
-        ("W1", f"{values['w1']:.4f}  exact, {values['reals']} samples to as many real ones, {where}"),
-        ("W1 floor", f"{values['w1_floor']:.4f}  the same between real ones: a perfect generator's value"),
+        ("W1", f"{values['w1']:.4f}  exact, between {values['reals']} generated and as many real samples, {where}"),
+        ("W1 floor", f"{values['w1_floor']:.4f}  between two sets of real samples: a perfect generator's value"),
     ]
 
 

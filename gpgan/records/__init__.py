@@ -1,1 +1,1 @@
-"""What a run leaves: its folder, statistics, pictures, curves, checkpoints and page."""
+"""What a run writes: its folder, statistics, pictures, curves, checkpoints and report."""

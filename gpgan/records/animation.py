@@ -1,4 +1,4 @@
-"""The snapshots of a run as a moving picture."""
+"""The snapshots of a run as an animated GIF."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gpgan.records.pictures import snapshots
 from gpgan.util.files import replacing
 
 FRAMES, COLOURS = 60, 64
-# Milliseconds that a frame is shown, and the last one.
+# Milliseconds that each frame is shown, and the last one.
 FRAME, LAST = 120, 2000
 
 
 def write_animation(run: Path) -> None:
-    """Writes fakes.gif from the run's snapshots, in half their size; nothing where there are none.
+    """Writes fakes.gif from the run's snapshots at half their size; nothing if there are none.
 
-    Of many snapshots it takes FRAMES, evenly, with the first and the last one.
+    It takes at most FRAMES snapshots, evenly spaced, with the first and the last one.
     """
     paths = [path for _, path in snapshots(run, FRAMES)]
     if not paths:
@@ -28,7 +28,7 @@ def write_animation(run: Path) -> None:
     for path in paths:
         with Image.open(path) as image:
             frames.append(image.convert("RGB").resize(size, Image.Resampling.BOX))
-    # One palette for all frames: what does not move does not flicker either, and takes no room in the file.
+    # One palette for all frames: what does not move does not flicker, and costs no bytes in the file.
     together = Image.new("RGB", (size[0], len(frames) * size[1]))
     for index, frame in enumerate(frames):
         together.paste(frame, (0, index * size[1]))

@@ -1,4 +1,4 @@
-"""A run as TensorBoard shows it."""
+"""Writes a run's statistics and pictures for TensorBoard."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# Pictures are brought to at most so many pixels a side: they are encoded anew, and the page has them in full.
+# Pictures are scaled down to at most this many pixels per side: they are encoded again, and the report has them in
+# full.
 SIDE = 448
 
 
 class Board:
-    """TensorBoard events in the run's own folder; nothing at all where the package ``tensorboard`` is missing.
+    """TensorBoard events in the run's own folder; nothing if the package ``tensorboard`` is missing.
 
     Args:
         run: The run's folder, which exists.
-        purge_step: Of a resumed run, the first step that is written anew: TensorBoard forgets this step and all later
-            ones of the run before.
+        purge_step: For a resumed run, the first step that will be written again: TensorBoard drops earlier records of
+            this step and all later ones.
     """
 
     def __init__(self, run: Path, purge_step: int | None = None) -> None:
@@ -31,14 +32,14 @@ class Board:
         self._writer = SummaryWriter(str(run), purge_step=purge_step, flush_secs=30)
 
     def add(self, stats: Mapping[str, float | None], step: int) -> None:
-        """Adds numbers under their names at a step; one that is None is left out, and so is the step itself."""
+        """Adds named numbers at a step; those that are None, and the step itself, are skipped."""
         if self._writer is not None:
             for name, value in stats.items():
                 if value is not None and name != "step":
                     self._writer.add_scalar(name, value, step)
 
     def add_image(self, path: Path, step: int) -> None:
-        """Adds a picture under its file's name without the number: fakes_000500.png under fakes."""
+        """Adds a picture under its file name without the number: fakes_000500.png becomes fakes."""
         if self._writer is not None:
             with Image.open(path) as image:
                 image.thumbnail((SIDE, SIDE))
@@ -46,7 +47,7 @@ class Board:
             self._writer.add_image(re.sub(r"_(\d+|init)$", "", path.stem), pixels, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Writes what is still on its way; the board takes nothing afterwards."""
+        """Flushes and closes; later calls write nothing."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, checked when read, and never a reason to run code."""
+"""Checkpoints: written atomically, verified when read, and loaded without running code from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gpgan.util.files import replacing
 
 FOLDER = "checkpoints"
 LATEST, PREVIOUS, BEST = "latest.pt", "previous.pt", "best.pt"
-# Under this key a file holds the checksum of all the rest.
+# The key of the checksum of everything else in the file.
 CHECKSUM = "sha256"
 
 
@@ -25,13 +25,13 @@ class CheckpointError(ValueError):
 
 
 def save(run: Path, state: dict[str, Any], *, best: bool, keep: bool) -> Path:
-    """Writes ``checkpoints/latest.pt``; the one before becomes ``previous.pt``.
+    """Writes ``checkpoints/latest.pt``; the previous one becomes ``previous.pt``.
 
-    Whenever this is broken off, one of the two is whole.
+    Whenever this is interrupted, one of the two is intact.
 
     Args:
         run: The run's folder.
-        state: Tensors and plain values, ``step`` among them.
+        state: Tensors and plain values, including ``step``.
         best: Also link it as ``best.pt``.
         keep: Also link it as ``step-NNNNNNN.pt``.
     """
@@ -41,7 +41,7 @@ def save(run: Path, state: dict[str, Any], *, best: bool, keep: bool) -> Path:
     with replacing(latest, keep=folder / PREVIOUS) as file:
         try:
             torch.save({**state, CHECKSUM: checksum(state)}, file)
-        except RuntimeError as error:  # what torch makes of a write that failed
+        except RuntimeError as error:  # how torch reports a failed write
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
@@ -52,7 +52,7 @@ def save(run: Path, state: dict[str, Any], *, best: bool, keep: bool) -> Path:
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name of a file; a copy where the file system has no hard links."""
+    """Hard-links a file; copies it if the file system has no hard links."""
     partial = target.with_name(f".{target.name}.partial")
     partial.unlink(missing_ok=True)
     try:
@@ -64,10 +64,10 @@ def _link(source: Path, target: Path) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU.
+    """Reads a checkpoint to the CPU.
 
     Raises:
-        CheckpointError: It is missing, truncated, altered, or no checkpoint.
+        CheckpointError: It is missing, truncated, altered, or not a checkpoint.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -75,38 +75,38 @@ def read(path: Path) -> dict[str, Any]:
         found = checksum(state)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
-    except Exception as error:  # a damaged archive fails in as many ways as it has parts
+    except Exception as error:  # a damaged archive can raise many errors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path} cannot be read ({reason[:120]})") from error
     if expected is None:
-        raise CheckpointError(f"{path} is no checkpoint of gpgan")
+        raise CheckpointError(f"{path} is not a gpgan checkpoint")
     if found != expected:
-        raise CheckpointError(f"{path} is damaged: its content does not have the checksum that was saved with it")
+        raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
     return state  # type: ignore[no-any-return]
 
 
 def newest(run: Path) -> tuple[dict[str, Any], Path, list[str]]:
-    """The newest checkpoint of a run that is whole, its path, and what is wrong with the newer ones.
+    """The newest intact checkpoint of a run, its path, and what is wrong with newer ones.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: There is no intact checkpoint.
     """
     problems: list[str] = []
     kept = sorted((run / FOLDER).glob("step-*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
     for path in (run / FOLDER / LATEST, run / FOLDER / PREVIOUS, *kept, run / FOLDER / BEST):
-        # Between its two renames a save leaves no latest.pt: nothing is wrong then.
+        # Between the two renames of a save there is no latest.pt; that is not an error.
         if path.exists():
             try:
                 return read(path), path, problems
             except CheckpointError as error:
                 problems.append(str(error))
     if problems:
-        raise CheckpointError(f"{run} has no checkpoint that is whole: {'; '.join(problems)}")
-    raise CheckpointError(f"{run} holds no checkpoint; expected the folder of a run, as gpgan ls lists them")
+        raise CheckpointError(f"{run} has no intact checkpoint: {'; '.join(problems)}")
+    raise CheckpointError(f"{run} has no checkpoint; expected a run's folder: gpgan ls lists them")
 
 
 def checksum(value: Any) -> str:
-    """SHA-256, in hex, over tensors (dtype, shape, values), containers and plain values."""
+    """SHA-256, in hex, of tensors (dtype, shape, values), containers and plain values."""
     digest = hashlib.sha256()
     for part in _parts(value):
         digest.update(part)

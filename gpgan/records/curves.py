@@ -19,17 +19,17 @@ Numbers = NDArray[np.float64]
 
 # Pixels: the picture's width, and a panel's width and height.
 DPI, WIDTH, PANEL_WIDTH, PANEL_HEIGHT = 100, 900, 760, 333
-# Curves of at most so many points have their points marked.
+# Curves of at most this many points have markers.
 MARKED = 40
-# An axis leaves out what lies beyond these quantiles where it would otherwise take more than WIDER times the room.
+# An axis is cut at these quantiles if the full range would be more than WIDER times as large.
 QUANTILES, WIDER = (0.01, 0.99), 3.0
-# Distances of ticks, times a power of ten.
+# Tick spacings, times a power of ten.
 ROUND = [1, 2, 2.5, 5, 10]
 COLOURS, GREY = ("#2a6fbb", "#e07b1a", "#2e8b57", "#8a4fbf"), "#808080"
 
 
 class Curves:
-    """Draws a run's curves again and again, and reads each line of its statistics once.
+    """Redraws a run's curves as it goes, reading each line of its statistics only once.
 
     Args:
         run: The run's folder.
@@ -47,7 +47,7 @@ class Curves:
     def draw(self) -> None:
         """Writes curves.png; nothing if the run has no statistics yet.
 
-        A line that is torn or holds no step is left out, and so are lines that a resumed run has written anew.
+        Incomplete lines and lines without a step are skipped, and so are lines that a resumed run has written again.
         """
         self._read()
         if not len(self._rows):
@@ -72,11 +72,11 @@ class Curves:
             figure.savefig(file, format="png")
 
     def _read(self) -> None:
-        """Reads the lines that have come since the last reading."""
+        """Reads the lines that were added since the last call."""
         try:
             with (self._run / "stats.jsonl").open("rb") as file:
                 file.seek(self._offset)
-                # The last line may still be in the writing: it is read when it has its end.
+                # The last line may still be incomplete: it is read once it ends.
                 text = file.read()
         except FileNotFoundError:
             return
@@ -86,7 +86,7 @@ class Curves:
         if not read:
             return
         rows = np.concatenate([self._rows, np.array(read, dtype=np.float64)])
-        # A run that was resumed from an earlier step has written the later ones twice: the last line of a step counts.
+        # A run that was resumed from an earlier step has written later steps twice: the last line of a step counts.
         step = rows[:, 0]
         following = np.minimum.accumulate(np.append(step[1:], np.inf)[::-1])[::-1]
         self._rows = rows[step < following]
@@ -110,7 +110,7 @@ def _draw_panel(panel: Panel, drawn: _Panel, data: Mapping[str, Numbers]) -> Non
 
 
 def _row(line: bytes, columns: Sequence[str]) -> list[float | None] | None:
-    """A line's numbers in the order of the columns, None for none; None for a line that holds no statistics."""
+    """A line's numbers in the order of the columns, None for missing ones; None for a line without statistics."""
     try:
         stats = json.loads(line)
         row = [stats.get(name) for name in columns]
@@ -120,9 +120,9 @@ def _row(line: bytes, columns: Sequence[str]) -> list[float | None] | None:
 
 
 class _Panel:
-    """One panel of curves over the steps [n]; of the many lines in one column of pixels it shows mean and range.
+    """One panel of curves over the steps [n]; for the many lines in one column of pixels it shows mean and range.
 
-    Values [n] are NaN where they are unknown: a curve then goes on to the next one that is known.
+    Unknown values in [n] are NaN; a curve skips them and connects the known ones.
     """
 
     def __init__(self, axes: Axes, step: Numbers) -> None:
@@ -131,19 +131,19 @@ class _Panel:
         self._shown: list[Numbers] = []
 
     def curve(self, values: Numbers, colour: str, label: str, *, ranged: bool = True) -> None:
-        """The mean of each column, before its range."""
+        """Draws the mean of each column, over a band of its range."""
         step, low, mean, high = self._columns(values)
         if ranged:
             self._fill(step, low, high, colour)
         self._plot(step, mean, colour, label, width=1.5)
 
     def largest(self, values: Numbers, colour: str, label: str) -> None:
-        """The largest value of each column."""
+        """Draws the largest value of each column."""
         step, _, _, high = self._columns(values)
         self._plot(step, high, colour, label, width=0.8)
 
     def band(self, low: Numbers, high: Numbers, colour: str) -> None:
-        """From the lowest ``low`` of each column to its highest ``high``; unknown in the same places."""
+        """Fills from the lowest ``low`` of each column to its highest ``high``; both are NaN in the same places."""
         step, lowest, _, _ = self._columns(low)
         self._fill(step, lowest, self._columns(high)[3], colour)
 
@@ -159,13 +159,13 @@ class _Panel:
             self._shown += [low, high]
 
     def level(self, value: float, label: str) -> None:
-        """A dashed line across, which is always in sight."""
+        """A horizontal dashed line, which is always in view."""
         self._axes.axhline(value, color="black", linewidth=1, linestyle="--", label=f"{label} {value:g}")
 
     def finish(self, title: str, unit: str, empty: str = "no numbers yet") -> None:
-        """Title, legend, axes and what the axes leave out; ``empty`` where there is nothing to see."""
+        """Adds title, legend, axes and a note on cut values; shows ``empty`` if there are no curves."""
         axes = self._axes
-        # Not set_title, which costs half of the drawing's time to find a place above the ticks.
+        # Not set_title, which takes half of the drawing time to find a position above the ticks.
         axes.text(0, 1.03, title, transform=axes.transAxes, fontsize=11, fontweight="bold")
         axes.set_ylabel(unit)
         axes.grid(color="0.92")
@@ -198,7 +198,7 @@ class _Panel:
         axes.text(0.995, 0.97, note, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=GREY)
 
     def _columns(self, values: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
-        """Of the known values in each column of pixels: the first one's step, the lowest, the mean and the highest."""
+        """For the known values in each column of pixels: the first one's step, the lowest, the mean and the highest."""
         known = np.isfinite(values)
         step, values = self._step[known], values[known]
         if not len(step):

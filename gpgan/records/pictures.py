@@ -1,4 +1,4 @@
-"""The pictures of a run in its folder."""
+"""Finds the snapshots in a run's folder."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def snapshots(run: Path, most: int) -> list[tuple[int, Path]]:
-    """The pictures of a run's fixed latents, with their steps and in their order; fakes_init.png is step 0.
+    """The snapshots of a run's fixed inputs as (step, path), sorted by step; fakes_init.png is step 0.
 
-    Of more than ``most``, at least 2, it returns so many: evenly over the pictures, with the first and the last one.
+    It returns at most ``most`` (2 or more), evenly spaced, with the first and the last one.
     """
     found = sorted(
         (0 if match[1] == "init" else int(match[1]), path)

@@ -1,4 +1,4 @@
-"""What a run was made of, so that it can be told from others and made again."""
+"""The provenance of a run, so that it can be identified and reproduced."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gpgan.settings.config import RunConfig
 
 
 def provenance(config: RunConfig, data: Facts) -> dict[str, Any]:
-    """What a run was made of, beside its configuration."""
+    """The provenance of a run: data, device, versions and commit."""
     device = torch.device(config.device)
     return {
         "data": data.as_json(),
@@ -29,7 +29,7 @@ def provenance(config: RunConfig, data: Facts) -> dict[str, Any]:
 
 
 def _versions() -> Mapping[str, str]:
-    """Of what the numbers depend on."""
+    """The versions that a run's numbers depend on."""
     return {
         "gpgan": gpgan.__version__,
         "torch": str(torch.__version__),
@@ -40,14 +40,14 @@ def _versions() -> Mapping[str, str]:
 
 def _processor() -> str:
     name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):  # Linux, whose Python knows only the architecture
+    with contextlib.suppress(OSError, StopIteration):  # Linux, where Python reports only the architecture
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return f"{name}, {torch.get_num_threads()} threads"
 
 
 def _revision() -> str | None:
-    """The commit of the checkout that gpgan runs from, None where it was installed."""
+    """The commit of the git checkout that gpgan runs from; None if it was installed."""
     root = Path(gpgan.__file__).parent.parent
     if not (root / ".git").exists():
         return None

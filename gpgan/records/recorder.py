@@ -1,4 +1,4 @@
-"""What a run leaves behind: the only place that knows the names of its files, the checkpoints' apart."""
+"""Writes a run's files; only this module knows their names, except those of checkpoints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gpgan.settings.merging import settings_of
 from gpgan.tasks.task import Task
 from gpgan.util.files import append, replacing, write_json
 
-# The share of a run's time that redrawing curves and page may take, and after how many curves the page is due.
+# The share of a run's time that drawing curves and report may take; the report is written with every REPORT-th drawing.
 DRAWING = 0.01
 REPORT = 5
 
@@ -33,7 +33,7 @@ class Recorder:
 
     Args:
         config: Resolved.
-        dataset: After its split.
+        dataset: The data set, split.
         facts: Of the data.
         task: What is trained.
     """
@@ -46,17 +46,17 @@ class Recorder:
         self._curves: Curves | None = None
 
     def begin(self, run: Path) -> None:
-        """The first files of a run, into its folder, which does not have its name yet."""
+        """Writes the first files of a run into its folder, which does not have its final name yet."""
         self.run = run
         self.configured()
         self.log(f"{self._config.data}: {len(self._dataset)} samples of {self._dataset.shape}")
         for line in self._dataset.skipped:
-            self.log(f"left out: {line}")
+            self.log(f"skipped: {line}")
         self._task.reals(run / "reals.png")
         self._task.picture(run / "fakes_init.png", self._config.seed, "Before training")
 
     def resume(self, run: Path, step: int) -> None:
-        """Continues in a folder: what was written after ``step`` is taken back."""
+        """Continues in a run's folder; what was written after ``step`` is removed."""
         self.run = run
         path = run / "stats.jsonl"
         if path.exists():
@@ -64,9 +64,9 @@ class Recorder:
                 for line in path.read_bytes().splitlines(keepends=True):
                     try:
                         written = json.loads(line)["step"]
-                    except (ValueError, KeyError, TypeError):  # torn as the run was killed
+                    except (ValueError, KeyError, TypeError):  # incomplete, as the run was killed
                         continue
-                    # A line that an interrupt brought forward is written again at its tick.
+                    # A line written early, at an interrupt, is written again at its tick.
                     if written <= step and written % self._config.tick == 0:
                         file.write(line)
         for at, picture in snapshots(run, sys.maxsize):
@@ -76,17 +76,17 @@ class Recorder:
         self.configured()
 
     def configured(self) -> None:
-        """Writes config.json: the settings, what the run is made of, and how its numbers are told."""
+        """Writes config.json: the settings, the provenance, and the labels of the task's numbers."""
         numbers = {name: vars(number) for name, number in self._task.numbers.items()}
         about = {"config": settings_of(self._config), **provenance(self._config, self._facts), "numbers": numbers}
         write_json(self.run / "config.json", about)
 
     def log(self, text: str) -> None:
-        """Adds a line to log.txt, with the time."""
+        """Adds a line to log.txt, with the current time."""
         append(self.run / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
 
     def tick(self, stats: Stats, last: bool) -> None:
-        """Adds a line to stats.jsonl and draws curves.png, the latter only if drawing has not taken too much time."""
+        """Adds a line to stats.jsonl and draws curves.png, unless drawing has taken more than its share of time."""
         line = stats.as_line()
         append(self.run / "stats.jsonl", json.dumps(line, allow_nan=False))
         words = self._task.describe(stats.numbers)
@@ -103,7 +103,7 @@ class Recorder:
             self._drawing += time.monotonic() - begun
 
     def snapshot(self, step: int) -> None:
-        """Writes fakes_NNNNNN.png: the same inputs every time."""
+        """Writes fakes_NNNNNN.png, from the same inputs every time."""
         name = f"fakes_{step:06d}.png"
         self._task.picture(self.run / name, self._config.seed, f"After {step} steps")
         self._events().add_image(self.run / name, step)
@@ -114,7 +114,7 @@ class Recorder:
             file.write(as_safetensors(self._task, self._facts))
 
     def end(self) -> None:
-        """Writes samples.png of fresh inputs, the animation of points, and the page."""
+        """Writes samples.png from new inputs, the animation for points, and the report."""
         self._task.picture(self.run / "samples.png", self._config.seed + 1, "Samples of the trained generator")
         if self._dataset.kind.name == "points":
             write_animation(self.run)
@@ -129,7 +129,7 @@ class Recorder:
 
 
 def as_safetensors(task: Task, facts: Facts) -> bytes:
-    """The sampler's weights, and in the metadata the shapes it takes and gives."""
+    """The sampler's weights, with its input and output shapes in the metadata."""
     weights = {name: value.detach().cpu().contiguous() for name, value in task.sampler.state_dict().items()}
-    # One key: safetensors writes several in any order, and the same weights would give other bytes.
+    # One key: safetensors writes several in arbitrary order, so the same weights could give different bytes.
     return save(weights, {"gpgan": json.dumps({**task.signature(), "shape": list(facts.shape)})})

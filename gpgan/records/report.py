@@ -1,4 +1,4 @@
-"""A run as one page: report.html, which holds its pictures and needs nothing else."""
+"""A run as a single page: report.html, which embeds its pictures and needs no other file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from gpgan.records.pictures import snapshots
 from gpgan.util.files import replacing
 
 SNAPSHOTS, LOG_LINES = 12, 30
-# Longest sides in pixels: of a picture that stands alone, one of a pair, and one of the series.
+# Longest sides in pixels: of a single picture, one of a pair, and one of the series.
 WIDE, HALF, THIRD = 1000, 800, 400
-# The end of a file that is looked at for its last lines.
+# The number of bytes at the end of a file in which its last lines are looked for.
 TAIL = 1 << 16
 
-# What a reader calls the trainer's own numbers; those of the task come after them, as config.json tells them.
+# The labels of the trainer's own numbers; those of the task follow, with the labels in config.json.
 NAMES = {
     "step": "Steps",
     "images": "Real samples seen",
@@ -33,10 +33,10 @@ NAMES = {
     "memory": "Memory",
 }
 
-# Those of which a person wants no more than the first decimal.
+# Shown with one decimal.
 ROUGH = {"images_per_second", "memory"}
 
-# The policy forbids the page to load or run anything, whatever a name or a path in it may hold.
+# The policy keeps the page from loading or running anything, whatever names or paths it contains.
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -89,7 +89,7 @@ $body
 
 
 def write_report(run: Path) -> None:
-    """Writes report.html from what the run's folder holds so far; a file that is missing or torn is left out."""
+    """Writes report.html from the files in the run's folder; missing or damaged ones are skipped."""
     settings = _json(run / "config.json")
     config, data = settings.get("config"), settings.get("data")
     stats, at = _latest(run / "stats.jsonl")
@@ -132,7 +132,7 @@ def _header(run: Path, settings: Mapping[str, Any], stats: Mapping[str, Any]) ->
     facts = {
         "Data": config.get("data"),
         "Progress": progress,
-        "Last number written": _written(run) if stats else None,
+        "Last updated": _written(run) if stats else None,
         "Device": settings.get("device", config.get("device")),
         "Versions": ", ".join(f"{name} {value}" for name, value in versions.items())
         if isinstance(versions, dict)
@@ -148,22 +148,22 @@ def _header(run: Path, settings: Mapping[str, Any], stats: Mapping[str, Any]) ->
 
 
 def _written(run: Path) -> str:
-    """When the run last wrote statistics, in local time."""
+    """The time of the last statistics, in local time."""
     return datetime.fromtimestamp((run / "stats.jsonl").stat().st_mtime).astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 
 def _section(title: str, content: str) -> str:
-    """A titled part of the page, or nothing where there is nothing to show."""
+    """A titled part of the page; "" without content."""
     return f"<section><h2>{title}</h2>{content}</section>" if content else ""
 
 
-def _grid(kind: str, figures: list[str]) -> str:
+def _grid(layout: str, figures: list[str]) -> str:
     content = "".join(figures)
-    return f'<div class="grid {kind}">{content}</div>' if content else ""
+    return f'<div class="grid {layout}">{content}</div>' if content else ""
 
 
 def _figure(path: Path, caption: str, side: int) -> str:
-    """A picture with its longest side at most ``side``, as PNG or JPEG, whichever is smaller; nothing if unreadable."""
+    """A picture with its longest side at most ``side``, as PNG or JPEG, whichever is smaller; "" if unreadable."""
     try:
         with Image.open(path) as image:
             picture = image.convert("RGB")
@@ -171,19 +171,19 @@ def _figure(path: Path, caption: str, side: int) -> str:
         return ""
     picture.thumbnail((side, side))
     encoded = []
-    for kind, options in (("png", {}), ("jpeg", {"quality": 80, "subsampling": 0})):
+    for form, options in (("png", {}), ("jpeg", {"quality": 80, "subsampling": 0})):
         buffer = io.BytesIO()
-        picture.save(buffer, format=kind, **options)
-        encoded.append((len(buffer.getvalue()), kind, buffer.getvalue()))
-    _, kind, data = min(encoded)
-    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+        picture.save(buffer, format=form, **options)
+        encoded.append((len(buffer.getvalue()), form, buffer.getvalue()))
+    _, form, data = min(encoded)
+    uri = f"data:image/{form};base64,{base64.b64encode(data).decode()}"
     text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     name = escape(caption or path.stem)
     return f'<figure><img src="{uri}" width="{picture.width}" height="{picture.height}" alt="{name}">{text}</figure>'
 
 
 def _labels(settings: Mapping[str, Any]) -> dict[str, str]:
-    """What a reader calls the numbers, in the order of the table."""
+    """The labels of the numbers, in the order of the table."""
     told = settings.get("numbers")
     own = {
         str(name): str(number["label"])
@@ -212,7 +212,7 @@ def _quantity(name: str, value: Any) -> str:
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    """Nested settings as a table with a row for each, indented under its group."""
+    """Nested settings as a table with one row each, indented under their group."""
     rows = _rows(values, 0)
     return f"<table>{''.join(rows)}</table>" if rows else ""
 
@@ -229,7 +229,7 @@ def _rows(values: Mapping[str, Any], depth: int) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """A value of JSON for a person; floats to six digits that count."""
+    """A JSON value as readable text; floats to six significant digits."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -240,7 +240,7 @@ def _text(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text without what a page cannot hold: control characters, and the lone surrogates of a path that is no text."""
+    """Text with the characters replaced that a page cannot contain: control characters and lone surrogates in paths."""
     return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
@@ -253,7 +253,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _last_lines(path: Path) -> list[str]:
-    """The lines in the file's last TAIL bytes, of which the first may lack its beginning."""
+    """The lines in the last TAIL bytes of a file; the first may be cut off."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
@@ -263,7 +263,7 @@ def _last_lines(path: Path) -> list[str]:
 
 
 def _latest(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """Each number as it was last known, and the step it is of."""
+    """Each number's last known value, and its step."""
     stats: dict[str, Any] = {}
     at: dict[str, int] = {}
     for line in _last_lines(path):

@@ -1,4 +1,4 @@
-"""A run's folder: where it may be made, and how it gets its name."""
+"""Creates a run's folder and chooses its name."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from pathlib import Path
 
 
 def check_writable(out: Path, name: str | None) -> None:
-    """Raises ValueError unless a run can be made in ``out``; makes nothing."""
+    """Raises ValueError unless a run can be created in ``out``; creates nothing."""
     if name is not None and (out / name).exists():
         raise ValueError(
-            f"{out / name} exists already; to go on with it: gpgan resume {shlex.quote(str(out / name))}; for a new run "
-            f"choose another --name, or remove it"
+            f"{out / name} already exists; to continue it: gpgan resume {shlex.quote(str(out / name))}; for a new run "
+            f"choose another --name, or delete the folder"
         )
     parent = out
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
     if not parent.is_dir():
-        raise ValueError(f"{parent} is no folder, so that no run can be made in it; choose another --out")
+        raise ValueError(f"{parent} is not a folder, so no run can be created in it; choose another --out")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ValueError(f"{parent} is not writable; choose another --out")
 
 
 def create_run(out: Path, name: str | None, data: str, fill: Callable[[Path], None]) -> Path:
-    """Makes and returns ``out/name``, or ``out/NNNNN-data`` with the next free number.
+    """Creates and returns ``out/name``, or ``out/NNNNN-data`` with the next free number.
 
-    The folder appears under its name only when it is filled, so that a run that is there can be resumed.
+    The folder gets its name only after it is filled, so that every run that exists can be resumed.
 
     Args:
-        out: The folder of runs, made where it does not exist.
+        out: The folder of runs, created if it does not exist.
         name: Of the run; None for a number.
         data: The data's short name.
-        fill: Writes the first files into the folder it is given.
+        fill: Writes the first files into the folder.
 
     Raises:
-        ValueError: The folder cannot be made, or exists already.
+        ValueError: The folder cannot be created, or already exists.
     """
     check_writable(out, name)
     try:
         out.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".run-", suffix=".partial", dir=out))
         try:
-            partial.chmod(0o777 & ~_umask())  # mkdtemp's is for its owner alone
+            partial.chmod(0o777 & ~_umask())  # mkdtemp makes it private
             fill(partial)
             while True:
                 run = out / (name or f"{_next_number(out):05d}-{data}")
@@ -56,11 +56,11 @@ def create_run(out: Path, name: str | None, data: str, fill: Callable[[Path], No
                 except OSError as error:
                     if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                         raise
-                    check_writable(out, name)  # another process may have taken the name, or the number, meanwhile
+                    check_writable(out, name)  # another process may have taken the name or number meanwhile
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise ValueError(f"no run can be made in {out} ({error.strerror}); choose another --out") from error
+        raise ValueError(f"no run can be created in {out} ({error.strerror}); choose another --out") from error
 
 
 def _next_number(out: Path) -> int:

@@ -1,4 +1,4 @@
-"""The numbers of a run, gathered on the device and read once per tick."""
+"""The numbers of a run: collected on the device, read once per tick."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Stats:
     Attributes:
         step: Steps so far.
         images: Real samples seen so far, over all processes.
-        seconds: Time spent training so far, earlier parts of a resumed run included.
-        images_per_second: Since the line before.
-        memory: MiB: the process's largest resident set so far; on a GPU the largest that torch had allocated.
-        numbers: What the task reports, by name: means and maxima over the steps since the line before, and numbers on
-            held-out data at this step; None for what is not known.
+        seconds: Training time so far, including earlier parts of a resumed run.
+        images_per_second: Real samples per second since the previous line.
+        memory: In MiB, the process's peak resident set size; on a GPU the peak that torch allocated.
+        numbers: What the task reports, by name: means and maxima over the steps since the previous line, and numbers on
+            held-out data at this step; None if unknown.
     """
 
     step: int
@@ -36,13 +36,13 @@ class Stats:
     numbers: Mapping[str, float | None] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> float | None:
-        # Only for names that are not fields; "numbers" itself is asked for while a copy is being made.
+        # Only for names that are not fields; "numbers" itself is looked up while a copy is being made.
         if name != "numbers" and name in self.numbers:
             return self.numbers[name]
-        raise AttributeError(f"there is no number {name!r}; this task reports {', '.join(self.numbers)}")
+        raise AttributeError(f"unknown number {name!r}; this task reports {', '.join(self.numbers)}")
 
     def as_line(self) -> dict[str, Any]:
-        """The values by name, rounded to what is known of them where that is little."""
+        """The values by name; times, rates and memory are rounded to their precision."""
         values = {"step": self.step, "images": self.images, "seconds": round(self.seconds, 3), **self.numbers}
         return {**values, "images_per_second": round(self.images_per_second, 1), "memory": round(self.memory, 1)}
 
@@ -52,8 +52,8 @@ class NotFiniteError(FloatingPointError):
 
     Attributes:
         name: Of the loss.
-        value: What it is.
-        step: The step at which it was first so.
+        value: Of the loss.
+        step: The first step at which it was not finite.
     """
 
     def __init__(self, name: str, value: float, step: int) -> None:
@@ -62,20 +62,20 @@ class NotFiniteError(FloatingPointError):
 
 
 class Meter:
-    """What the steps since the last reading gave; nothing is read from the device before it is asked for."""
+    """Collects the numbers of the steps since the last read; they stay on the device until then."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[int, Mapping[str, Tensor]]] = []
         self._values: dict[str, list[Tensor]] = {}
 
     def add(self, step: int, numbers: Mapping[str, Tensor]) -> None:
-        """Takes what one step gave: see ``Task.step``."""
+        """Adds the numbers of one step: see ``Task.step``."""
         self._waiting.append((step, numbers))
 
     def read(self, processes: Processes, keep: bool = False) -> dict[str, float]:
-        """Means, and maxima of what ends in ``_max``, since the last reading; with ``keep`` the next one has them, too.
+        """Means, or maxima if the name ends in ``_max``, since the last read; ``keep`` leaves them for the next read.
 
-        ``check`` comes first, in all processes: a number that is not finite goes into the means.
+        All processes must call ``check`` first: this averages numbers that are not finite without an error.
         """
         values = self._gathered()
         if not keep:
@@ -86,7 +86,7 @@ class Meter:
         return merged | {name: float(processes.maximum(each)) for name, each in largest.items()}
 
     def check(self) -> None:
-        """Raises NotFiniteError where a number whose name ends in ``_loss`` is not finite."""
+        """Raises NotFiniteError if a number whose name ends in ``_loss`` is not finite."""
         values = self._gathered()
         wrong = []
         for name, losses in values.items():
@@ -95,12 +95,12 @@ class Meter:
                 first = int(places[0])
                 every = len(losses) // len(values["step"])
                 wrong.append((int(values["step"][first // every]), name, float(losses[first])))
-        if wrong:  # a step's critic comes before its generator, in the alphabet as in time
+        if wrong:  # within a step critic_loss is computed before generator_loss, which is also the alphabetical order
             step, name, value = min(wrong)
             raise NotFiniteError(name, value, step)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The numbers of the steps since the last reading."""
+        """The numbers of the steps since the last read."""
         return self._gathered()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -108,7 +108,7 @@ class Meter:
         self._waiting, self._values = [], {name: [value] for name, value in state.items()}
 
     def _gathered(self) -> dict[str, Tensor]:
-        """Name to float64 ``[n]``, each step's values one after the other, on the CPU; one transfer per name."""
+        """Names to float64 ``[n]`` on the CPU, the steps' values concatenated; one transfer per name."""
         if self._waiting:
             taken: dict[str, list[Tensor]] = {"step": [torch.tensor([step for step, _ in self._waiting])]}
             for _, numbers in self._waiting:
@@ -123,7 +123,7 @@ class Meter:
 
 
 def memory(device: torch.device) -> float:
-    """MiB, as ``Stats.memory`` says."""
+    """See ``Stats.memory``."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024

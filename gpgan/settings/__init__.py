@@ -1,1 +1,1 @@
-"""The settings of a run: the tree, presets, and how defaults, preset, file and flags are merged."""
+"""The settings of a run: their tree, the presets, and the merging of defaults, preset, file and flags."""

@@ -1,7 +1,8 @@
 """The settings of a run as a tree of frozen dataclasses, from which the command line and its help are made.
 
-``RunConfig`` has what every task has, ``AdversarialConfig`` what those have that train against a critic; a task adds its own
-fields. A tree that exists is valid: each class checks its own fields. ``options`` lists the fields with dotted names.
+``RunConfig`` has the settings of every task, ``AdversarialConfig`` those of tasks that train against a critic; a task
+adds its own. An existing tree is valid: each class checks its own fields. ``options`` lists the fields with dotted
+names.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from gpgan import objectives
 from gpgan.util.nearest import nearest
 
 INT64_MAX = 2**63 - 1
-# Bytes of a file name that every usual file system takes.
+# The longest file name, in bytes, that common file systems allow.
 NAME_MAX = 255
 
 
-# What values of a setting's type may be, and how that is called.
+# The Python types that a setting's value may have, and what errors call them.
 TYPES: dict[Any, Any] = {int: int, float: int | float, bool: bool, str: str, Path: Path, str | None: str | None}
 NAMES: dict[Any, str] = {
     int: "a whole number",
@@ -50,7 +51,7 @@ def whole(default: int, help: str, least: int, most: int = INT64_MAX) -> Any:
 
 
 def number(default: float, help: str, least: float, below: float = math.inf, above: bool = False) -> Any:
-    """A number from ``least``, which itself is excluded where ``above``, to below ``below``."""
+    """A number x with least <= x < below; with ``above``, least < x < below."""
     limits = {"least": least, "below": below, "above": above}
     return field(default=default, metadata={"help": help, "metavar": "X", **limits})
 
@@ -64,8 +65,8 @@ def check(tree: Any, prefix: str = "") -> None:
             raise ValueError(
                 f"{name} is {value!r}; expected {' or '.join(map(str, choices))}{nearest(str(value), choices)}"
             )
-        kinds = TYPES.get(types[each.name])
-        if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and types[each.name] is not bool)):
+        allowed = TYPES.get(types[each.name])
+        if allowed and (not isinstance(value, allowed) or (isinstance(value, bool) and types[each.name] is not bool)):
             raise ValueError(f"{name} is {value!r}; expected {NAMES[types[each.name]]}")
         if "most" in limits and not limits["least"] <= value <= limits["most"]:
             raise ValueError(f"{name} is {value}; expected a whole number from {limits['least']} to {limits['most']}")
@@ -79,15 +80,15 @@ def check(tree: Any, prefix: str = "") -> None:
 
 @dataclass(frozen=True)
 class PenaltyConfig:
-    """The gradient penalty: weight * mean((|gradient| - target)^2) at some points."""
+    """The gradient penalty: weight * mean((|gradient| - target)^2) over some points."""
 
-    weight: float = number(10.0, "lambda of the paper; half of R1's gamma; 0: no penalty", 0)
+    weight: float = number(10.0, "lambda in the paper; half of R1's gamma; 0: no penalty", 0)
     target: float = number(1.0, "target gradient norm", 0)
     points: Literal["between", "real", "fake", "both", "noisy"] = text(
         "between", "between, real (R1), fake (R2), both, or noisy (DRAGAN)", "P"
     )
     one_sided: bool = switch("penalise only norms above the target")
-    lazy: int = whole(1, "only at every N-th critic step, with N times the weight", 1)
+    lazy: int = whole(1, "only every N-th critic step, with N times the weight", 1)
 
     def __post_init__(self) -> None:
         check(self, "penalty.")
@@ -95,16 +96,16 @@ class PenaltyConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The optimizer, of the same kind for both networks."""
+    """The optimizer; both networks use the same settings."""
 
     kind: Literal["adam", "rmsprop", "sgd"] = text("adam", "adam, rmsprop or sgd", "KIND")
-    lr: float = number(1e-3, "learning rate at the first step", 0, above=True)
+    lr: float = number(1e-3, "initial learning rate", 0, above=True)
     schedule: Literal["constant", "linear", "cosine"] = text(
-        "constant", "constant, linear or cosine; the last two reach 0 at --steps", "S"
+        "constant", "constant, or linear or cosine decay to 0 at --steps", "S"
     )
-    beta1: float = number(0.0, "adam: memory of the gradient's mean; sgd: momentum", 0, 1)
-    beta2: float = number(0.9, "adam, rmsprop: memory of the gradient's square", 0, 1)
-    clip: float = number(0.0, "largest norm of a network's gradient; 0: any", 0)
+    beta1: float = number(0.0, "adam: decay of the gradient's mean; sgd: momentum", 0, 1)
+    beta2: float = number(0.9, "adam, rmsprop: decay of the gradient's square", 0, 1)
+    clip: float = number(0.0, "clip the norm of each network's gradient to X; 0: no clipping", 0)
 
     def __post_init__(self) -> None:
         check(self, "optimizer.")
@@ -112,7 +113,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """What is trained; a task with options of its own adds them here."""
+    """What is trained; a task adds its own options here."""
 
     name: str = text("", "what is trained", "NAME")
 
@@ -122,31 +123,33 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A training run of any task. ``gpgan.configure`` makes one, with the defaults for its data and a preset's settings.
+    """A training run of any task. ``gpgan.configure`` makes one, from the defaults for its data and a preset.
 
-    ``preset`` is only the name under which a run's settings are recorded: the settings are ``configure``'s.
+    ``preset`` is only a record of the preset's name; ``configure`` applies its settings.
     """
 
-    data: str = text("", "a name, a path or module:attribute", "DATA")
-    preset: str = text("auto", "a paper's settings", "NAME")
-    steps: int = whole(20_000, "generator steps in all", 1)
+    data: str = text("", "a built-in name, a path or module:attribute", "DATA")
+    preset: str = text("auto", "the settings of a paper", "NAME")
+    steps: int = whole(20_000, "total generator steps", 1)
     minutes: float = number(0.0, "stop after this many minutes, saved; 0: no limit", 0)
-    seed: int = whole(0, "same seed, same run: bit for bit on a CPU", 0)
-    batch: int = whole(64, "samples per step, over all processes", 2)
-    out: Path = field(default=Path("runs"), metadata=about("folder that holds the runs", "DIR"))
-    name: str | None = field(default=None, metadata=about("folder of this run, in place of NUMBER-DATA", "NAME"))
+    seed: int = whole(0, "random seed; same seed, same run, bit for bit on a CPU", 0)
+    batch: int = whole(64, "samples per step, summed over all processes", 2)
+    out: Path = field(default=Path("runs"), metadata=about("folder of all runs", "DIR"))
+    name: str | None = field(default=None, metadata=about("name of this run's folder, instead of NUMBER-DATA", "NAME"))
     device: str = text("auto", "auto, cpu, cuda or cuda:N", "D")
-    size: int = whole(0, "side in pixels that images are resized to; 0: by the data", 0, 4096)
+    size: int = whole(0, "side in pixels to resize images to; 0: chosen from the data", 0, 4096)
     precision: Literal["fp32", "bf16", "fp16"] = text(
-        "fp32", "fp32, or by autocast bf16 or fp16, whose penalty is fp32", "P"
+        "fp32", "fp32, or bf16 or fp16 by autocast; the penalty stays fp32", "P"
     )
-    deterministic: bool = switch("refuse operators whose results vary from run to run (GPU)")
-    impl: Literal["auto", "native", "reference"] = text("auto", "the penalty's operators: native or reference", "I")
+    deterministic: bool = switch("GPU: refuse nondeterministic operators")
+    impl: Literal["auto", "native", "reference"] = text(
+        "auto", "the penalty's operators: auto, native or reference", "I"
+    )
     threads: int = whole(0, "CPU threads; 0: torch's default", 0)
-    tick: int = whole(25, "steps between two lines of statistics", 1)
-    snapshot: int = whole(500, "steps between two pictures", 1)
-    checkpoint: int = whole(500, "steps between two checkpoints", 1)
-    keep: int = whole(0, "keep the checkpoint of every N-th step for good; 0: none", 0)
+    tick: int = whole(25, "steps between lines of statistics", 1)
+    snapshot: int = whole(500, "steps between pictures", 1)
+    checkpoint: int = whole(500, "steps between checkpoints", 1)
+    keep: int = whole(0, "keep the checkpoint of every N-th step permanently; 0: none", 0)
     task: TaskConfig = field(default_factory=TaskConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
@@ -154,8 +157,7 @@ class RunConfig:
         check(self)
         if self.keep % self.checkpoint:
             raise ValueError(
-                f"keep is {self.keep} and checkpoint is {self.checkpoint}; expected a multiple of it, as only checkpoints "
-                f"that are made can be kept"
+                f"keep is {self.keep} and checkpoint is {self.checkpoint}; expected keep to be a multiple of checkpoint"
             )
         if self.name is not None and (
             self.name in ("", ".", "..")
@@ -163,14 +165,14 @@ class RunConfig:
             or not self.name.isprintable()
             or len(os.fsencode(self.name)) > NAME_MAX
         ):
-            raise ValueError(f"name is {self.name!r}; expected the name of one folder; its parent is given by --out")
+            raise ValueError(f"name is {self.name!r}; expected a single folder name; --out sets its parent")
 
 
 @dataclass(frozen=True)
 class AdversarialConfig(RunConfig):
     """A run of a task that trains a generator against a critic."""
 
-    objective: str = text("wasserstein", "what critic and generator minimise", "NAME")
+    objective: str = text("wasserstein", "the loss of critic and generator", "NAME")
     n_critic: int = whole(3, "critic steps per generator step", 1)
     weight_clip: float = number(0.0, "clip the critic's weights to [-X, X]; 0: no clipping", 0)
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
@@ -180,13 +182,14 @@ class AdversarialConfig(RunConfig):
         objectives.get(self.objective)
         if self.weight_clip and self.penalty.weight:
             raise ValueError(
-                f"weight-clip is {self.weight_clip:g} and penalty.weight is {self.penalty.weight:g}: two ways to hold the "
-                "critic back; expected one of them, e.g. --penalty.weight 0"
+                f"weight-clip is {self.weight_clip:g} and penalty.weight is {self.penalty.weight:g}: two ways to "
+                "regularise the critic; expected one of them, e.g. --penalty.weight 0"
             )
         if self.penalty.weight and self.penalty.lazy > self.tick * self.n_critic:
             raise ValueError(
                 f"penalty.lazy is {self.penalty.lazy} and a line of statistics covers {self.tick * self.n_critic} critic "
-                f"steps (--tick times --n-critic), of which one must have a penalty; expected at most as many"
+                f"steps (--tick times --n-critic), one of which must have a penalty; expected at most "
+                f"{self.tick * self.n_critic}"
             )
 
 

@@ -1,4 +1,4 @@
-"""Settings from files, flags and Python, by dotted name, put into the tree of a task."""
+"""Merges settings from files, flags and Python, by dotted name, into the tree of a task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_file(path: Path) -> dict[str, Any]:
     """The settings of a TOML file, by dotted name.
 
     Raises:
-        ValueError: It cannot be read, or is no TOML.
+        ValueError: The file cannot be read, or is not valid TOML.
     """
     if sys.version_info >= (3, 11):
         import tomllib
@@ -32,12 +32,14 @@ def read_file(path: Path) -> dict[str, Any]:
             f"config is {str(path)!r}, which cannot be read ({error.strerror}); expected a TOML file"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"config is {str(path)!r}, which is no TOML ({error}); expected e.g. steps = 1000") from error
+        raise ValueError(
+            f"config is {str(path)!r}, which is not valid TOML ({error}); expected e.g. steps = 1000"
+        ) from error
     return {name.replace("-", "_"): value for name, value in flatten(content).items()}
 
 
 def apply(config: C, settings: Mapping[str, Any]) -> C:
-    """The configuration with some settings, by dotted name, replaced.
+    """The configuration with some settings replaced, by dotted name.
 
     Raises:
         ValueError: A name is unknown, or a value has the wrong type or range.
@@ -51,22 +53,22 @@ def apply(config: C, settings: Mapping[str, Any]) -> C:
 
 
 def typed(tree: type[RunConfig], settings: Mapping[str, Any], source: str = "") -> dict[str, Any]:
-    """Settings by dotted name, each of its type.
+    """Settings by dotted name, each converted to its type.
 
     Args:
         tree: The settings of a task.
-        settings: Text, as a command line has it, or values.
+        settings: Strings, as from a command line, or values.
         source: Begins the error messages.
 
     Raises:
-        ValueError: The tree has no such setting (the nearest name is given), or a value is of another type.
+        ValueError: The tree has no such setting (the message gives the nearest name), or a value has the wrong type.
     """
     types = {name: type for name, _, type in options(tree)}
     trees = {name.rpartition(".")[0] for name in types}
     settings = {name: value for name, value in settings.items() if not (name in trees and value == {})}
     for name in settings:
         if name not in types:
-            raise ValueError(f"{source}there is no setting {name!r}{nearest(name, types)}")
+            raise ValueError(f"{source}unknown setting {name!r}{nearest(name, types)}")
     try:
         return {name: convert(name, types[name], value) for name, value in settings.items()}
     except ValueError as error:
@@ -74,7 +76,7 @@ def typed(tree: type[RunConfig], settings: Mapping[str, Any], source: str = "") 
 
 
 def convert(name: str, wanted: Any, value: Any) -> Any:
-    """A value as the type of a setting wants it: text, as a command line has it, or a value of that type.
+    """Converts a string, as from a command line, to the type of a setting; a value of that type is returned as it is.
 
     Raises:
         ValueError: It is neither.
@@ -106,13 +108,13 @@ def convert(name: str, wanted: Any, value: Any) -> Any:
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
-    """The configuration as JSON takes it, nested."""
+    """The configuration as nested values that JSON can hold."""
     values: dict[str, Any] = {**asdict(config), "out": str(config.out)}
     return values
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name; ``task`` with a word stands for ``task.name``."""
+    """Nested settings by dotted name; ``task`` with a string means ``task.name``."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:

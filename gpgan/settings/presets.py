@@ -1,15 +1,15 @@
-"""Papers' settings, by name."""
+"""The settings of papers, by name."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Each is complete in what its paper calls the method: what one leaves open is as the data's defaults have it.
+# Each sets everything that its paper calls the method; the rest comes from the defaults for the data.
 PRESETS: dict[str, dict[str, Any]] = {
-    # Whatever suits the data.
+    # The defaults for the data.
     "auto": {},
-    # Goodfellow et al., arXiv 1406.2661; batch and momentum as its published code has them for MNIST. Its rate is 0.1, for
-    # much smaller first weights than here, where that diverges, as 0.02 still does on 28x28 images.
+    # Goodfellow et al., arXiv 1406.2661; batch and momentum as in its published code for MNIST. Its learning rate is
+    # 0.1, for much smaller initial weights; here 0.1 diverges, and so does 0.02 on 28x28 images.
     "gan": {
         "objective": "minimax",
         "n_critic": 1,
@@ -19,7 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.lr": 0.005,
         "optimizer.beta1": 0.5,
     },
-    # The same paper's other generator, with the optimizer of Radford et al., arXiv 1511.06434, section 4.
+    # The same paper's non-saturating generator loss, with the optimizer of Radford et al., arXiv 1511.06434, section 4.
     "nsgan": {
         "objective": "non-saturating",
         "n_critic": 1,
@@ -124,7 +124,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.beta1": 0.0,
         "optimizer.beta2": 0.99,
     },
-    # Huang et al., arXiv 2501.05441: R1 and R2, whose gamma the paper sets for each data set anew.
+    # Huang et al., arXiv 2501.05441: R1 and R2, whose gamma the paper tunes per data set.
     "r3gan": {
         "objective": "relativistic",
         "n_critic": 1,
@@ -136,7 +136,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.beta1": 0.0,
         "optimizer.beta2": 0.9,
     },
-    # L1 and a critic with a gradient penalty, as Ledig et al., arXiv 1609.04802, have L1's relative and a critic without.
+    # L1 and a critic with a gradient penalty; Ledig et al., arXiv 1609.04802, use a content loss and a critic without
+    # one.
     "superresolve": {
         "task.name": "superresolve",
         "task.critic": 0.01,
@@ -147,5 +148,5 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def presets_of(task: str) -> list[str]:
-    """The presets that a task can take."""
+    """The presets that a task accepts."""
     return [name for name, values in PRESETS.items() if name == "auto" or values.get("task.name", "generation") == task]

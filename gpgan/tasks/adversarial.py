@@ -1,7 +1,7 @@
-"""One generator step, its critic steps first: Gulrajani et al., arXiv 1704.00028, algorithm 1, for any objective.
+"""One generator step after its critic steps: Gulrajani et al., arXiv 1704.00028, algorithm 1, for any objective.
 
-Tasks that train against a critic share it. They differ in what goes into the generator, what the critic calls real, and an
-extra loss or none.
+All tasks that train against a critic share it. They differ in the generator's input, in the samples that count as real,
+and in an optional extra loss.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from gpgan.tasks.updates import descend, frozen, verdict
 from gpgan.torch_private import batch_norms
 from gpgan.util.processes import Processes
 
-# The critic's part of the generator's loss, among its terms.
+# The name of the critic's term in the generator's loss.
 VERDICT = "adversarial_loss"
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Bytes of samples that are kept ready as float32.
+# Data sets of at most this many bytes as float32 are scaled in advance and kept on the device.
 READY = {"cpu": 2**26, "cuda": 2**31}
-# By the name of the penalty's points.
+# By the setting penalty.points.
 WHERE = {
     "between": "at the interpolates",
     "real": "at real samples",
@@ -58,15 +58,15 @@ NUMBERS = {
 class Adversarial:
     """Trains a generator and its critic in place, one generator step per call of ``step``.
 
-    All processes of a run draw the same random numbers and take their own share of them, so that their number changes
-    nothing but the rounding. DRAGAN's noise is the exception: each process draws its own.
+    All processes of a run draw the same random numbers and use their own share of them, so that the number of processes
+    changes only the rounding. The exception is DRAGAN's noise, which each process draws for itself.
 
-    A subclass sets ``config``, ``generator`` and ``critic`` in its constructor, and says what goes into the generator.
+    A subclass sets ``config``, ``generator`` and ``critic`` in its constructor, and defines the generator's inputs.
 
     Attributes:
-        pack: Samples that the critic sees at once.
+        pack: The number of samples that the critic sees at once.
         labelled: Whether the critic takes the labels of the real samples.
-        adversarial_weight: Of the critic's verdict in the generator's loss; 0: no critic is trained.
+        adversarial_weight: The weight of the critic's term in the generator's loss; 0: no critic is trained.
     """
 
     config: AdversarialConfig
@@ -78,7 +78,7 @@ class Adversarial:
     adversarial_weight = 1.0
 
     def given(self, real: Tensor, labels: Tensor | None) -> Sequence[tuple[Tensor, ...]]:
-        """What the generator takes at each critic step and, last, at its own.
+        """The generator's inputs for each critic step and, last, for its own step.
 
         Args:
             real: ``[n_critic, B, ...]``, this process's share of the real samples.
@@ -87,21 +87,21 @@ class Adversarial:
         raise NotImplementedError
 
     def terms(self, made: Tensor, real: Tensor) -> Mapping[str, Tensor]:
-        """Further losses of the generator by name, weighted; ``real`` are the samples of the last critic step."""
+        """Further losses of the generator by name, weighted; ``real`` are the real samples of the last critic step."""
         return {}
 
     def prepare_round(self, dataset: Dataset, average: Average | None, processes: Processes) -> None:
-        """Makes optimizers, the critic's step and the order of the data."""
+        """Creates the optimizers, the critic step and the order of the data."""
         config, self.average, self.processes, self.dataset = self.config, average, processes, dataset
         self.objective = objectives.get(config.objective)
         self.device = torch.device(config.device)
-        # Scaled once and on the device, if they take little room: else each batch as it is drawn.
+        # A small data set is scaled once and kept on the device; else each batch is scaled as it is drawn.
         small = 4 * len(dataset) * math.prod(dataset.shape) <= READY[self.device.type]
         self.ready = dataset.samples().to(self.device) if small else None
         self.order = Order(len(dataset), config.seed)
-        # On the CPU whatever the device is, so that a run can continue on another.
+        # Always on the CPU, so that a run can continue on another device.
         self.rng = torch.Generator().manual_seed(config.seed)
-        # Lazy regularisation's correction: Karras et al., arXiv 1912.04958, appendix B.
+        # The correction for lazy regularisation: Karras et al., arXiv 1912.04958, appendix B.
         lazy = config.penalty.lazy if config.penalty.weight else 1
         self.ratio = lazy / (lazy + 1) if lazy > 1 else 1.0
         self.generator_optimizer = make_optimizer(config.optimizer, self.generator)
@@ -111,7 +111,7 @@ class Adversarial:
         self.generator_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
         self.critic_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
         self.clip = config.optimizer.clip or None
-        # A critic of the user's own may have layers that are not to be trained.
+        # The user's own critic may have frozen layers.
         self.trained = [parameter for parameter in self.critic.parameters() if parameter.requires_grad]
         self.critic_step = CriticStep(
             self.critic,
@@ -135,12 +135,12 @@ class Adversarial:
         return self.adversarial_weight > 0 and self.config.penalty.weight > 0
 
     def step(self, n: int) -> dict[str, Tensor]:
-        """Generator step n, counted from 1, after its critic steps: see ``Task.step``."""
+        """Does generator step n, counted from 1, after its critic steps: see ``Task.step``."""
         config = self.config
         rate = config.optimizer.lr * learning_rate_factor(config.optimizer.schedule, n - 1, config.steps)
         _set_lr(self.generator_optimizer, rate)
         _set_lr(self.critic_optimizer, rate * self.ratio)
-        # All at once: on small networks each call costs as much as what it draws.
+        # Drawn all at once: for small networks the calls themselves are the cost.
         real, labels = self._draw_real(n)
         given = self.given(real, labels)
         alpha = self.share(torch.rand(config.n_critic, config.batch // self.pack, generator=self.rng))
@@ -172,7 +172,7 @@ class Adversarial:
             scaler=self.generator_scaler,
             group=self.processes.group,
         )
-        # The verdict alone is the loss itself.
+        # If the critic's term is the only one, it is the loss.
         parts = {} if list(terms) == [VERDICT] else {name: term.detach() for name, term in terms.items()}
         return {"generator_loss": loss.detach(), **parts}
 
@@ -187,7 +187,7 @@ class Adversarial:
             "estimate": self.objective.per_loss * (self.objective.chance - torch.stack(own).double()),
         }
         penalties = [each.penalty for each in stats if each.penalty is not None]
-        if penalties:  # a lazy one comes now and then
+        if penalties:  # with a lazy penalty, only some steps have one
             norms = torch.stack([each.norms for each in stats if each.norms is not None]).double()
             numbers["penalty"] = torch.stack(penalties)
             numbers["norm_mean"], numbers["norm_square"] = norms.mean(1), norms.square().mean(1)
@@ -207,12 +207,12 @@ class Adversarial:
         return (
             f"Lower --optimizer.lr (it is {config.optimizer.lr:g})"
             + (", clip gradients (--optimizer.clip 1)" if not config.optimizer.clip else "")
-            + (", take --precision fp32" if config.precision != "fp32" else "")
+            + (", use --precision fp32" if config.precision != "fp32" else "")
             + (" or change --penalty.weight" if config.penalty.weight else "")
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on. The order of the data follows from seed and step alone."""
+        """Everything that the next step depends on, except the order of the data, which follows from seed and step."""
         state = {
             "generator": self.generator.state_dict(),
             "critic": self.critic.state_dict(),
@@ -246,7 +246,7 @@ class Adversarial:
         self.critic.eval()
 
     def _draw_real(self, n: int) -> tuple[Tensor, Tensor | None]:
-        """Real samples ``[n_critic, B, ...]`` of a generator step, this process's share, and their labels or None."""
+        """This process's real samples ``[n_critic, B, ...]`` for a generator step, and their labels or None."""
         data, turns, batch = self.dataset, self.config.n_critic, self.config.batch
         indices = self.order.indices((n - 1) * turns * batch, turns * batch).view(turns, batch)
         indices = self.processes.share(indices, 1)
@@ -260,7 +260,7 @@ class Adversarial:
         return real, move(data.labels[indices], self.device)
 
     def share(self, drawn: Tensor, dim: int = 1) -> Tensor:
-        """This process's part of what all processes drew, on the device."""
+        """This process's share of a tensor that all processes drew, on the device."""
         return move(self.processes.share(drawn, dim), self.device)
 
     def casting(self) -> contextlib.AbstractContextManager[Any]:
@@ -270,7 +270,7 @@ class Adversarial:
 
 
 def adversarial_panels(config: AdversarialConfig, held_out: bool = True) -> tuple[Panel, Panel, Panel]:
-    """The critic's estimate, the gradient norm and the losses."""
+    """The panels of the critic's estimate, the gradient norm and the losses."""
     objective = objectives.get(config.objective)
     penalised = config.penalty.weight > 0
     estimate = Panel(
@@ -301,7 +301,7 @@ def adversarial_panels(config: AdversarialConfig, held_out: bool = True) -> tupl
 
 
 def describe_critic(numbers: Mapping[str, float | None], symbol: str) -> str:
-    """The critic's numbers in a few words."""
+    """The critic's numbers as a short text."""
     held_out = numbers.get("held_out")
     words = f"{symbol} {numbers['estimate']:.3f}" + ("" if held_out is None else f" (held out {held_out:.3f})")
     if numbers["penalty"] is not None:
@@ -310,14 +310,14 @@ def describe_critic(numbers: Mapping[str, float | None], symbol: str) -> str:
 
 
 def move(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device, without waiting for it."""
+    """The tensor on the device, copied without blocking."""
     if tensor.device == device or (tensor.is_cuda and device.index is None and device.type == "cuda"):
         return tensor
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def make_optimizer(config: OptimizerConfig, module: nn.Module, ratio: float = 1.0) -> torch.optim.Optimizer:
-    """The optimizer of a network, its rate times ``ratio`` and what it remembers of a step to the power of it."""
+    """The optimizer of a network, with its learning rate times ``ratio`` and its betas to the power of ``ratio``."""
     lr, beta1, beta2 = config.lr * ratio, config.beta1**ratio, config.beta2**ratio
     if config.kind == "rmsprop":
         return torch.optim.RMSprop(module.parameters(), lr=lr, alpha=beta2)
@@ -337,16 +337,16 @@ def penalty_of(config: AdversarialConfig, critic: nn.Module) -> Penalty | None:
         one_sided=own.one_sided,
         points=own.points,
         impl=config.impl,
-        # The trainer warns of it before it starts.
+        # The trainer has already warned about it.
         allow_batch_coupling=any(isinstance(module, batch_norms()) for module in critic.modules()),
     )
 
 
-def learning_rate_factor(name: str, done: int, steps: int) -> float:
-    """What is left of the first learning rate after ``done`` of ``steps`` steps, as a factor."""
-    if name == "linear":
+def learning_rate_factor(schedule: str, done: int, steps: int) -> float:
+    """The learning rate after ``done`` of ``steps`` steps, relative to the initial one."""
+    if schedule == "linear":
         return 1 - done / steps
-    if name == "cosine":
+    if schedule == "cosine":
         return (1 + math.cos(math.pi * done / steps)) / 2
     return 1.0
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gpgan.util.nearest import nearest
 
-# Each is imported when it is asked for.
+# Each is imported on use.
 TASKS = {
     "generation": "gpgan.tasks.generation.task:Generation",
     "superresolve": "gpgan.tasks.superresolve:SuperResolution",
@@ -19,7 +19,7 @@ def task_class(name: str) -> Any:
     """The class of a task: see ``gpgan.tasks.task.Task``.
 
     Raises:
-        ValueError: There is no task of this name; the nearest one is given.
+        ValueError: There is no task of this name; the message gives the nearest one.
     """
     if name not in TASKS:
         raise ValueError(f"task is {name!r}; expected {' or '.join(TASKS)}{nearest(str(name), TASKS)}")

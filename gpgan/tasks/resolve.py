@@ -1,4 +1,4 @@
-"""The settings of any task decided for this machine, this data and these processes; every check comes before any file."""
+"""Resolves the settings of any task for this machine, data and number of processes, before any file is written."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ C = TypeVar("C", bound=RunConfig)
 
 
 def resolve(config: C, dataset: Dataset, processes: Processes) -> C:
-    """The configuration with everything decided: device, operators, threads, and what its task decides.
+    """The resolved configuration: device, operators, threads, and what its task resolves.
 
     Raises:
-        ValueError: It is not possible with this data, this machine or these processes.
+        ValueError: It does not work with this data, this machine or these processes.
     """
     count = len(dataset)
     if config.batch > count:
         raise ValueError(
             f"batch is {config.batch} and {config.data} has {count} samples to train on; expected a batch from 2 to {count}"
         )
-    # A BatchNorm cannot normalise one sample.
+    # BatchNorm cannot normalise a single sample.
     if config.batch % processes.size or config.batch < 2 * processes.size:
         raise ValueError(
             f"batch is {config.batch} and there are {processes.size} processes; expected a multiple of {processes.size}, "
@@ -49,11 +49,11 @@ def _device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        if device.type == "cuda" and device.index is None:  # torchrun gives each process of a machine its number
+        if device.type == "cuda" and device.index is None:  # torchrun numbers the processes of a machine
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
-            raise RuntimeError("gpgan trains on no such device")
-        if device.type == "cpu":  # and not cpu:0, which is the same
+            raise RuntimeError("gpgan does not train on it")
+        if device.type == "cpu":  # cpu:0 is the same device
             device = torch.device("cpu")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -69,7 +69,7 @@ def _device(name: str) -> torch.device:
 def _impl(impl: Literal["auto", "native", "reference"], device: torch.device) -> Literal["native", "reference"]:
     reason = ops.why_not_native(device)
     if impl == "native" and reason:
-        raise ValueError(f"impl is 'native', which cannot run on {device}: {reason}; or take --impl reference")
+        raise ValueError(f"impl is 'native', which cannot run on {device}: {reason}; or use --impl reference")
     if impl == "auto":
         return "reference" if reason else "native"
     return impl

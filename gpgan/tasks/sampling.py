@@ -1,4 +1,4 @@
-"""Running a sampler without leaving a trace."""
+"""Runs a sampler without changing any state."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 from gpgan.util import random_states
 
-# Samples that are made at once where nothing has to be like training.
+# The number of samples made at once outside training.
 BATCH = 256
 
 
 @torch.no_grad()
 def run_sampler(sampler: nn.Module, inputs: tuple[Tensor, ...], batch: int | None = None) -> Tensor:
-    """Samples in eval mode; the module's own mode and all random states are given back.
+    """Samples in eval mode; the module's mode and all random states are restored.
 
     Args:
-        sampler: From ``inputs`` to samples.
+        sampler: Maps ``inputs`` to samples.
         inputs: Each ``[n, ...]``.
         batch: At most this many rows at once; None for all.
     """
     was = sampler.training
-    with random_states.borrowed():  # a network of the user's own may draw
+    with random_states.borrowed():  # the user's own network may draw random numbers
         sampler.eval()
         parts = zip(*(torch.split(each, batch or len(each)) for each in inputs), strict=True)
         samples = [sampler(*part) for part in parts]
@@ -34,7 +34,7 @@ def run_sampler(sampler: nn.Module, inputs: tuple[Tensor, ...], batch: int | Non
 
 @contextlib.contextmanager
 def buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Gives a module's buffers back as they were before the block."""
+    """Restores a module's buffers after the block."""
     before = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         yield

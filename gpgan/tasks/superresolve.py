@@ -1,7 +1,7 @@
-"""The task ``superresolve``: small images to larger ones, by L1 and a critic that knows real images.
+"""The task ``superresolve``: enlarges images with an L1 loss and a critic of real images.
 
-L1 alone gives the mean of all images that a small one may come from, which is smooth. The critic asks for an image that could
-be real (Ledig et al., SRGAN, arXiv 1609.04802), here with a gradient penalty.
+L1 alone gives an average of all images that a small one may come from, which is blurred. The critic favours images that
+could be real (Ledig et al., SRGAN, arXiv 1609.04802); here it has a gradient penalty.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from gpgan.tasks.sampling import BATCH, run_sampler
 from gpgan.tasks.task import Curve, Number, Panel
 from gpgan.util.processes import Processes
 
-# Held-out images that a tick looks at, and triples in a picture.
+# Held-out images for the numbers of a tick, and triples in a picture.
 HELD_OUT, PICTURED = 256, 24
-# Metrics of a tick.
+# The metrics of a tick.
 RESTORATION = ("psnr", "ssim", "detail")
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The residual network that enlarges, and its critic."""
+    """The residual network that enlarges images, and its critic."""
 
-    width: int = whole(32, "channels of the network that enlarges", 1, 1024)
-    depth: int = whole(4, "its residual blocks", 1, 64)
+    width: int = whole(32, "channels of the generator", 1, 1024)
+    depth: int = whole(4, "residual blocks of the generator", 1, 64)
     critic_width: int = whole(16, "the critic's channels at full size", 1, 1024)
-    ema: float = number(0.999, "decay of the averaged network, which samples; 0: none", 0, 1)
+    ema: float = number(0.999, "decay of the generator's average, used to sample; 0: none", 0, 1)
 
     def __post_init__(self) -> None:
         check(self, "network.")
@@ -53,8 +53,8 @@ class NetworkConfig:
 @dataclass(frozen=True)
 class SuperResolutionConfig(TaskConfig):
     name: str = text("superresolve", "what is trained", "NAME")
-    scale: int = whole(2, "how many times larger the output's sides are", 2, 8)
-    critic: float = number(0.01, "weight of the critic beside L1; 0: L1 alone", 0)
+    scale: int = whole(2, "factor by which the sides are enlarged", 2, 8)
+    critic: float = number(0.01, "weight of the critic's loss, added to L1; 0: L1 alone", 0)
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class Config(AdversarialConfig):
 
 
 class Enlarger(nn.Module):
-    """Images ``[B, C, h, w]`` in [-1, 1] to ``[B, C, scale h, scale w]``: bicubic interpolation plus what is learnt.
+    """Images ``[B, C, h, w]`` in [-1, 1] to ``[B, C, scale h, scale w]``: bicubic interpolation plus a learnt residual.
 
-    Residual blocks at the small size, as in EDSR (Lim et al., arXiv 1707.02921); then pixels are repeated and convolved, which
-    leaves no checkerboard. Any size of image will do.
+    Residual blocks at the small size, as in EDSR (Lim et al., arXiv 1707.02921); then nearest-neighbour upsampling and
+    a convolution, which avoids checkerboard artefacts. Images may have any size.
     """
 
     def __init__(self, channels: int, scale: int, width: int, depth: int) -> None:
@@ -99,9 +99,9 @@ class SuperResolution(Adversarial):
 
     Args:
         config: Resolved.
-        facts: Of the data, whose images are the true outputs.
-        modules: ``generator``, from ``[B, C, H / scale, W / scale]`` to ``[B, C, H, W]``, and ``critic``, from that to scores
-            ``[B]``; what is missing is built.
+        facts: Of the data, whose images are the ground truth.
+        modules: The user's own: ``generator``, from ``[B, C, H / scale, W / scale]`` to ``[B, C, H, W]``, and
+            ``critic``, from that to scores ``[B]``; missing ones are built.
     """
 
     config_class = Config
@@ -117,7 +117,7 @@ class SuperResolution(Adversarial):
         if generator is None:
             generator = Enlarger(channels, self.scale, net.width, net.depth)
             initialise(generator, rng)
-            nn.init.zeros_(generator.last.weight)  # so that it begins as the interpolation
+            nn.init.zeros_(generator.last.weight)  # so that it starts as plain interpolation
         if critic is None:
             critic = ConvCritic(facts.shape, net.critic_width)
             initialise(critic, rng)
@@ -149,8 +149,8 @@ class SuperResolution(Adversarial):
             )
         if shape[1] % scale or shape[2] % scale:
             raise ValueError(
-                f"task.scale is {scale} and images have {shape[1]} x {shape[2]} pixels; expected a scale that divides both, or "
-                "another --size"
+                f"task.scale is {scale} and images have {shape[1]} x {shape[2]} pixels; expected a scale that divides both, or a "
+                "different --size"
             )
         return config
 
@@ -168,8 +168,8 @@ class SuperResolution(Adversarial):
 
     def title(self) -> str:
         channels, height, width = self.small
-        judged = f"L1 and {self.adversarial_weight:g} of a critic" if self.adversarial_weight else "L1"
-        return f"super-resolution from {channels} x {height} x {width} by {judged}"
+        judged = f"L1 and a critic of weight {self.adversarial_weight:g}" if self.adversarial_weight else "L1"
+        return f"super-resolution from {channels} x {height} x {width} with {judged}"
 
     def given(self, real: Tensor, labels: Tensor | None) -> list[tuple[Tensor, ...]]:
         small = [(downscale(each, self.scale),) for each in real]
@@ -224,7 +224,7 @@ class SuperResolution(Adversarial):
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         if truncation is not None:
             raise ValueError(
-                f"truncation is {truncation:g}, and super-resolution has no latents; expected no --truncation"
+                f"truncation is {truncation:g}, and super-resolution has no latents to truncate; expected no --truncation"
             )
         if source is None:
             small = downscale(_held_out(data(), count, rng), self.scale)
@@ -254,7 +254,7 @@ class SuperResolution(Adversarial):
 
 
 def _held_out(dataset: Dataset, count: int, rng: torch.Generator) -> Tensor:
-    """At most ``count`` images ``[n, C, H, W]``, of those that are not trained on if there are such."""
+    """At most ``count`` random images ``[n, C, H, W]``: held out if the data has such, else from the training data."""
     total = len(dataset) if dataset.held_out is None else len(dataset.held_out)
     chosen = torch.randperm(total, generator=rng)[:count]
     return dataset.samples(chosen) if dataset.held_out is None else dataset.scaled(dataset.held_out[chosen])
@@ -264,13 +264,13 @@ def _numbers(config: Config) -> dict[str, Number]:
     own = {
         "psnr": Number("PSNR on held-out images, dB", "PSNR"),
         "ssim": Number("SSIM on held-out images", "SSIM"),
-        "detail": Number("Detail on held-out images, share of the truth's", "detail"),
+        "detail": Number("Detail on held-out images, relative to the truth", "detail"),
         "l1_loss": Number("L1"),
     }
     if not config.task.critic:
         return {**own, "generator_loss": NUMBERS["generator_loss"]}
     critics = {name: replace(each, column="") for name, each in NUMBERS.items() if name != "held_out"}
-    return {**own, "adversarial_loss": Number("The critic's share of the generator's loss"), **critics}
+    return {**own, "adversarial_loss": Number("The critic's part of the generator's loss"), **critics}
 
 
 def _panels(config: Config) -> list[Panel]:
@@ -279,12 +279,12 @@ def _panels(config: Config) -> list[Panel]:
         Panel("PSNR on held-out images", "dB", (Curve("psnr", "PSNR"),)),
         Panel(
             "SSIM and detail on held-out images",
-            "1: as the truth",
+            "1: equal to the truth",
             (Curve("ssim", "SSIM"), Curve("detail", "detail")),
             level=(1.0, "truth"),
         ),
     ]
     if not config.task.critic:
         return [*restored, Panel("Loss", "L1", (Curve("l1_loss", "L1"),))]
-    own = (Curve("l1_loss", "L1"), Curve("adversarial_loss", "critic's share"), *losses.curves[::2])
+    own = (Curve("l1_loss", "L1"), Curve("adversarial_loss", "critic's part"), *losses.curves[::2])
     return [*restored, norm, replace(losses, curves=own)]

@@ -1,6 +1,6 @@
-"""What can be trained, as the trainer sees it: a task has modules, makes steps and names its numbers.
+"""The protocol of a task: what the trainer can train. A task has modules, does steps and names its numbers.
 
-The trainer, its records and the commands know this protocol and no network by name.
+The trainer, its records and the commands know only this protocol, and no network by name.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Curve:
     """A named number over the steps.
 
     Attributes:
-        name: Of the number.
-        label: In the legend.
+        name: The number's name.
+        label: Its label in the legend.
         deviation: The name of its standard deviation, drawn as a band; "" for none.
-        largest: It is a maximum, drawn as a thin grey line.
+        largest: Whether it is a maximum, drawn as a thin grey line.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Panel:
     """One panel of curves.png.
 
     Attributes:
-        title: Above it.
-        unit: Of its axis.
+        title: Shown above it.
+        unit: The label of its axis.
         curves: From back to front.
         level: A value and its label, drawn as a dashed line; None for none.
-        empty: Said where no number is known.
+        empty: Shown while no number is known.
     """
 
     title: str
@@ -58,10 +58,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Number:
-    """How a named number is told.
+    """How a named number is shown.
 
     Attributes:
-        label: In a report, e.g. "Critic loss".
+        label: In the report, e.g. "Critic loss".
         column: The head of its column in ``gpgan ls``; "" for none.
     """
 
@@ -70,20 +70,20 @@ class Number:
 
 
 class Task(Protocol):
-    """One training: its networks, its step, its numbers and its pictures.
+    """A kind of training: its networks, its step, its numbers and its pictures.
 
-    A task is made from a configuration and the facts of the data alone, which is enough to load a saved run and to use
-    its sampler; ``prepare`` then makes it ready for training.
+    The constructor needs only a configuration and the facts of the data, which is enough to load a saved run and use
+    its sampler; ``prepare`` then makes the task ready for training.
 
     Attributes:
         config_class: The class of its settings, with the task's own options under ``task``.
-        modules: By name: saved, given the same weights in all processes, checked for finite numbers.
-        sampler: What pictures, ``sample``, ``eval`` and ``export`` run.
-        panels: What curves.png draws.
-        numbers: How its numbers are told.
-        warnings: What is known to go wrong with this configuration; filled by ``prepare``.
-        samples_per_step: Real samples that one step sees, over all processes.
-        penalised: Whether a gradient penalty is taken.
+        modules: Networks by name; they are saved, synchronised across processes and checked for finite values.
+        sampler: The network that pictures, ``sample``, ``eval`` and ``export`` use.
+        panels: The panels of curves.png.
+        numbers: How its numbers are shown.
+        warnings: Known problems of this configuration; set by ``prepare``.
+        samples_per_step: Real samples per step, summed over all processes.
+        penalised: Whether it uses a gradient penalty.
     """
 
     config_class: ClassVar[type[RunConfig]]
@@ -110,44 +110,44 @@ class Task(Protocol):
 
     @classmethod
     def resolve(cls, config: Any, dataset: Dataset, processes: Processes) -> Any:
-        """The configuration with the task's own settings decided; raises ValueError where they do not fit the data."""
+        """The configuration with the task's own settings resolved; raises ValueError if they do not fit the data."""
 
     def prepare(self, dataset: Dataset, processes: Processes) -> None:
         """Makes the task ready for its first step."""
 
     def title(self) -> str:
-        """What is trained, in a few words: "conv networks"."""
+        """A short description of what is trained, e.g. "conv networks"."""
 
     def step(self, n: int) -> Mapping[str, Tensor]:
-        """Every update of step n, counted from 1, and its numbers, each ``[k]`` for the k values that the step saw.
+        """Does all updates of step n, counted from 1, and returns its numbers, each ``[k]`` for the step's k values.
 
-        They stay on the device. Over a tick the mean of each is taken, and the maximum of those whose name ends in
-        ``_max``. Those whose name ends in ``_loss`` must be finite.
+        They stay on the device. A tick reports their means, and maxima for names that end in ``_max``. Numbers whose
+        name ends in ``_loss`` must be finite.
         """
 
     def summarise(self, values: Mapping[str, float]) -> dict[str, float | None]:
-        """From the means and maxima of a tick to the numbers that are reported; None for what is not known."""
+        """Turns the means and maxima of a tick into the numbers to report; None if unknown."""
 
     def held_out(self, n: int) -> Mapping[str, float | None]:
-        """Numbers on data that is never trained on, after step n; all processes call it. It leaves no trace."""
+        """Numbers on held-out data after step n. All processes call it; it changes no state."""
 
     def score(self, numbers: Mapping[str, float | None]) -> float:
         """What decides the best checkpoint: lower is better."""
 
     def describe(self, numbers: Mapping[str, float | None]) -> str:
-        """The numbers in a few words, for the console and the log."""
+        """The numbers as a short text, for the console and the log."""
 
     def cure(self) -> str:
-        """What to try where the training diverged."""
+        """What to try if the training diverged."""
 
     def signature(self) -> dict[str, Any]:
-        """What the sampler takes, for the metadata of its weights: plain values."""
+        """The sampler's input sizes as plain values, for the metadata of its weights."""
 
     def inputs(self, count: int, rng: torch.Generator) -> tuple[Tensor, ...]:
-        """What the sampler takes, ``count`` rows each: latents and labels; low resolution; masked volumes."""
+        """Example inputs of the sampler, ``count`` rows each: latents and labels, small images, masked volumes."""
 
     def picture(self, path: Path, seed: int, title: str) -> None:
-        """Writes a picture of what the sampler makes of the inputs of a seed."""
+        """Writes a picture of the sampler's outputs for the inputs of a seed."""
 
     def reals(self, path: Path) -> None:
         """Writes a picture of real samples."""
@@ -161,39 +161,40 @@ class Task(Protocol):
         truncation: float | None = None,
         source: Path | None = None,
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Inputs and the sampler's outputs, as ``gpgan sample`` asks for them.
+        """The sampler's inputs and outputs for ``gpgan sample``.
 
         Args:
-            count: How many.
+            count: The number of samples.
             rng: On the CPU.
-            data: Reads the run's data, for tasks whose inputs come from it.
-            truncation: Cut the latents' normal distribution off here.
+            data: Loads the run's data, for tasks whose inputs come from it.
+            truncation: Truncate the latents' normal distribution here.
             source: A folder of inputs.
 
         Raises:
-            ValueError: The task has no latents, or takes no inputs from a folder.
+            ValueError: Truncation is given and the task has no latents, or ``source`` and it takes no inputs from a
+                folder.
         """
 
     def note(self) -> str:
-        """What a user has to know of the order of samples; "" for nothing."""
+        """What a user must know about the order of the samples; "" if nothing."""
 
     def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
-        """Writes a picture of ``samples``, beside the inputs they were made from if these can be shown."""
+        """Writes a picture of ``samples``, next to their inputs if those can be shown."""
 
     def evaluation(self, dataset: Dataset, count: int, seed: int) -> Evaluation:
-        """Samples and what they are compared with, for the metrics.
+        """Samples and the data to compare them with, for the metrics.
 
         Args:
-            dataset: After its split.
-            count: How many samples.
+            dataset: The data set, split.
+            count: The number of samples.
             seed: Same seed, same samples.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on: tensors and plain values."""
+        """Everything that the next step depends on, as tensors and plain values."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from ``state``."""
 
     def load_networks(self, state: Mapping[str, Any]) -> None:
-        """Only the networks of ``state``, in eval mode, ``sampler`` with the weights that samples are taken from."""
+        """Loads only the networks of ``state``, in eval mode, with the weights for sampling in ``sampler``."""

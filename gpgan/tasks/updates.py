@@ -15,7 +15,7 @@ from gpgan.objectives import Objective
 
 @contextlib.contextmanager
 def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Within the block these parameters get no gradient: the critic's, whose input needs one all the same."""
+    """Within the block these parameters require no gradient; for the critic, whose input still needs one."""
     held = [parameter for parameter in parameters if parameter.requires_grad]
     try:
         for parameter in held:
@@ -29,7 +29,7 @@ def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 def verdict(
     objective: Objective, critic: nn.Module, fake: Tensor, real: Tensor | None, critic_args: Sequence[Tensor] = ()
 ) -> Tensor:
-    """The generator's loss, 0-d, by the critic's scores of ``fake`` and, for a relativistic objective, of ``real``."""
+    """The generator's loss, 0-d, from the critic's scores of ``fake`` and, if the objective is paired, of ``real``."""
     fake_scores = critic(fake, *critic_args)
     return objective.generator_loss(critic(real, *critic_args) if objective.paired else None, fake_scores)
 
@@ -42,7 +42,7 @@ def descend(
     scaler: torch.amp.GradScaler | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> None:
-    """One step of the optimizer along the gradients of a loss, averaged over the processes of a group."""
+    """One optimizer step on the gradients of a loss, averaged over the processes of a group."""
     optimizer.zero_grad()
     torch.autograd.backward(loss if scaler is None else scaler.scale(loss))
     if group is not None:

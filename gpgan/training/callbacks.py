@@ -1,4 +1,4 @@
-"""What a user's own code can hear of a run."""
+"""Hooks for the user's own code during a run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Is told what happens; override what is of interest. Called on the first process only, in the order given.
+    """Override the methods you need. They are called on the first process only, in the order of the callbacks.
 
-    What it may read of the trainer: ``config``, ``step``, ``run``, ``generator``, ``critic``, ``sampler`` (the averaged
-    generator), ``dataset``. An exception that it raises ends the run; the last checkpoint stands. ``trainer.stop()`` ends
-    it in good order.
+    They may read the trainer's ``config``, ``step``, ``run``, ``generator``, ``critic``, ``sampler`` (the averaged
+    generator) and ``dataset``. An exception ends the run and leaves the last checkpoint; ``trainer.stop()`` ends the
+    run and saves it.
     """
 
     def on_begin(self, trainer: Trainer) -> None:
-        """The run's folder is there; step ``trainer.step + 1`` comes next."""
+        """The run's folder exists; step ``trainer.step + 1`` is next."""
 
     def on_step(self, trainer: Trainer) -> None:
-        """Generator step ``trainer.step`` is done. On a GPU: read no tensor here, or every step waits for it."""
+        """Generator step ``trainer.step`` is done. Do not read tensors from a GPU here: every step would wait."""
 
     def on_tick(self, trainer: Trainer, stats: Stats) -> None:
         """There is a new line of statistics."""
@@ -32,4 +32,4 @@ class Callback:
         """A checkpoint has been written."""
 
     def on_end(self, trainer: Trainer, result: Result) -> None:
-        """The run is over, and all is saved."""
+        """The run has ended and everything is saved."""

@@ -1,4 +1,4 @@
-"""Ctrl-C, and a scheduler's request to end, as requests."""
+"""Turns Ctrl-C and a scheduler's SIGTERM into a request to stop."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ ECHO = 0.3
 
 
 class Interrupt:
-    """Within the block the first SIGINT or SIGTERM is only noted in ``asked``, so that a step ends whole and is saved; a
-    second one has the effect that it would have outside. What follows the first within ECHO seconds is the same request:
-    Slurm and a terminal signal every process, and torchrun passes its own signal on to them once more.
+    """Within the block the first SIGINT or SIGTERM is only recorded in ``asked``, so that the step can finish and be saved.
 
-    Outside the main thread, where Python delivers no signals, ``asked`` stays 0.
+    A second one has its usual effect. Signals within ECHO seconds of the first count as the same request: Slurm and a
+    terminal signal every process, and torchrun forwards its own signal to them as well.
+
+    Python delivers signals only to the main thread; in other threads ``asked`` stays 0.
 
     Attributes:
         asked: The signal's number, or 0.
@@ -33,7 +34,7 @@ class Interrupt:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._give_back()
 

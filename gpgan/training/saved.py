@@ -1,4 +1,4 @@
-"""A run that was saved, to sample from."""
+"""Opens a saved run, for sampling, evaluation and export."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Saved:
 
     Attributes:
         run: The folder.
-        config: Of the run, for a CPU.
+        config: The run's configuration, with device "cpu".
         task: With the networks of the checkpoint, on the CPU.
         facts: Of the data.
-        state: What the checkpoint holds.
+        state: The content of the checkpoint.
         problems: What is wrong with newer checkpoints.
     """
 
@@ -39,11 +39,11 @@ class Saved:
     problems: list[str]
 
     def original(self, samples: Tensor) -> Tensor:
-        """Samples in the values that the data came in."""
+        """Samples scaled back to the values of the data."""
         return samples * self.facts.scale + self.facts.offset
 
     def dataset(self) -> Dataset:
-        """The data of the run, after its split.
+        """The run's data set, split.
 
         Raises:
             ValueError: It cannot be read, or has changed.
@@ -57,11 +57,11 @@ class Saved:
 
 
 def open_run(run: Path) -> Saved:
-    """Reads a run's folder.
+    """Opens a run's folder.
 
     Raises:
-        ValueError: It has no intact checkpoint, or was started with modules of the user's own as objects, which only that
-            code can rebuild.
+        ValueError: It has no intact checkpoint, or it was trained with the user's own modules passed as objects, which
+            cannot be rebuilt from the run.
     """
     state, path, problems = checkpoint.newest(run)
     check_format(state, path)
@@ -73,7 +73,7 @@ def open_run(run: Path) -> Saved:
         task.load_networks(state)
     except RuntimeError as error:
         raise ValueError(
-            f"{run} was trained with networks of its own ({str(error).splitlines()[0]}); expected a run whose networks gpgan "
-            f"knows, or that are named as module:attribute in its settings"
+            f"{run} was trained with custom networks passed as objects ({str(error).splitlines()[0]}); expected a run with "
+            f"gpgan's own networks, or with networks named as module:attribute in its settings"
         ) from error
     return Saved(run, config, task, facts, state, problems)

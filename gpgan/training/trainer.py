@@ -36,13 +36,13 @@ from gpgan.util.processes import Processes
 from gpgan.util.threads import cpu_threads
 
 FORMAT = 3
-# 2: before there were tasks; it holds what a checkpoint of generation holds.
+# Format 2 is from before there were tasks; it has the content of a checkpoint of generation.
 READABLE = (2, FORMAT)
 Stop = Literal["", "minutes", "stopped", "signal"]
 
 
 class DivergedError(FloatingPointError):
-    """A number of the training is no longer finite."""
+    """A loss or a weight is no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Result:
 
     Attributes:
         run: Its folder.
-        step: Generator steps in all.
-        reason: ``"done"``, ``"minutes"`` (the time given was over), ``"stopped"`` (by a callback) or ``"signal"``.
+        step: Total generator steps.
+        reason: ``"done"``, ``"minutes"`` (time limit reached), ``"stopped"`` (by a callback) or ``"signal"``.
         signal: The number of the signal, or 0.
     """
 
@@ -65,27 +65,29 @@ class Result:
 class Trainer:
     """Trains a task, records the run and saves it, so that it can be resumed.
 
-    Everything is checked here, and nothing is written before ``fit``.
+    The constructor checks everything; nothing is written before ``fit``.
 
     Args:
-        config: From ``gpgan.configure`` (defaults for the data), or the task's own configuration, e.g. ``gpgan.Config``.
-        dataset: A data set of your own, in place of ``config.data``.
-        callbacks: Are told what happens.
-        modules: Networks of your own by the task's names for them. Generation has ``generator``, from latents ``[B, latent]``
-            (and labels ``[B]`` if the run is conditional) to samples ``[B, ...]``, and ``critic``, from samples (and labels) to
-            scores ``[B]`` or ``[B, 1]``; the critic is changed in place if the configuration asks for spectral normalisation.
+        config: From ``gpgan.configure`` (defaults for the data), or the task's own configuration, e.g.
+            ``gpgan.Config``.
+        dataset: Your own data set, instead of ``config.data``.
+        callbacks: Called during the run.
+        modules: Your own networks, by the task's names for them. Generation has ``generator``, from latents
+            ``[B, latent]`` (and labels ``[B]`` if the run is conditional) to samples ``[B, ...]``, and ``critic``, from
+            samples (and labels) to scores ``[B]`` or ``[B, 1]``; the critic is changed in place if the configuration
+            sets spectral normalisation.
 
     Attributes:
-        config: Resolved.
-        task: What is trained; its networks are also attributes of the trainer under their names, e.g. ``generator``.
+        config: The resolved configuration.
+        task: What is trained; its networks are also attributes of the trainer, e.g. ``trainer.generator``.
         step: Steps done.
         run: The run's folder; None before ``fit`` of a new run.
-        problems: What is wrong with checkpoints that are newer than the one that was resumed.
-        warnings: What is known to go wrong with such a run; each is also a UserWarning.
+        problems: What is wrong with checkpoints newer than the one that was resumed.
+        warnings: Known problems of such a configuration; each is also given as a UserWarning.
 
     Raises:
         ValueError, TypeError: The configuration, the data or a network is not as expected.
-        ModuleNotFoundError: The data set comes in a package that is not installed.
+        ModuleNotFoundError: The data set needs a package that is not installed.
     """
 
     def __init__(
@@ -99,10 +101,10 @@ class Trainer:
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks holds a {type(callback).__name__}; expected gpgan.Callback objects")
-        kinds = {"config": RunConfig, "dataset": Dataset, **dict.fromkeys(modules, nn.Module)}
+        expected = {"config": RunConfig, "dataset": Dataset, **dict.fromkeys(modules, nn.Module)}
         for name, value in {"config": config, "dataset": dataset, **modules}.items():
-            if value is not None and not isinstance(value, kinds[name]):
-                raise TypeError(f"{name} is a {type(value).__name__}; expected a {kinds[name].__name__}")
+            if value is not None and not isinstance(value, expected[name]):
+                raise TypeError(f"{name} is a {type(value).__name__}; expected a {expected[name].__name__}")
         self.processes = Processes()
         try:
             with self.processes.watching():
@@ -152,7 +154,7 @@ class Trainer:
 
     @property
     def sampler(self) -> nn.Module:
-        """What samples are taken from: for generation the averaged generator, or the generator if none is averaged."""
+        """The network that makes samples: for generation the averaged generator, or the generator without averaging."""
         return self.task.sampler
 
     @classmethod
@@ -171,21 +173,21 @@ class Trainer:
 
         Args:
             run: The run's folder.
-            steps: Steps in all; None for as many as the run was started with.
-            minutes: Stop after this many minutes from now.
-            device: Another one than before.
+            steps: Total steps; None for the number the run was started with.
+            minutes: Stop after this many minutes of this call of ``fit``.
+            device: A different device; None for the same.
             dataset, modules: As for ``Trainer``, if the run was started with them.
             callbacks: As for ``Trainer``.
 
         Raises:
-            ValueError: There is no intact checkpoint, the data changed, or there is nothing left to do.
+            ValueError: There is no intact checkpoint, the data changed, or the run has already reached ``steps``.
         """
         run = Path(run)
         state, path, problems = checkpoint.newest(run)
         for folder in (run, path.parent):
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise ValueError(
-                    f"{folder} is not writable; expected a run in a writable folder: copy it to one, and resume the copy"
+                    f"{folder} is not writable; expected a run in a writable folder: copy the run to one and resume the copy"
                 )
         check_format(state, path)
         given = {"steps": steps, "device": device}
@@ -196,15 +198,15 @@ class Trainer:
         )
         if config.steps <= state["step"]:
             raise ValueError(
-                f"steps is {config.steps} and {run} is at step {state['step']} already; expected more: they count all steps, "
-                f"e.g. --steps {2 * state['step']}"
+                f"steps is {config.steps} and {run} is already at step {state['step']}; expected more, counted from the run's "
+                f"start, e.g. --steps {2 * state['step']}"
             )
         trainer = cls(config, dataset=dataset, callbacks=callbacks, **modules)
         now = trainer.facts.fingerprint
         if now != state["data"]["fingerprint"]:
             raise ValueError(
-                f"the data of {run} changed since it was saved: {config.data} has the hash {now[:12]}..., and the checkpoint "
-                f"{state['data']['fingerprint'][:12]}...; expected the same data, or a new run"
+                f"the data of {run} changed since it was saved: {config.data} has the hash {now[:12]}..., the data in the checkpoint "
+                f"{state['data']['fingerprint'][:12]}...; expected the same data; for other data start a new run"
             )
         with trainer.processes.watching():
             trainer.processes.agree("checkpoint's step", state["step"])
@@ -213,19 +215,19 @@ class Trainer:
         return trainer
 
     def stop(self) -> None:
-        """Ends the run after the step that is being done, with all saved. For callbacks."""
+        """Ends the run after the current step and saves it. For callbacks."""
         self._asked = True
 
     def fit(self) -> Result:
         """Trains up to ``config.steps``, or until it is stopped, and returns how it ended.
 
-        SIGINT and SIGTERM end the run after the step, with all saved; a second one ends it at once.
+        SIGINT and SIGTERM end the run after the current step and save it; a second signal ends it at once.
 
         Raises:
-            DivergedError: A number is no longer finite; the last checkpoint stands.
-            ProcessLostError: Another process of the run is gone.
-            OSError: A file cannot be written; the last checkpoint stands.
-            ValueError: The run's folder cannot be made.
+            DivergedError: A loss or weight is no longer finite; the last checkpoint is kept.
+            ProcessLostError: Another process of the run has died.
+            OSError: A file cannot be written; the last checkpoint is kept.
+            ValueError: The run's folder cannot be created.
         """
         with (
             Interrupt() as interrupt,
@@ -267,7 +269,7 @@ class Trainer:
     def _begin(self) -> None:
         first = self.processes.first
         if self.run is None:
-            # Every process its own numbers, where networks draw them.
+            # Each process has its own random numbers, should its networks draw any.
             random_states.seed(self.config.seed + self.processes.rank)
 
             def fill(folder: Path) -> None:
@@ -288,7 +290,9 @@ class Trainer:
                     self._recorder.log(f"{problem}; an older checkpoint is used")
                 self._recorder.log(f"resumed at step {self.step}, to step {self.config.steps}")
                 self._log_warnings()
-                if self.step and self.step % self.config.snapshot == 0:  # drawn after the save, so perhaps not at all
+                if (
+                    self.step and self.step % self.config.snapshot == 0
+                ):  # it is drawn after the save, so it may be missing
                     self._recorder.snapshot(self.step)
             else:
                 random_states.seed(self.config.seed + self.processes.rank + self.step)
@@ -299,7 +303,7 @@ class Trainer:
             self._recorder.log(f"warning: {problem}")
 
     def _agreed(self, asked: int, seconds: float) -> Stop:
-        """Why all processes end after this step, the first reason of any of them; "" to go on."""
+        """Why all processes end after this step, the strongest reason of any of them; "" to continue."""
         minutes = self.config.minutes
         reasons: list[Stop] = ["", "minutes", "stopped", "signal"]
         mine = 3 if asked else 2 if self._asked else 1 if minutes and seconds >= 60 * minutes else 0
@@ -308,7 +312,7 @@ class Trainer:
     def _stats(self, steps: int, seconds: float) -> Stats:
         self._check()
         images = self.task.samples_per_step
-        # A line that the end brings forward is written again at its tick, should the run continue.
+        # A line written early, at the end of a run, is written again at its tick if the run is resumed.
         means = self.meter.read(self.processes, keep=self.step % self.config.tick != 0)
         return Stats(
             step=self.step,
@@ -320,7 +324,7 @@ class Trainer:
         )
 
     def _check(self) -> None:
-        """Raises DivergedError, in all processes, where a loss or a weight of one is not finite."""
+        """Raises DivergedError, in all processes, if a loss or a weight of any of them is not finite."""
         problem = ""
         try:
             self.meter.check()
@@ -328,12 +332,12 @@ class Trainer:
             problem = str(error)
         where = _first_not_finite(self.task.modules)
         if where and not problem:
-            problem = f"{where} is not finite at step {self.step}, though the losses are"
+            problem = f"{where} is not finite at step {self.step}, although the losses are"
         elif where:
             problem += f"; {where} is not finite either"
         if self.processes.largest(int(bool(problem))):
             raise DivergedError(
-                f"{problem or 'a loss of another process is not finite'}. The checkpoint of step {self._saved} stands. "
+                f"{problem or 'a loss of another process is not finite'}. The checkpoint of step {self._saved} is intact. "
                 f"{self.task.cure()}"
             )
 
@@ -352,15 +356,15 @@ class Trainer:
             except OSError as error:
                 raise OSError(
                     error.errno,
-                    f"the checkpoint of step {self.step} cannot be written ({error.strerror or error}); the one of step "
-                    f"{self._saved} stands",
+                    f"the checkpoint of step {self.step} cannot be written ({error.strerror or error}); that of step "
+                    f"{self._saved} is intact",
                 ) from error
             self._call("on_checkpoint", path)
         self._saved = self.step
 
     def _write(self, run: Path) -> Path:
         is_best = self._best.is_new()
-        if self.step % self.config.checkpoint == 0:  # as in a run that was not stopped between two
+        if self.step % self.config.checkpoint == 0:  # only checkpoints that an uninterrupted run makes too
             self._best.keep()
         keep = self.config.keep > 0 and self.step > 0 and self.step % self.config.keep == 0
         path = checkpoint.save(run, self._state(), best=is_best, keep=keep)
@@ -409,16 +413,16 @@ class Trainer:
 
 
 def check_format(state: Mapping[str, Any], path: Path) -> None:
-    """Raises CheckpointError where a checkpoint is of a version that cannot be read."""
+    """Raises CheckpointError if this version cannot read a checkpoint's format."""
     if state.get("format") not in READABLE:
         raise checkpoint.CheckpointError(
-            f"{path} has format {state.get('format')!r}, and this gpgan reads {' and '.join(map(str, READABLE))}; expected a "
-            "checkpoint of these: resume the run with the version of gpgan that config.json names"
+            f"{path} has format {state.get('format')!r}, and this gpgan reads {' and '.join(map(str, READABLE))}; expected one "
+            "of these: resume the run with the gpgan version named in its config.json"
         )
 
 
 def _first_not_finite(modules: Mapping[str, nn.Module]) -> str:
-    """The name of the first weight or buffer that is not finite; "" where all are. Reads the device once."""
+    """The name of the first weight or buffer that is not finite; "" if all are. Reads from the device once."""
     tensors = {
         f"{owner}'s {name}": value
         for owner, module in modules.items()
@@ -430,10 +434,10 @@ def _first_not_finite(modules: Mapping[str, nn.Module]) -> str:
 
 
 @contextlib.contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
-    """Within the block operators whose results vary from run to run raise an error, where that is wanted."""
+def _deterministic(required: bool) -> Iterator[None]:
+    """Within the block, if ``required``, nondeterministic operators raise an error."""
     before = torch.are_deterministic_algorithms_enabled()
-    if wanted:
+    if required:
         # cuBLAS reads it at its first call.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)

@@ -1,1 +1,1 @@
-"""Small things of no subject."""
+"""Small helpers that belong to no one subject."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either complete or absent: atomic writes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any, BinaryIO
 
 @contextlib.contextmanager
 def replacing(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of ``path`` when the block ends, or vanishes where the block raises.
+    """Opens a file that replaces ``path`` when the block ends, and is deleted if the block raises.
 
-    It is on the disk before it gets its name, so that not even a power cut leaves half of it there.
+    It is synced to disk before it is renamed, so even a power cut never leaves half a file.
 
     Args:
         path: The file.
-        keep: Where the file that was there before goes; None to drop it.
+        keep: Where to move the previous file; None to drop it.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -37,7 +37,7 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
 
 
 def naming(path: Path, error: OSError) -> OSError:
-    """The error with the name of the file that it is about, which a failed write does not give."""
+    """The error with the name of the file, which a failed write leaves out."""
     return error if error.filename else OSError(error.errno, error.strerror or str(error), str(path))
 
 
@@ -51,7 +51,7 @@ def append(path: Path, line: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Puts a folder's names on the disk, where the system can."""
+    """Syncs a folder's directory entries to disk, if the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -61,7 +61,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write(path: Path, save: Callable[[BinaryIO], object]) -> None:
-    """Writes a file through ``save``, whole or not at all."""
+    """Writes a file with ``save``, completely or not at all."""
     with replacing(path) as file:
         save(file)
 

@@ -1,4 +1,4 @@
-"""Python code of a user's own, by name."""
+"""The user's own Python code, found by name."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 def find_attribute(name: str, where: str, wanted: str) -> Any:
     """The object at ``module:attribute``; both may have dots.
 
-    The module is looked for in the current folder first, as by ``python -m``.
+    The current folder is searched first, as with ``python -m``.
 
     Args:
-        name: Of the setting, for messages.
+        name: The setting's name, for messages.
         where: module:attribute.
         wanted: What the object should be, for messages.
 
@@ -31,12 +31,10 @@ def find_attribute(name: str, where: str, wanted: str) -> Any:
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        # A module that it needs itself is missing for another reason.
+        # A missing module that it imports itself is another matter.
         if not error.name or not (module + ".").startswith(error.name + "."):
             raise
-        raise ValueError(
-            f"{name} is {where!r}, and there is no module {error.name} in {folder} or among the installed ones"
-        ) from error
+        raise ValueError(f"{name} is {where!r}, and no module {error.name} is in {folder} or installed") from error
     try:
         return functools.reduce(getattr, attribute.split("."), found)
     except AttributeError as error:

@@ -1,4 +1,4 @@
-"""The nearest of the names there are, for messages about one that there is not."""
+"""The closest known name, for messages about an unknown one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """``; did you mean ...?`` where one of the names is near, else nothing. Capitals do not matter."""
+    """``; did you mean ...?`` if one of the names is close, else "". Case is ignored."""
     lowered = {each.lower(): each for each in names}
     near = difflib.get_close_matches(name.lower(), list(lowered), n=1)
     return f"; did you mean {lowered[near[0]]}?" if near else ""

@@ -1,4 +1,4 @@
-"""A run's share of several processes, as torchrun starts them; alone, everything here does nothing."""
+"""What the processes of one run share, as torchrun starts them. With a single process everything here does nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 T = TypeVar("T")
-# A process that has not answered for so long is lost. Rank 0 also draws and saves between two answers.
+# A process that has not answered for this long is lost. Rank 0 also draws and saves between collectives.
 TIMEOUT = timedelta(minutes=5)
 GLOO = re.compile(r"\[[^\]]*\bgloo/[^\]]*\]")
 
@@ -24,20 +24,20 @@ class ProcessLostError(RuntimeError):
 
 
 class Processes:
-    """This process among those of its run.
+    """This process among the processes of its run.
 
     Attributes:
-        rank: 0 for the one that writes.
-        size: How many there are.
-        group: For gradients; None where there is one.
+        rank: 0 for the process that writes files.
+        size: The number of processes.
+        group: The process group that averages gradients; None with a single process.
     """
 
     def __init__(self) -> None:
-        """Joins the group that is there, or the one that torchrun's environment announces."""
+        """Uses the existing process group, or joins the one that torchrun's environment announces."""
         self.size = 1
         self.joined = not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1
         if self.joined:
-            # What the processes agree on travels on the CPU, so that no GPU has to be waited for.
+            # The processes agree over the CPU, so that none has to wait for a GPU.
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             with self.watching():
                 dist.init_process_group(backend, timeout=TIMEOUT)
@@ -48,16 +48,16 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
     def share(self, batch: Tensor, dim: int = 0) -> Tensor:
-        """This process's rows of a batch that all have, along ``dim``, whose length must divide by ``size``."""
+        """This process's rows, along ``dim``, of a batch that all processes hold; ``size`` must divide its length."""
         rows = batch.shape[dim] // self.size
         return batch.narrow(dim, self.rank * rows, rows)
 
     def largest(self, number: int) -> int:
-        """The largest of the processes' numbers: how they agree to stop."""
+        """The largest of the processes' numbers; they use it to agree to stop."""
         if self.size == 1:
             return number
         agreed = torch.tensor(number)
@@ -65,20 +65,20 @@ class Processes:
         return int(agreed)
 
     def mean(self, values: Tensor) -> Tensor:
-        """The processes' mean of a tensor on the CPU."""
+        """The mean over processes of a tensor on the CPU."""
         if self.size > 1:
             dist.all_reduce(values)
             values /= self.size
         return values
 
     def maximum(self, values: Tensor) -> Tensor:
-        """The processes' element-wise maximum of a tensor on the CPU."""
+        """The element-wise maximum over processes of a tensor on the CPU."""
         if self.size > 1:
             dist.all_reduce(values, dist.ReduceOp.MAX)
         return values
 
     def by_first(self, do: Callable[[], T]) -> T:
-        """What ``do`` returns on the first process, on all; a ValueError there is raised by all."""
+        """Runs ``do`` on the first process and returns its result on all; a ValueError there is raised on all."""
         if self.size == 1:
             return do()
         answer: list[tuple[T | None, str | None]] = [(None, None)]
@@ -94,16 +94,16 @@ class Processes:
         return value  # type: ignore[return-value]
 
     def agree(self, what: str, mine: Any) -> None:
-        """Raises ValueError, in all processes, where one of them sees another value than the first."""
+        """Raises ValueError, in all processes, if one of them has a different value from the first."""
         firsts = self.by_first(lambda: mine)
         if self.largest(int(mine != firsts)):
             raise ValueError(
-                f"the processes do not see the same {what} (here {mine}, in the first {firsts}); expected one folder that all "
-                f"machines share"
+                f"the processes do not see the same {what} (here {mine}, in the first {firsts}); expected one folder "
+                f"shared by all machines"
             )
 
     def align(self, modules: Iterable[nn.Module]) -> None:
-        """Gives all processes the weights and buffers of the first."""
+        """Copies the first process's weights and buffers to all processes."""
         if self.size > 1:
             for module in modules:
                 for tensor in module.state_dict().values():
@@ -111,18 +111,18 @@ class Processes:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Turns what a collective raises when another process is gone into ``ProcessLostError``."""
+        """Turns the error that a collective raises when another process has died into ``ProcessLostError``."""
         try:
             yield
         except RuntimeError as error:
             if not (self.joined or self.size > 1):
                 raise
-            # gloo raises a plain RuntimeError, which begins with the file of its own source that it comes from.
+            # gloo raises a plain RuntimeError whose text begins with the name of a gloo source file.
             if isinstance(error, dist.DistError) or GLOO.match(str(error)):
                 raise ProcessLostError(str(error).splitlines()[0]) from error
             raise
 
     def leave(self) -> None:
-        """Ends the group where it was joined here."""
+        """Destroys the process group if it was joined here."""
         if self.joined and dist.is_initialized():
             dist.destroy_process_group()

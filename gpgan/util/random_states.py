@@ -1,4 +1,4 @@
-"""The random states of a process: those of torch, NumPy and Python, which networks and data of a user's own may draw from."""
+"""The global random states (torch, NumPy, Python), which the user's own networks and data may draw from."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 
 
 def seed(number: int) -> None:
-    """Sets all of them."""
+    """Seeds all of them."""
     torch.manual_seed(number)
     random.seed(number)
     np.random.seed(number % 2**32)
 
 
 def capture() -> dict[str, Any]:
-    """All of them, as tensors and plain values that load with ``weights_only``."""
+    """All states, as tensors and plain values that load with ``weights_only``."""
     name, keys, position, has_gauss, gauss = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),
@@ -36,7 +36,7 @@ def capture() -> dict[str, Any]:
 
 
 def restore(states: dict[str, Any]) -> None:
-    """Sets all of them as ``capture`` found them; a GPU's only where there are as many GPUs."""
+    """Restores the states from ``capture``; those of GPUs only if the number of GPUs is the same."""
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available() and torch.cuda.device_count() == len(states["cuda"]):
         torch.cuda.set_rng_state_all(states["cuda"])
@@ -47,7 +47,7 @@ def restore(states: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def borrowed() -> Iterator[None]:
-    """Gives the states back as they were before the block."""
+    """Restores the states after the block."""
     before = capture()
     try:
         yield

@@ -1,4 +1,4 @@
-"""How many CPU threads torch computes with."""
+"""The number of CPU threads that torch uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextlib.contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Within the block torch computes with this many threads."""
+    """Within the block torch uses this many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""Command lines, and runs to try them on."""
+"""Fixtures that run command lines, and finished runs to use them on."""
 
 import shutil
 
@@ -34,13 +34,13 @@ def cli(capsys):
 
 @pytest.fixture
 def quick():
-    """Flags that make a run short."""
+    """Flags for a short run."""
     return list(QUICK)
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """No pictures, which take far longer than short runs themselves."""
+    """No pictures, which take far longer than the short runs."""
     without_pictures(monkeypatch)
 
 

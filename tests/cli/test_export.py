@@ -1,4 +1,4 @@
-"""gpgan export: what it writes works without gpgan, at any batch size, and a damaged file is noticed."""
+"""gpgan export: its files work without gpgan, at any batch size, and damaged files are detected."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from gpgan.records import checkpoint
 
-# Only torch and safetensors; the weights go into the program's own state.
+# Uses only torch and safetensors; the weights are loaded into the program's state.
 ELSEWHERE = """
 import json
 import sys
@@ -48,7 +48,7 @@ def test_what_is_written_works_without_gpgan(cli, trained, tmp_path):
         status, out, err = cli("export", run, "--out", folder)
         assert (status, err) == (0, "")
         assert f"generator of step 4: {folder}/generator.safetensors" in out
-        assert f"{folder}/generator.pt2; read back, its samples differ by at most " in out
+        assert f"{folder}/generator.pt2; its samples differ from the generator's by at most " in out
         assert sorted(path.name for path in folder.iterdir()) == ["generator.pt2", "generator.safetensors"]
         folders.append(folder)
     done = subprocess.run(
@@ -69,7 +69,7 @@ def test_into_the_runs_own_folder(cli, trained):
     average = checkpoint.newest(run)[0]["average"]
     assert weights.keys() == average.keys()
     assert all(torch.equal(value, average[name]) for name, value in weights.items())
-    # Again, over what is there.
+    # Again, overwriting the files.
     assert cli("export", run)[0] == 0
 
 
@@ -110,7 +110,7 @@ def other_program(path):
     ],
 )
 def test_a_damaged_file_is_noticed(cli, trained, monkeypatch, name, damage):
-    """Something changes the file between writing and reading it back."""
+    """The file changes between writing and reading it back."""
     from gpgan.cli import export
 
     write = export.write
@@ -124,7 +124,7 @@ def test_a_damaged_file_is_noticed(cli, trained, monkeypatch, name, damage):
     run = trained()
     status, out, err = cli("export", run)
     assert (status, out, err.count("\n")) == (1, "", 1)
-    assert f"{run}/export was written, but does not give back the generator's samples; do not use it" in err
+    assert f"{run}/export was written, but does not reproduce the generator's samples; do not use it" in err
 
 
 def test_bad_input_is_one_line(cli, trained, tmp_path):
@@ -132,7 +132,7 @@ def test_bad_input_is_one_line(cli, trained, tmp_path):
     (tmp_path / "file").touch()
     cases = {
         (): "RUN is missing; expected a run's folder",
-        (tmp_path / "none",): "holds no checkpoint; expected the folder of a run",
+        (tmp_path / "none",): "has no checkpoint; expected a run's folder",
         (run, "--out", tmp_path / "file"): "File exists",
         (run, "--uot", tmp_path): "did you mean --out?",
         (run, "--steps", "3"): "unrecognized arguments: --steps 3",
@@ -156,11 +156,11 @@ def test_networks_that_only_their_own_code_can_build(cli, tmp_path, undrawn):
     for command in (["export"], ["sample", "--out", tmp_path / "a.npy"]):
         status, out, err = cli(command[0], tmp_path / "own", *command[1:])
         assert (status, out, err.count("\n")) == (2, "", 1)
-        assert "was trained with networks of its own" in err
+        assert "was trained with custom networks passed as objects" in err
 
 
 def test_a_network_that_is_no_program(cli, tmp_path, undrawn, monkeypatch):
-    """A generator whose forward asks for a sample's value cannot be traced; its weights are written all the same."""
+    """A generator whose forward depends on a sample's value cannot be traced; its weights are still written."""
     from small_runs import small
 
     from gpgan import Trainer
@@ -178,6 +178,6 @@ def test_a_network_that_is_no_program(cli, tmp_path, undrawn, monkeypatch):
     Trainer(small(tmp_path, "ring", steps=1, name="own", **{"network.generator": "asking:Generator"})).fit()
     status, out, err = cli("export", tmp_path / "own")
     assert (status, out) == (2, "")
-    # torch.export logs words of its own before.
-    assert err.splitlines()[-1].startswith("gpgan: torch.export cannot take the generator")
+    # torch.export logs its own messages before it.
+    assert err.splitlines()[-1].startswith("gpgan: torch.export cannot export the generator")
     assert sorted(path.name for path in (tmp_path / "own" / "export").iterdir()) == ["generator.safetensors"]

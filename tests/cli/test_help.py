@@ -1,4 +1,4 @@
-"""Help: what it shows, that it fits, and that its examples are command lines that work."""
+"""Help texts: their content, their size, and that their examples work."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def test_overview(cli, arguments):
     assert out.index("Examples:") < out.index("Commands:")
     for command, what in COMMANDS.items():
         assert re.search(rf"^  {command} +{re.escape(what)}$", out, re.MULTILINE)
-    assert "Exit status: 0 done, 1 broke off, 2 bad input, 130" in out
+    assert "Exit status: 0 done, 1 failed, 2 bad input, 130" in out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -85,7 +85,7 @@ def test_the_defaults_are_those_with_a_preset_and_a_file(cli, tmp_path):
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    """A folder with what the examples take for granted, small."""
+    """A folder with small versions of the data that the examples use."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     rng = np.random.default_rng(0)
@@ -110,7 +110,7 @@ def test_the_examples_of_train_work(cli, data):
 
 @pytest.mark.parametrize("command", ["resume", "sample", "eval", "export", "ls"])
 def test_the_examples_of_the_others_are_understood(cli, tmp_path, monkeypatch, command):
-    """There is no such run, which is the only fault that is found."""
+    """The only error is that there is no such run."""
     monkeypatch.chdir(tmp_path)
     pages = cli(command, "--help")[1], cli("--help")[1], cli("train", "--help")[1]
     lines = {re.split(r"\s{2,}", line)[0] for line in re.findall(rf"gpgan {command}\b.*", "\n".join(pages))}
@@ -121,7 +121,7 @@ def test_the_examples_of_the_others_are_understood(cli, tmp_path, monkeypatch, c
         line = known if line.startswith(known) else line
         status, out, err = cli(*shlex.split(line)[1:])
         assert (status, out) == (2, "")
-        assert "holds no checkpoint" in err or (command == "ls" and "is no folder" in err), (line, err)
+        assert "has no checkpoint" in err or (command == "ls" and "is not a folder" in err), (line, err)
 
 
 def python(code):
@@ -136,7 +136,7 @@ assert main([]) == 0
 assert not set(EXTRA) & set(sys.modules), "importing gpgan needs no package of the trainer"
 for module, package in EXTRA.items():
     if module in ("ot", "mlxtend", "fontTools", "mrcfile", "tomli", "PIL"):
-        continue  # asked for by some data and one command only
+        continue  # needed only by some data and one command
     for name in list(sys.modules):
         if name.startswith(("gpgan.cli.", "gpgan.training", "gpgan.data", "gpgan.metrics", module)):
             del sys.modules[name]

@@ -1,4 +1,4 @@
-"""gpgan ls: which runs there are, how far they are, and what they came to."""
+"""gpgan ls: the runs, their progress and their results."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def test_the_folder_of_runs_is_the_default(cli, trained, monkeypatch):
 
 
 def test_runs_in_every_state(cli, trained):
-    """Just begun, broken, without numbers; and folders that are none."""
+    """Runs that have just begun, are damaged or have no numbers; and folders that are not runs."""
     run = trained()
     for name in ("begun", "broken", "torn", "odd", "unknown"):
         (run.parent / name).mkdir()
@@ -77,7 +77,7 @@ def test_bad_input_is_one_line(cli, tmp_path, monkeypatch):
     for arguments in ((), ("none",), ("file",)):
         status, out, err = cli("ls", *arguments)
         assert (status, out, err.count("\n")) == (2, "", 1)
-        assert "is no folder; expected one that holds runs" in err
+        assert "is not a folder; expected a folder of runs" in err
     assert "unrecognized arguments: --al" in cli("ls", "--al")[2]
 
 

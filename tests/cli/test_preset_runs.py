@@ -1,4 +1,4 @@
-"""Every preset as a run from the command line: to its end, and after a stop to the same bits; and what it says of itself."""
+"""Every preset run from the command line: to its end, resumed to the same bits, and with the right settings recorded."""
 
 import itertools
 import json
@@ -18,8 +18,8 @@ from gpgan.settings.presets import presets_of
 from gpgan.tasks.adversarial import adversarial_panels
 from gpgan.tasks.configure import from_settings
 
-# Of the presets' own settings only sizes are changed, and how rare a lazy penalty is: every 2nd step, the 4th being the first
-# after the stop, does without.
+# Of the presets' settings only sizes and the lazy interval are changed: every 2nd step has no penalty, among them the 4th,
+# which is the first after the stop.
 QUICK = [
     "--steps", "6", "--batch", "8", "--network.width", "4", "--network.latent", "4", "--tick", "3", "--checkpoint", "3",
     "--snapshot", "3", "--threads", "1",
@@ -33,7 +33,7 @@ DATA = {
 PRESETS = presets_of("generation")
 RUNS = [*itertools.product(PRESETS, ("ring", "digits")), ("sngan", "resnet"), ("r3gan", "resnet")]
 JS, W1 = ("Jensen-Shannon divergence", "JS"), ("Wasserstein-1 distance", "W1")
-# Divergence and its symbol; where the gradient's norm is taken, if anywhere, and its target.
+# Divergence and its symbol; the points of the gradient norm, if any, and its target.
 SAYS = {
     "auto": (*W1, "at the interpolates", 1),
     "gan": (*JS, None, None),
@@ -50,7 +50,7 @@ SAYS = {
 }
 
 
-# What each source says, by the names of config.json; lambda, and gamma / 2 of R1 and R2 apart.
+# Each source's settings, by the names of config.json, except lambda, and gamma / 2 for R1 and R2.
 ADAM, SGD, RMSPROP = ({"optimizer.kind": kind} for kind in ("adam", "sgd", "rmsprop"))
 GP = {"penalty.target": 1, "penalty.points": "between", "penalty.one_sided": False, "penalty.lazy": 1}
 ZERO = {"penalty.target": 0, "penalty.one_sided": False}
@@ -120,7 +120,7 @@ def test_presets_are_the_papers(cli, tmp_path, preset):
         f"{tree}.{name}": value for tree in ("network", "penalty", "optimizer") for name, value in config[tree].items()
     }
     flat |= config
-    # Nothing holds the critic but what the paper has.
+    # The critic is regularised only as in the paper.
     wanted = {"preset": preset, "weight_clip": 0, "network.spectral_norm": False, "pack": 1, "network.norm": "none"}
     wanted |= {"optimizer.clip": 0, **PAPERS[preset]}
     assert {name: flat[name] for name in wanted} == wanted
@@ -132,7 +132,7 @@ def test_every_preset_is_in_the_tables():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The folder of a preset's run of 6 steps on some data, and what it printed."""
+    """The folder and the output of a preset's run of 6 steps on some data."""
     made = {}
 
     def trained(preset, data, *more):
@@ -160,7 +160,7 @@ def trained(tmp_path_factory):
 
 
 def state_of(run):
-    """What a checkpoint holds, without the time that the run took."""
+    """The content of a checkpoint, without times."""
     state = torch.load(run / "checkpoints" / "latest.pt", weights_only=True)
     return {name: value for name, value in state.items() if name not in ("seconds", "sha256")}
 
@@ -202,7 +202,7 @@ def test_every_preset_runs_and_resumes_to_the_same_bits(cli, trained, undrawn, t
 
 
 def test_another_phase_or_noise_would_show(trained):
-    """What the test above relies on: runs that differ in one number are not the same."""
+    """The comparison in the test above notices runs that differ in one number."""
     states = [state_of(trained("dragan", "ring", *more)) for more in ([], ["--seed", "1"])]
     assert same(states[0], states[0])
     assert not same(states[0]["critic"], states[1]["critic"])
@@ -278,7 +278,7 @@ def test_eval_and_sample(cli, trained, undrawn, tmp_path, monkeypatch, preset, d
 
 @pytest.mark.parametrize(("preset", "more"), [("sngan", []), ("nsgan", ["--pack", "2"])])
 def test_once_with_all_pictures(cli, tmp_path, preset, more):
-    """The critic's level lines are drawn where it scores single points, and left out where it scores packs."""
+    """The critic's contour lines are drawn if it scores single points, and not if it scores packs."""
     status, _, err = cli("train", "ring", "--preset", preset, *QUICK, *more, "--out", tmp_path, "--name", "run")
     assert (status, err) == (0, "")
     for name in ("curves.png", "samples.png", "fakes_000006.png", "reals.png", "fakes.gif", "report.html"):

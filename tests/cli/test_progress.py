@@ -1,4 +1,4 @@
-"""The line that tells how far a run is, and the one that tells how far reading is."""
+"""The progress lines of a run and of reading data."""
 
 import io
 import time

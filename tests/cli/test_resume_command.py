@@ -1,4 +1,4 @@
-"""gpgan resume: how far, on what, and what it refuses. That nothing differs is tested with the trainer."""
+"""gpgan resume: steps, devices and refusals. That resumed runs are identical is tested with the trainer."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(cli, trained, 
     run = trained()
     path = run / "checkpoints" / "latest.pt"
     whole = bytearray(path.read_bytes())
-    if damage == "altered":  # more than the padding between two tensors, which nothing depends on
+    if damage == "altered":  # more than the padding between two tensors, which is not used
         middle = len(whole) // 2
         whole[middle : middle + 256] = bytes(byte ^ 1 for byte in whole[middle : middle + 256])
     path.write_bytes(whole[: len(whole) if damage == "altered" else 1000])
@@ -89,7 +89,7 @@ def test_a_run_may_be_moved(cli, trained):
 
 
 def test_on_a_smaller_machine(cli, tmp_path, quick, monkeypatch):
-    """A run that took all of many threads, and native operators, goes on where there are few threads and none."""
+    """A run with many threads and native operators resumes with few threads and without those operators."""
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert cli("train", "digits", *quick, "--threads", 48, "--out", tmp_path, "--name", "mine")[0] == 0
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
@@ -103,9 +103,9 @@ def test_on_a_smaller_machine(cli, tmp_path, quick, monkeypatch):
 BAD = {
     "nothing left": (
         ["--steps", "4"],
-        "steps is 4 and {run} is at step 4 already; expected more: they count all steps",
+        "steps is 4 and {run} is already at step 4; expected more, counted from the run's start",
     ),
-    "nothing left as started": ([], "steps is 4 and {run} is at step 4 already"),
+    "nothing left as started": ([], "steps is 4 and {run} is already at step 4"),
     "no number": (["--steps", "many"], "--steps: invalid int value: 'many'"),
     "negative": (["--steps", "-1"], "steps is -1; expected a whole number from 1 to"),
     "minutes no number": (["--steps", "9", "--minutes", "nan"], "minutes is nan; expected a finite number"),
@@ -131,7 +131,7 @@ def test_no_run(cli, tmp_path):
     for path in (tmp_path, tmp_path / "none", tmp_path / "file"):
         status, out, err = cli("resume", path)
         assert (status, out, err.count("\n")) == (2, "", 1)
-        assert f"{path} holds no checkpoint; expected the folder of a run, as gpgan ls lists them" in err
+        assert f"{path} has no checkpoint; expected a run's folder" in err
     assert "RUN is missing; expected a run's folder: gpgan ls lists them" in cli("resume")[2]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
@@ -142,7 +142,7 @@ def test_no_checkpoint_that_is_whole(cli, trained):
         path.write_bytes(b"no checkpoint")
     status, out, err = cli("resume", run, "--steps", 9)
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert "has no checkpoint that is whole" in err
+    assert "has no intact checkpoint" in err
 
 
 @pytest.mark.parametrize("change", ["one value", "one sample more", "gone"])

@@ -1,4 +1,4 @@
-"""gpgan sample: whose samples, in which values, and that a seed decides them."""
+"""gpgan sample: the right network, the data's values, and reproducible by seed."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def test_arrays_are_the_averaged_generators_in_the_values_of_the_data(cli, train
     with torch.no_grad():
         wanted = generator(torch.randn(300, 4, generator=torch.Generator().manual_seed(5)))
     np.testing.assert_allclose(samples, wanted * 8 + 8, rtol=1e-5, atol=1e-5)
-    # The data's own values: 0 to 16, not -1 to 1.
+    # The data's original values: 0 to 16, not -1 to 1.
     assert 0 <= samples.min() < samples.max() <= 16
     assert 4 < samples.mean() < 12
 
@@ -68,7 +68,7 @@ def test_same_seed_same_bytes(cli, trained):
 
 
 def test_samples_do_not_depend_on_how_many(cli, trained):
-    """Beyond one batch; the normal distribution itself is drawn in another order below 16 numbers."""
+    """More than one batch; torch draws fewer than 16 normal numbers in a different order."""
     run = trained()
     np.testing.assert_allclose(array(cli, run, "-n", 600)[:100], array(cli, run, "-n", 100), rtol=1e-5, atol=1e-5)
 
@@ -82,7 +82,7 @@ def test_truncation_narrows(cli, trained):
 
 
 def test_truncation_cuts_the_latents(cli, tmp_path, monkeypatch, undrawn):
-    """With a generator that gives back its latents."""
+    """With a generator that returns its latents."""
     (tmp_path / "echo_network.py").write_text(
         "from torch import nn\nclass Echo(nn.Module):\n"
         "    def __init__(self, latent, shape):\n        super().__init__()\n        self.scale = nn.Parameter(nn.init.ones_(nn.Linear(1, 1, bias=False).weight)[0])\n"
@@ -109,7 +109,7 @@ def test_truncation_cuts_the_latents(cli, tmp_path, monkeypatch, undrawn):
     data = json.loads(Path("runs/mine/config.json").read_text())["data"]
     latents = (array(cli, Path("runs/mine"), "-n", 4000, "--truncation", 0.5) - data["offset"]) / data["scale"]
     assert 0.49 < np.abs(latents).max() <= 0.5 + 1e-5
-    # A normal distribution cut off at 0.5 is nearly uniform: 0.5 / sqrt(3) = 0.289, exactly 0.2826.
+    # A normal distribution truncated at 0.5 is nearly uniform: 0.5 / sqrt(3) = 0.289, exactly 0.2826.
     assert latents.std() == pytest.approx(0.2826, abs=0.01)
 
 
@@ -178,7 +178,7 @@ def test_a_run_that_was_killed_still_samples(cli, tmp_path):
 
 BAD = {
     "no run": ([], "RUN is missing; expected a run's folder"),
-    "none": (["{tmp}/none"], "{tmp}/none holds no checkpoint; expected the folder of a run"),
+    "none": (["{tmp}/none"], "{tmp}/none has no checkpoint; expected a run's folder"),
     "no samples": (["{run}", "-n", "0"], "n is 0; expected a whole number from 1 to 10000 for a .png file"),
     "a large picture": (["{run}", "-n", "10001"], "n is 10001; expected"),
     "a large array": (["{run}", "-n", "1000001", "--out", "{tmp}/a.npy"], "expected a whole number from 1 to 1000000 for a .npy"),

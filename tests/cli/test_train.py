@@ -1,4 +1,4 @@
-"""gpgan train: what it prints, where values come from, and how it ends."""
+"""gpgan train: its output, the precedence of settings, and how it ends."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def points(tmp_path):
 
 
 def test_train(cli, tmp_path, quick):
-    """Once with all pictures."""
+    """One run with all pictures."""
     status, out, err = cli(
         "train", "digits", *quick, "--out", tmp_path, "--name", "mine", "--seed", 5, "--penalty.weight", 2
     )
@@ -42,14 +42,14 @@ def test_train(cli, tmp_path, quick):
     assert "penalty: native operators" in out
     assert "step 4/4" in out
     assert "Done at step 4, after " in out
-    assert f"The run lies in {tmp_path}/mine; look at" in out
+    assert f"Results are in {tmp_path}/mine:" in out
     assert "{" not in out
     for name in ("report.html", "samples.png", "curves.png", "config.json", "generator.safetensors", "reals.png"):
         assert name in out
         assert (tmp_path / "mine" / name).exists()
     config = config_of(tmp_path / "mine")
     assert (config["seed"], config["penalty"]["weight"], config["network"]["width"]) == (5, 2.0, 4)
-    # Neither given nor a default of the class: by the data.
+    # Neither given nor a default of the class: chosen from the data.
     assert config["optimizer"]["lr"] == 2e-3
 
 
@@ -91,14 +91,14 @@ def test_the_flags_that_scripts_use(cli, tmp_path, points, undrawn):
 
 @pytest.mark.parametrize("name", ["[red]a b", ":smile:", "žluťoučký 馬", "x" * 200, "{run}"])
 def test_json_names_the_run_whatever_it_is_called(cli, tmp_path, monkeypatch, points, undrawn, name):
-    """And where the terminal is narrow, or the path was given from elsewhere."""
+    """Also in a narrow terminal, and with a path given from another folder."""
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.chdir(tmp_path)
     status, out, err = cli("train", points, "--steps", 1, "--n-critic", 1, "--out", "my runs", "--name", name, "--json")
     assert (status, err) == (0, "")
     assert Path(last_json(out)["run"]) == tmp_path / "my runs" / name
     assert (Path(last_json(out)["run"]) / "config.json").exists()
-    assert f"The run lies in my runs/{name}; look at" in out
+    assert f"Results are in my runs/{name}:" in out
 
 
 def dry(cli, *arguments):
@@ -166,7 +166,7 @@ def test_dry_run_writes_nothing_and_shows_what_a_run_records(cli, tmp_path, poin
 
 
 def toml(settings, table=""):
-    """Settings as TOML; null, which it does not have, is left out."""
+    """Settings as TOML; null is skipped, as TOML does not have it."""
     lines, tables = [f"[{table}]"] if table else [], []
     for name, value in settings.items():
         if isinstance(value, dict):
@@ -188,7 +188,7 @@ def test_existing_name_says_so_and_offers_to_go_on(cli, trained):
     status, out, err = cli("train", "digits", "--out", run.parent, "--name", run.name)
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
-    assert f"{run} exists already; to go on with it: gpgan resume {run};" in err
+    assert f"{run} already exists; to continue it: gpgan resume {run};" in err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
@@ -196,7 +196,7 @@ def test_minutes(cli, tmp_path, points, undrawn):
     status, out, err = cli("train", points, "--steps", 10**9, "--minutes", 0.005, "--out", tmp_path / "runs", "--json")
     told = last_json(out)
     assert (status, err, told["reason"]) == (0, "", "minutes")
-    assert "Time is over; saved at step" in out
+    assert "Time limit reached; saved at step" in out
     assert checkpoint.newest(Path(told["run"]))[0]["step"] == told["step"] < 10**9
 
 
@@ -235,11 +235,11 @@ def test_a_run_that_cannot_write_is_one_line(cli, tmp_path, quick, undrawn, monk
     monkeypatch.setattr("gpgan.records.recorder.Recorder.tick", full)
     status, _, err = cli("train", "digits", *quick, "--out", tmp_path)
     assert (status, err.count("\n")) == (1, 1)
-    assert f"No space left on device. What was recorded lies in {tmp_path}/00000-digits" in err
+    assert f"No space left on device. Its records are in {tmp_path}/00000-digits" in err
 
 
 def test_a_fault_of_the_program_is_not_called_bad_input(cli, tmp_path, quick, undrawn, monkeypatch):
-    """Exit 2 means that the command line is at fault; once a run goes on, an error shows where it came from."""
+    """Exit status 2 means a bad command line; once a run has started, an error shows its traceback."""
 
     def broken(*_):
         raise ValueError("a bug")

@@ -1,4 +1,4 @@
-"""A cache folder of the tests' own, and files to load."""
+"""A separate cache folder for the tests, and files to load."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 @pytest.fixture(autouse=True)
 def cache_home(tmp_path_factory, monkeypatch):
-    """One for all tests of a run, so that the emoji are decoded once."""
+    """One for all tests of a session, so that the emoji are decoded once."""
     home = tmp_path_factory.getbasetemp() / "cache home"
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
     return home

@@ -1,4 +1,4 @@
-"""The data sets with names."""
+"""The built-in data sets."""
 
 import gzip
 import shutil
@@ -24,7 +24,7 @@ def test_digits():
     assert (digits.samples().min(), digits.samples().max()) == (-1, 1)
     original = digits.samples() * digits.scale + digits.offset
     assert torch.equal(original.unique(), torch.arange(17.0))
-    # The upper rows of the first image, a zero, as the set's documentation shows it.
+    # The upper rows of the first image, a zero, as in scikit-learn's documentation.
     assert original[0, 0, :2].tolist() == [[0, 0, 5, 13, 9, 1, 0, 0], [0, 0, 13, 15, 10, 15, 5, 0]]
     assert digits.labels.tolist() == load_digits().target.tolist()
     assert digits.classes == tuple("0123456789")
@@ -85,7 +85,7 @@ def test_fashion():
     assert clothes.stored.dtype == torch.uint8
     assert clothes.labels.bincount().tolist() == [6000] * 10
     assert clothes.held_out_labels.bincount().tolist() == [1000] * 10
-    # As Zalando's page lists them: the first sample is an ankle boot, the first held-out one too.
+    # From Zalando's page: the first sample and the first held-out one are ankle boots.
     assert clothes.classes[clothes.labels[0]] == "ankle boot"
     assert clothes.classes[clothes.held_out_labels[0]] == "ankle boot"
     some = clothes.samples(slice(100))
@@ -129,10 +129,10 @@ def test_emoji():
     assert faces.shape == (3, 32, 32)
     assert len(faces) > 3000
     assert len({sample.numpy().tobytes() for sample in faces.stored}) == len(faces)
-    # The square is white around a bitmap wider than high, and most emoji are round.
+    # The bitmap is wider than high, so the square is white around it; most emoji are round.
     assert (faces.stored[:, :, 0] == 255).float().mean() > 0.9
     assert (faces.stored[:, :, 0, 0] == 255).float().mean() > 0.9
-    # The font has yellow faces: red and green far above blue.
+    # Yellow faces: red and green are far above blue.
     means = faces.stored.float().mean((2, 3))
     assert (means[:, :2].min(1).values - means[:, 2] > 50).sum() > 50
 
@@ -144,7 +144,7 @@ def test_emoji_are_decoded_once(monkeypatch, cache_home):
     monkeypatch.setattr(emoji, "_decode", lambda font: decoded.append(font) or first.stored[:50].numpy())
     assert load("emoji").fingerprint() == first.fingerprint()
     assert not decoded
-    # A damaged cache is not used, and mended; where there can be none, each load decodes.
+    # A damaged cache is ignored and rewritten; without a writable cache each load decodes.
     (kept,) = [file for file in (cache_home / "gpgan").glob("*.u8") if file.stat().st_size > 1 << 23]
     with kept.open("r+b") as file:
         file.seek(1000)

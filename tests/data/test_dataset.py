@@ -36,12 +36,12 @@ FAULTS = {
         r"shape \(3,\); expected torch.int64 and \(4,\)",
     ),
     "float labels": (ValueError, {"labels": torch.zeros(4)}, "labels is a torch.float32"),
-    "labels beyond the classes": (ValueError, {"labels": torch.arange(4)}, "goes from 0 to 3; expected 0 to 1"),
+    "labels beyond the classes": (ValueError, {"labels": torch.arange(4)}, "ranges from 0 to 3; expected 0 to 1"),
     "held out of another shape": (ValueError, {"held_out": torch.zeros(2, 5)}, r"held_out has samples of shape \(5,\)"),
     "held-out labels": (
         ValueError,
         {"held_out": torch.zeros(2, 2), "held_out_labels": torch.tensor([0, -1])},
-        "held_out_labels goes from -1 to 0",
+        "held_out_labels ranges from -1 to 0",
     ),
 }
 
@@ -70,7 +70,7 @@ def test_fingerprint_sees_every_change(monkeypatch):
     assert len({other.fingerprint() for other in [one, *others]}) == 8
     same = dataclasses.replace(one, name="b", stored=one.stored.clone())
     assert same.fingerprint() == one.fingerprint()
-    # Hashed in blocks of three rows, and with the rows' bytes not in order in memory.
+    # Hashed in blocks of three rows, and with rows that are not contiguous in memory.
     monkeypatch.setattr(module, "BLOCK_BYTES", 24)
     assert dataclasses.replace(one, stored=one.stored.t().contiguous().t()).fingerprint() == one.fingerprint()
 
@@ -85,13 +85,13 @@ def test_split_sets_a_fixed_tenth_aside():
     assert (len(parts), len(parts.held_out)) == (185, 20)
     trained, aside = parts.samples()[:, 0] / 2, parts.held_out[:, 0]
     assert torch.equal(torch.cat([trained, aside]).sort().values, torch.arange(205.0))
-    # Not the first, nor every tenth.
+    # Neither the first tenth nor every tenth sample.
     assert aside.diff().unique().numel() > 3
     assert torch.equal(parts.labels, labels[trained.long()])
     assert torch.equal(parts.held_out_labels, labels[aside.long()])
     assert torch.equal(parts.samples(torch.tensor([7, 0])), parts.samples()[[7, 0]])
     assert torch.equal(parts.samples(slice(5)), parts.samples()[:5])
-    # The stored samples are shared, and the data is the same data.
+    # The stored samples are shared, and the fingerprint is the same.
     assert parts.stored is whole.stored
     assert parts.fingerprint() == whole.fingerprint()
     assert split(parts) is parts
@@ -121,7 +121,7 @@ def test_order_depends_on_count_seed_and_position_alone():
     for start, count in ((480, 20), (45, 170), (0, 1), (49, 2), (100, 0), (3, 50)):
         assert torch.equal(order.indices(start, count), whole[start : start + count])
     assert not torch.equal(Order(50, seed=2).indices(0, 50), whole[:50])
-    # A change here would make a resumed run go another way.
+    # A change here would make resumed runs differ.
     assert (
         Order(5, seed=0).indices(0, 10).tolist()
         == np.concatenate([np.random.default_rng((0, epoch)).permutation(5) for epoch in (0, 1)]).tolist()

@@ -26,7 +26,7 @@ def test_image_grid_shows_each_image_in_its_place(tmp_path, channels):
     images = torch.linspace(-1.2, 1.2, 5 * channels * 16).reshape(5, channels, 4, 4)
     image_grid(tmp_path / "a.png", images)
     grid = pixels(tmp_path / "a.png")
-    # Five images of 4 x 4, enlarged to 56 x 56, are two rows of three places.
+    # Five images of 4 x 4, enlarged to 56 x 56, in two rows of three.
     assert grid.shape == (2 * (TILE + GAP) + GAP, 3 * (TILE + GAP) + GAP, 3)
     for index, image in enumerate(images):
         wanted = ((image.clamp(-1, 1) + 1) * 127.5).round()
@@ -57,7 +57,7 @@ def test_volume_grid_shows_the_three_slices_through_the_centre(tmp_path):
             left = GAP + place * (side + inner) + (14 - width) // 2 * zoom
             part = grid[top : top + height * zoom, left : left + width * zoom]
             assert np.array_equal(part[zoom // 2 :: zoom, zoom // 2 :: zoom, 0], expected), (row, place)
-            # Nothing of it above, below, left or right.
+            # Only the frame above, below, left and right of it.
             assert (grid[top - 1, left : left + width * zoom] == GREY).all()
             assert (grid[top : top + height * zoom, left - 1] == GREY).all()
 
@@ -74,7 +74,7 @@ def test_volume_grid_has_its_axes_named(tmp_path, monkeypatch):
     volume_grid(tmp_path / "a.png", torch.zeros(7, 3, 16, 8, 4))
     [[axes]] = [figure.axes for figure in figures]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["z = 8", "y = 4", "x = 2"] * 2
-    # Each over the middle of its slices, and inside the picture.
+    # Each centred over its slices, and inside the picture.
     pitch = 3 * (16 * 4 + GAP // 4) + GAP
     assert axes.get_xticks()[0] == pytest.approx(GAP + 32, abs=2)
     assert axes.get_xticks()[3] - axes.get_xticks()[0] == pitch
@@ -111,7 +111,7 @@ def test_point_scatter_of_any_number_of_coordinates(tmp_path, width, conditional
 
 
 def test_point_scatter_keeps_its_places(tmp_path, monkeypatch):
-    """Of two critics whose scores are of another order the axes lie in the same place."""
+    """The axes are in the same place for two critics with scores of different magnitude."""
     figures = []
 
     class Recorded(Figure):

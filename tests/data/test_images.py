@@ -38,7 +38,7 @@ def test_images_come_as_they_are_in_the_order_of_their_paths(picture, photos):
     assert (dataset.name, dataset.scale, dataset.offset, dataset.skipped) == ("photos", 127.5, 127.5, ())
     assert (dataset.samples().min(), dataset.samples().max()) == (-1, 1)
     assert calls == [(n, 8) for n in range(1, 9)]
-    # One image lies in no sub-folder: there are no labels.
+    # One image is not in a sub-folder, so there are no labels.
     assert dataset.labels is None
 
 
@@ -47,7 +47,7 @@ def test_first_sub_folder_is_the_label(picture, photos):
         picture(name, grey())
     picture("bad/5.png", grey()).write_bytes(b"no image")
     dataset = load(photos)
-    # A folder of which nothing can be read gives no class.
+    # A folder without readable images gives no class.
     assert dataset.classes == ("ant", "cat", "dog")
     assert dataset.labels.tolist() == [0, 1, 1, 2]
     assert dataset.labels.dtype == torch.int64
@@ -58,7 +58,7 @@ def test_grey_where_all_are_grey(picture, photos):
     one = grey()
     picture("a.png", one)
     picture("b.png", one, "LA")
-    # In the format of coloured images, but grey.
+    # Grey, in a colour format.
     picture("c.png", one, "RGB")
     assert load(photos).shape == (1, 32, 32)
     assert all(np.array_equal(pixels(load(photos), n), one) for n in range(3))
@@ -96,7 +96,7 @@ def test_the_middle_is_cut_out(picture, photos):
     picture("large.png", wide.repeat(3, 0).repeat(3, 1))
     dataset = load(photos, size=32)
     for number in range(3):
-        # What is made smaller is blended at its edge, and rounded.
+        # Downscaling blends pixels at edges, and rounds.
         assert pixels(dataset, number)[1:-1, 1:-1].min() >= 199
 
 
@@ -114,7 +114,7 @@ def test_exif_turns_the_image(picture, photos):
     upright = np.zeros((32, 32), np.uint8)
     upright[:8] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # To be turned by 90 degrees clockwise.
+    exif[0x0112] = 6  # Rotate by 90 degrees clockwise.
     picture("a.png", np.rot90(upright), exif=exif)
     picture("b.png", upright)
     dataset = load(photos)
@@ -151,7 +151,7 @@ def test_one_bit(picture, photos):
 
 def test_cmyk(picture, photos):
     inks = np.zeros((32, 32, 4), np.uint8)
-    inks[:16, :, 0] = 255  # Cyan, and below it white.
+    inks[:16, :, 0] = 255  # Cyan, with white below it.
     for name in ("a.tif", "b.jpg"):
         picture(name, Image.fromarray(inks, "CMYK"))
     dataset = load(photos)
@@ -207,7 +207,7 @@ def test_damaged_files_are_listed_and_left_out(picture, photos):
         "link.png",
         "é.jpeg",
     ]
-    assert dataset.skipped[-1] == "1 files whose names do not end as those of images do"
+    assert dataset.skipped[-1] == "1 files without an image suffix"
     assert all(len(line.splitlines()) == 1 and ": " in line for line in dataset.skipped[:-1])
 
 
@@ -235,7 +235,9 @@ def test_names_that_are_no_text(picture, photos):
 
 def test_folders_without_samples(picture, photos, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty holds 0 files and no image; expected two or more that end in .png"):
+    with pytest.raises(
+        ValueError, match=r"empty holds 0 files and no image; expected two or more images that end in .png"
+    ):
         load(str(tmp_path / "empty"))
     picture("notes.png", grey()).rename(f"{photos}/notes.txt")
     with pytest.raises(ValueError, match="photos holds 1 files and no image"):
@@ -264,7 +266,7 @@ def test_a_folder_that_cannot_be_read(picture, photos, monkeypatch):
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    # The superuser, whom tests may run as, may read every folder.
+    # Root, as which tests may run, can read every folder.
     monkeypatch.setattr(os, "scandir", locked)
     with pytest.raises(ValueError, match=r"a cannot be read \(Permission denied\)"):
         load(photos)
@@ -272,7 +274,7 @@ def test_a_folder_that_cannot_be_read(picture, photos, monkeypatch):
 
 @pytest.fixture
 def mapped(monkeypatch, tmp_path):
-    """More than 20 000 bytes are mapped, from a cache of this test's own."""
+    """More than 20 000 bytes are memory-mapped, from a cache of this test's own."""
     monkeypatch.setattr(images, "MAPPED_BYTES", 20_000)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "gpgan"
@@ -282,7 +284,7 @@ def test_many_pixels_are_mapped_and_decoded_once(picture, photos, mapped, monkey
     parts = {f"{folder}/{number}.png": grey() for folder in "ab" for number in range(12)}
     for name, part in parts.items():
         picture(name, part)
-    # Read as coloured because of the one that cannot be read to its end.
+    # Decoded as colour because of the truncated image.
     damaged = picture("a/z.png", colour())
     damaged.write_bytes(damaged.read_bytes()[:1500])
     first = load(photos)
@@ -299,7 +301,7 @@ def test_many_pixels_are_mapped_and_decoded_once(picture, photos, mapped, monkey
     assert first.skipped[0].startswith("a/z.png: ")
     monkeypatch.undo()
     monkeypatch.setattr(images, "MAPPED_BYTES", 20_000)
-    # In memory it is the same, and a file that changed is decoded anew.
+    # In memory the result is the same, and a changed file is decoded again.
     in_memory = load(photos, size=None)
     assert in_memory.fingerprint() == first.fingerprint()
     changed = picture("a/0.png", grey())
@@ -319,7 +321,7 @@ def test_many_pixels_and_no_room_for_them(picture, photos, mapped):
         picture(f"{number}.png", grey())
     mapped.parent.mkdir()
     mapped.write_bytes(b"a file where the folder should be")
-    with pytest.raises(ValueError, match=r"which do not fit into .*cache/gpgan .* set XDG_CACHE_HOME"):
+    with pytest.raises(ValueError, match=r"which does not fit into .*cache/gpgan .* set XDG_CACHE_HOME"):
         load(photos)
     mapped.unlink()
 
@@ -329,7 +331,7 @@ def test_many_pixels_and_no_room_for_them(picture, photos, mapped):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "Rows", Full)
-        with pytest.raises(ValueError, match=r"No space left on device.*make room"):
+        with pytest.raises(ValueError, match=r"No space left on device.*free some space"):
             load(photos)
     assert list(mapped.iterdir()) == []
     assert len(load(photos)) == 24

@@ -1,4 +1,4 @@
-"""Which loader a word goes to, and what .npy, .npz and IDX files give and how they are refused."""
+"""The choice of the loader, and reading and refusing .npy, .npz and IDX files."""
 
 import gzip
 import pickle
@@ -125,7 +125,7 @@ def test_what_is_pickled_is_never_executed(tmp_path):
         with pytest.raises(ValueError, match="expected"):
             load(str(path))
     assert not (tmp_path / "sprung").exists()
-    # The trap does spring where pickles are executed.
+    # The payload does run if pickles are executed.
     np.load(tmp_path / "objects.npy", allow_pickle=True)
     assert (tmp_path / "sprung").exists()
 
@@ -143,7 +143,7 @@ def test_npy_refuses_archives(tmp_path):
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")
     np.save(tmp_path / "b.npy", np.eye(2))
     (tmp_path / "b.npy").rename(tmp_path / "b.npz")
-    for name, message in (("a.npy", "name it .npz"), ("b.npz", "it is a .npy file")):
+    for name, message in (("a.npy", "rename it to .npz"), ("b.npz", "it is a .npy file")):
         with pytest.raises(ValueError, match=message):
             load(str(tmp_path / name))
 
@@ -166,7 +166,7 @@ def test_large_npy_is_mapped_and_checked_by_blocks(save, tmp_path, monkeypatch):
     parts = split(dataset)
     assert maps()
     assert parts.fingerprint() == fingerprint
-    # Written to in memory, the file stays as it is.
+    # Writing to the array in memory does not change the file.
     dataset.stored[0] = 7
     assert np.array_equal(np.load(path), array)
     del dataset, parts
@@ -174,7 +174,7 @@ def test_large_npy_is_mapped_and_checked_by_blocks(save, tmp_path, monkeypatch):
     whole = load(path)
     assert not maps()
     assert whole.fingerprint() == fingerprint
-    # A fault in the last block is found; a file shorter than its header says is refused.
+    # A bad value in the last block is found; a file shorter than its header says is refused.
     monkeypatch.setattr(numpy_files, "MAPPED_BYTES", 100)
     monkeypatch.setattr("gpgan.data.arrays.BLOCK_BYTES", 100)
     floats = array.astype(np.float32)
@@ -225,7 +225,7 @@ def test_npz_with_labels(tmp_path, name, answers, labels, classes):
         ({"x": X, "y": np.arange(6), "labels": np.arange(6)}, "at most one named labels or y"),
         ({}, "the arrays none"),
         ({"y": np.arange(6)}, "the arrays y"),
-        ({"x": X, "y": np.arange(5)}, r"labels of type int64 and shape \(5,\); expected .* each of the 6 samples"),
+        ({"x": X, "y": np.arange(5)}, r"labels of type int64 and shape \(5,\); expected .* one per sample: \(6,\)"),
         ({"x": X, "y": np.linspace(0, 1, 6)}, "labels of type float64"),
         ({"x": X, "y": np.zeros((6, 2), int)}, r"shape \(6, 2\)"),
         ({"x": X[:1]}, "one sample"),
@@ -278,7 +278,7 @@ IDX_FAULTS = {
     "text": (b"hello, world", "begins with b'hell'; expected an IDX file"),
     "unknown type": (b"\0\0\x0a" + GOOD[3:], "two zero bytes, a type of 0x08"),
     "header cut": (GOOD[:10], "begins with"),
-    "too few values": (GOOD[:-1], r"149 bytes of values; its header's shape \(6, 5, 5\) of uint8 wants 150"),
+    "too few values": (GOOD[:-1], r"149 bytes of values; expected 150, as its header gives shape \(6, 5, 5\)"),
     "too many values": (GOOD + b"\0", "151 bytes of values"),
     "no axes": (idx(8, "u1", 3), "expected points"),
     "one axis": (idx(8, "u1", [1, 2, 3]), "expected points"),
@@ -299,7 +299,7 @@ def test_idx_refuses_damaged_gzip(tmp_path):
     flipped[40] ^= 255
     for content in (packed[:-20], packed[:5], bytes(flipped), GOOD):
         (tmp_path / "a-idx3-ubyte.gz").write_bytes(content)
-        with pytest.raises(ValueError, match=r"a-idx3-ubyte.gz cannot be read .* get the file again"):
+        with pytest.raises(ValueError, match=r"a-idx3-ubyte.gz cannot be read .* download the file again"):
             load(str(tmp_path / "a-idx3-ubyte.gz"))
 
 
@@ -327,7 +327,7 @@ def test_what_there_is_not(data, message, tmp_path, monkeypatch):
 
 def test_a_file_of_an_unknown_kind(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(ValueError, match=r"notes.txt', a file of a kind that is not known; expected digits"):
+    with pytest.raises(ValueError, match=r"notes.txt', a file of an unknown format; expected digits"):
         load(str(tmp_path / "notes.txt"))
 
 

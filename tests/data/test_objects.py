@@ -80,7 +80,7 @@ def test_arrays(attribute):
     wanted = torch.arange(12).view(3, 1, 2, 2) * 20
     assert torch.equal(dataset.stored.long(), wanted.flip(0) if attribute == "REVERSED" else wanted)
     assert dataset.stored.dtype == torch.uint8
-    # torch would write to memory that NumPy says is not to be written to.
+    # torch would write to memory that NumPy marks as read-only.
     dataset.stored.fill_(1)
     array = sys.modules["mymodule"].ARRAY, sys.modules["mymodule"].READ_ONLY
     assert [int(part.max()) for part in array] == ([1, 220] if attribute == "ARRAY" else [220, 220])
@@ -111,8 +111,8 @@ def test_items_without_labels():
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        ("mymodulo:X", ValueError, "there is no module mymodulo in .*some data or among"),
-        ("mymodule.x:X", ValueError, "there is no module mymodule.x"),
+        ("mymodulo:X", ValueError, "no module mymodulo is in .*some data or installed"),
+        ("mymodule.x:X", ValueError, "no module mymodule.x is in"),
         ("mymodule:TENSR", ValueError, "no attribute 'TENSR'"),
         ("mymodule:", ValueError, "expected module:attribute"),
         (":TENSOR", ValueError, "expected module:attribute"),

@@ -48,7 +48,7 @@ def test_a_volume_is_cut_into_cubes(mrc):
 
 def test_the_cubes_size(mrc):
     volume = noise(20, 40, 41)
-    # None larger than the shortest side.
+    # No cube is larger than the shortest side.
     assert load(mrc("a.mrc", volume)).stored.shape == (4, 1, 20, 20, 20)
     assert load(mrc("a.mrc", volume), size=10).stored.shape == (32, 1, 10, 10, 10)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Coverage of a mixture's modes: cases that can be counted by hand, and real data by the numbers in print."""
+"""Mode coverage: cases counted by hand, and real data against published numbers."""
 
 import math
 
@@ -15,7 +15,7 @@ TRIANGLE = Mixture(torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]]), deviati
 
 def test_counted_by_hand():
     samples = torch.tensor([[0.1, 0.1], [0.0, 0.2], [-1.0, 0.0], [9.0, 0.5], [5.0, 5.0], [0.0, 7.0]])
-    # Four lie within 1.5 of their mode, three of them at the first; the last two lie in between, at no mode.
+    # Four are within 1.5 of a mode, three of them of the first; the last two are between modes.
     kl = math.log(3) + 0.75 * math.log(0.75) + 0.25 * math.log(0.25)
     assert mode_coverage(samples, TRIANGLE) == ModeCoverage(2, 3, 4 / 6, pytest.approx(kl, abs=1e-12))
 
@@ -42,7 +42,7 @@ def test_no_sample_at_any_mode():
 
 
 def test_more_dimensions_and_few_digits():
-    # Float32 differences by a matrix product would be wrong by more than the deviation here.
+    # In float32 by a matrix product, the error would exceed the deviation here.
     mixture = Mixture(1000.3 + 4 * torch.eye(5), deviation=1e-3)
     samples = mixture.centres[[0, 1, 1, 4]] + torch.tensor([0.0, 0.0, 0.0, 0.0, 2e-3])
     assert mode_coverage(samples, mixture) == ModeCoverage(3, 5, 1.0, pytest.approx(math.log(5) - 1.5 * math.log(2)))
@@ -55,7 +55,7 @@ def test_order_does_not_matter():
 
 @pytest.mark.parametrize(("name", "modes", "share", "kl"), [("ring", 8, 0.989, 0.001), ("grid", 25, 0.988, 0.005)])
 def test_real_data_as_in_print(name, modes, share, kl):
-    """The row of real data in PacGAN's tables, n = 2500; and what theory says of it."""
+    """The row of real data in PacGAN's tables, n = 2500, and its expected value in theory."""
     data = load(name)
     assert data.modes is not None
     draws = [mode_coverage(part, data.modes) for part in data.samples(slice(0, 50_000)).split(2500)]
@@ -71,7 +71,7 @@ def test_real_data_as_in_print(name, modes, share, kl):
 
 @pytest.mark.parametrize("shape", [(0, 2), (4,), (4, 3), (4, 1, 2)], ids=str)
 def test_samples_of_another_shape(shape):
-    with pytest.raises(ValueError, match=r"samples has shape \(.*\); expected \[N, 2\] with N from 1 on"):
+    with pytest.raises(ValueError, match=r"samples has shape \(.*\); expected \[N, 2\] with N at least 1"):
         mode_coverage(torch.zeros(shape), TRIANGLE)
 
 

@@ -22,7 +22,7 @@ def test_linear_critic_has_one_norm():
 
 
 def test_mean_std_and_max_at_points_that_are_known():
-    # Where real and fake are one, so are all interpolates; the gradient of |x|^2 / 2 is x.
+    # If real and fake are equal, so are all interpolates; the gradient of |x|^2 / 2 is x.
     x = torch.tensor([[3.0, 4.0], [0.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
     norms = gradient_norms(lambda x: x.square().sum(1) / 2, x, x, rng=rng())
     assert norms == GradientNorms(pytest.approx(2), pytest.approx((14 / 3) ** 0.5), pytest.approx(5))

@@ -60,7 +60,7 @@ def test_ssim_is_not_that_of_values_around_zero():
 
 
 def test_detail_of_waves():
-    """A wave above the border counts, with the square of its amplitude; one below does not."""
+    """A wave above the cutoff counts, with the square of its amplitude; one below does not."""
     x = torch.arange(32.0).double()
     low = torch.cos(2 * math.pi * 4 / 32 * x).expand(1, 1, 32, 32)
     high = torch.cos(2 * math.pi * 12 / 32 * x).expand(1, 1, 32, 32)

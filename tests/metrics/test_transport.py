@@ -1,4 +1,4 @@
-"""Exact W1: closed forms, another solver, the floors in print, and input that has no distance."""
+"""Exact W1: closed forms, another solver, published floors, and invalid input."""
 
 import itertools
 import math
@@ -10,14 +10,14 @@ import torch
 from gpgan.data import load
 from gpgan.metrics import transport, w1_floor, wasserstein1
 
-# Factors to the units of the original code, in which the floors are given.
+# Factors to the units of the original code, which the floors are in.
 FLOORS = {"ring": (2 / 1.414, 0.052), "grid": (1 / 2.828, 0.064), "swissroll": (1.0, 0.065)}
 EXACT = {"rel": 1e-12, "abs": 1e-12}
 
 
 @pytest.fixture(params=["line", "plane", "images"])
 def lift(request):
-    """Numbers [N] as samples: themselves, or along a line of unit steps in more dimensions."""
+    """Numbers [N] as samples: scalars, or points on a line in more dimensions."""
     direction = {"line": 1.0, "plane": [0.6, 0.8], "images": [[[0.5, 0.5], [0.5, 0.5]]]}
     step = torch.tensor(direction[request.param], dtype=torch.float64)
     return lambda numbers: torch.tensor(numbers, dtype=torch.float64).view(-1, *[1] * step.dim()) * step
@@ -79,14 +79,14 @@ def test_floors_in_print(name):
     factor, printed = FLOORS[name]
     points = load(name).samples()
     rng = torch.Generator().manual_seed(0)
-    # One draw scatters by a third on the ring, whose modes are far apart, as their counts do.
+    # On the ring single draws vary by a third, as the counts of its distant modes do.
     floors = [factor * w1_floor(points, 2500, rng=rng) for _ in range(4)]
     assert sum(floors) / len(floors) == pytest.approx(printed, rel=0.3)
     assert len(set(floors)) == len(floors), "each draw is another one"
 
 
 def test_floor_takes_no_sample_twice():
-    # {0, 1} and {10, 100} are 54.5 apart, the other two ways to halve these four both 45.5.
+    # {0, 1} and {10, 100} are 54.5 apart, both other ways to halve these four give 45.5.
     points = torch.tensor([[0.0, 0], [1, 0], [10, 0], [100, 0]])
     rng = torch.Generator().manual_seed(1)
     seen = {round(w1_floor(points, 2, rng=rng), 9) for _ in range(40)}
@@ -104,9 +104,9 @@ def test_too_few_samples_for_a_floor(n):
     [
         (torch.zeros(3, 2), torch.zeros(3, 3), r"x has shape \(3, 2\) and y \(3, 3\); expected"),
         (torch.zeros(()), torch.zeros(3), r"x has shape \(\) and y \(3,\); expected"),
-        (torch.zeros(0, 2), torch.zeros(3, 2), r"x has shape \(0, 2\), which holds no values"),
-        (torch.zeros(3, 2), torch.zeros(0, 2), r"y has shape \(0, 2\), which holds no values"),
-        (torch.zeros(3, 0), torch.zeros(3, 0), r"x has shape \(3, 0\), which holds no values"),
+        (torch.zeros(0, 2), torch.zeros(3, 2), r"x has shape \(0, 2\), which has no values"),
+        (torch.zeros(3, 2), torch.zeros(0, 2), r"y has shape \(0, 2\), which has no values"),
+        (torch.zeros(3, 0), torch.zeros(3, 0), r"x has shape \(3, 0\), which has no values"),
         (torch.zeros(3, 2), torch.full((3, 2), math.nan), "y holds NaN or infinite values"),
         (torch.tensor([math.inf]), torch.zeros(3), "x holds NaN or infinite values"),
     ],

@@ -1,4 +1,4 @@
-"""fakes.gif: the snapshots in their order, small enough to send."""
+"""fakes.gif: the snapshots in order, in a small file."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def snapshot(run, name, level):
 
 
 def frames(run):
-    """Size, and of each frame the grey of its first pixel and its duration."""
+    """The size, and for each frame the grey of its first pixel and its duration."""
     with Image.open(run / "fakes.gif") as image:
         shown = []
         for index in range(image.n_frames):
@@ -25,7 +25,7 @@ def frames(run):
 
 
 def test_frames_are_in_the_order_of_steps(tmp_path):
-    # Not the order of names: 1000000 comes after 999999.
+    # Not in the order of names: 1000000 comes after 999999.
     for name, level in {"1000000": 240, "999999": 160, "000500": 80, "init": 0}.items():
         snapshot(tmp_path, name, level)
     Image.new("RGB", (40, 20), "white").save(tmp_path / "fakes_other.png")
@@ -44,7 +44,7 @@ def test_many_snapshots_are_thinned_evenly(tmp_path):
         snapshot(tmp_path, f"{step:06d}", step)
     write_animation(tmp_path)
     levels, durations = zip(*frames(tmp_path)[1], strict=True)
-    # One palette of 64 colours for 60 greys: two neighbours that share one are one frame, shown twice as long.
+    # One palette of 64 colours for 60 greys: neighbours with the same colour become one frame, shown twice as long.
     assert len(levels) > FRAMES * 0.8
     assert sum(durations) == FRAME * (FRAMES - 1) + LAST
     assert levels[0] <= 4

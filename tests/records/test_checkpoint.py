@@ -1,4 +1,4 @@
-"""Checkpoints: whole or named as damaged, never code, and always one to go on from."""
+"""Checkpoints: intact or reported as damaged, never run as code, and always one to resume from."""
 
 import os
 import random
@@ -31,7 +31,7 @@ STATE = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run of 20 steps with a checkpoint every five, and the one of step 10 kept for good."""
+    """A run of 20 steps with a checkpoint every five steps, that of step 10 kept permanently."""
     with pytest.MonkeyPatch.context() as patch:
         draw_bits(patch)
         out = tmp_path_factory.mktemp("runs")
@@ -40,17 +40,17 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy of it, to damage."""
+    """A copy of the run, to damage."""
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 def save(run, step, best=False, keep=False):
-    """A checkpoint that only its step tells from others."""
+    """A checkpoint that differs from others only in its step."""
     return checkpoint.save(run, {"step": step, "weights": torch.full((64,), float(step))}, best=best, keep=keep)
 
 
 def steps(run):
-    """Which step each checkpoint of a run is of, by file name."""
+    """The step of each checkpoint of a run, by file name."""
     return {path.stem: checkpoint.read(path)["step"] for path in (run / "checkpoints").iterdir()}
 
 
@@ -108,8 +108,8 @@ def test_a_pickled_object_is_refused_and_not_run(tmp_path, checksum):
 
 
 ODD = {
-    "no dictionary": (torch.zeros(3), "is no checkpoint of gpgan"),
-    "no checksum": ({"step": 1}, "is no checkpoint of gpgan"),
+    "no dictionary": (torch.zeros(3), "is not a gpgan checkpoint"),
+    "no checksum": ({"step": 1}, "is not a gpgan checkpoint"),
     "another's checksum": ({"step": 1, "sha256": "0" * 64}, "is damaged"),
     "values that none holds": ({"step": torch.float32, "sha256": "0" * 64}, "odd.pt"),
     "tensors that have no bytes": ({"step": torch.eye(2).to_sparse(), "sha256": "0" * 64}, "odd.pt"),
@@ -132,9 +132,9 @@ def test_a_list_that_holds_itself_is_no_checkpoint(tmp_path):
         checkpoint.read(tmp_path / "odd.pt")
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's, on what it finds in damaged files
+@pytest.mark.filterwarnings("ignore")  # torch warns about damaged files
 def test_every_altered_bit_is_noticed_or_changes_nothing(trained, tmp_path):
-    """Some bytes of an archive say nothing: padding, names of members, dates."""
+    """Some bytes of an archive are unused: padding, names of members, dates."""
     whole = trained / "checkpoints" / "latest.pt"
     content, state, path = whole.read_bytes(), checkpoint.read(whole), tmp_path / "altered.pt"
     random_bits = random.Random(0)
@@ -153,7 +153,7 @@ def test_every_altered_bit_is_noticed_or_changes_nothing(trained, tmp_path):
         else:
             assert difference(state, loaded) == "", f"byte {place}"
             found["says nothing"] += 1
-    # The padding before each member of the archive is long where there are many small ones.
+    # With many small members there is much padding before each of them.
     assert found["noticed"] > 150, found
     assert not found["not named"]
 
@@ -169,7 +169,7 @@ def test_every_truncation_is_noticed(trained, tmp_path):
 
 
 def test_names_of_a_run(trained):
-    """20 steps, saved every five: the newest two, those kept for good, and the best."""
+    """20 steps, saved every five: the newest two, the permanent ones, and the best."""
     saved = steps(trained)
     assert {**saved, "best": 0} == {"latest": 20, "previous": 15, "step-0000010": 10, "step-0000020": 20, "best": 0}
     assert saved["best"] in (5, 10, 15, 20)
@@ -192,7 +192,7 @@ def test_fallback_goes_through_all_that_there_is_and_names_the_damaged(tmp_path,
         assert [problem.split()[0] for problem in problems] == named
         damage(path, how)
         named.append(str(path))
-    with pytest.raises(CheckpointError, match="has no checkpoint that is whole: ") as error:
+    with pytest.raises(CheckpointError, match="has no intact checkpoint: ") as error:
         checkpoint.newest(tmp_path)
     assert all(path in str(error.value) for path in named)
 
@@ -204,10 +204,10 @@ def test_nothing_to_go_on_from(tmp_path, there, capsys):
         run.touch()
     elif there == "an empty folder":
         (run / "checkpoints").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match=r"run holds no checkpoint; expected the folder of a run"):
+    with pytest.raises(CheckpointError, match=r"run has no checkpoint; expected a run's folder"):
         checkpoint.newest(run)
     assert main(["resume", str(run)]) == 2
-    assert capsys.readouterr().err.startswith(f"gpgan: {run} holds no checkpoint")
+    assert capsys.readouterr().err.startswith(f"gpgan: {run} has no checkpoint")
 
 
 def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(run, trained, tmp_path, monkeypatch, capsys):
@@ -264,7 +264,7 @@ def test_broken_off_at_a_rename(tmp_path, monkeypatch, number, left):
     assert steps(tmp_path) == left
     state, _, problems = checkpoint.newest(tmp_path)
     assert (state["step"], problems) == (2, [])
-    # And the next one does not cost the only one that is there, whenever it is broken off.
+    # And the next save, whenever it is interrupted, does not lose the only checkpoint.
     with monkeypatch.context() as patch:
         cut_at(patch, 1)
         with pytest.raises(PowerCut):
@@ -305,7 +305,7 @@ def test_best_and_kept_stay_as_they_are(tmp_path, monkeypatch, links):
 
 
 def test_best_is_the_one_of_the_lowest_estimate_after_its_peak(tmp_path, monkeypatch):
-    """Early estimates are low because the critic knows nothing yet."""
+    """Early estimates are low because the critic is untrained."""
     draw_bits(monkeypatch)
     estimates = iter([0.1, 0.5, 2.0, 1.0, 0.7, 0.9, 1.2])
     trainer = Trainer(small(tmp_path, "ring", steps=7, tick=1, checkpoint=1, snapshot=100))

@@ -1,4 +1,4 @@
-"""curves.png: what is drawn is what stats.jsonl holds."""
+"""curves.png: it shows the content of stats.jsonl."""
 
 import json
 
@@ -84,7 +84,7 @@ def test_the_picture_is_whole_and_coloured(tmp_path):
         pixels = np.asarray(image.convert("RGB"))
     blue = np.array([int(curves.COLOURS[0][i : i + 2], 16) for i in (1, 3, 5)])
     rows = np.flatnonzero((abs(pixels.astype(int) - blue).max(2) < 20).any(1))
-    # In the first panel and in the last, and not in that of the norms, which are not known.
+    # In the first and last panels, but not in that of the norms, which are unknown.
     third = PANEL_HEIGHT
     assert (rows < third).any()
     assert (rows > 2 * third).any()

@@ -1,4 +1,4 @@
-"""The pictures of a run in its folder."""
+"""Finding the snapshots in a run's folder."""
 
 import math
 from itertools import pairwise

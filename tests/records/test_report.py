@@ -16,7 +16,7 @@ from PIL import Image
 from gpgan.records.report import LOG_LINES, SNAPSHOTS, write_report
 
 CHROMIUM = shutil.which("chromium")
-# Nothing that would reach for a network of its own accord.
+# Flags that keep Chromium from using the network on its own.
 QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -34,7 +34,7 @@ def picture(path, size=(60, 40), seed=0):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run with everything there is, in a folder whose name needs escaping too."""
+    """A run with every kind of file, in a folder whose name needs escaping too."""
     run = tmp_path_factory.mktemp("runs") / "00007-<b>dígits & more</b>".replace("/", "_")
     run.mkdir()
     config = {
@@ -123,7 +123,7 @@ def test_the_page_tells_what_the_files_hold(run, page):
         "cpu: a processor",
         "gpgan 0.9.9, torch 2.99.1",
         "fedcba9",
-        # The latest numbers, each as it was last known.
+        # Each number's last known value.
         "Real samples seen 153,600",
         "Time 1 h 2 min",
         "Memory 512.2 MiB",
@@ -173,7 +173,7 @@ def test_the_page_holds_no_address_and_no_script(page):
 
 
 def test_the_page_stays_small(tmp_path):
-    # Noise, which no format makes much smaller, as large as a grid of a hundred pictures of 64 x 64.
+    # Noise, which no format compresses well, as large as a grid of a hundred pictures of 64 x 64.
     noise = np.random.default_rng(0).integers(0, 256, (728, 728, 3), dtype=np.uint8)
     for name in ("curves", "samples", "reals", *(f"fakes_{step:06d}" for step in range(20))):
         Image.fromarray(noise).save(tmp_path / f"{name}.png", compress_level=0)
@@ -239,7 +239,7 @@ def test_bytes_that_are_no_text_are_replaced(tmp_path):
 def chromium(tmp_path, body, *flags):
     """The text that a page with this body leaves in its <output> once everything in it has loaded."""
     (tmp_path / "wrapper.html").write_text(f"<!DOCTYPE html><meta charset=utf-8><body>{body}", encoding="utf-8")
-    # The wrapper holds the page in itself: a file may not look into another one.
+    # The wrapper embeds the page: a local file may not read another one.
     arguments = (*QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,800", "--dump-dom")
     command = [str(CHROMIUM), *arguments, *flags, (tmp_path / "wrapper.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
@@ -277,7 +277,7 @@ def frame(content, width):
 
 @needs_chromium
 def test_chromium_shows_all_of_it_on_a_phone(tmp_path, run, page):
-    # Without its policy the page would be free to ask for anything: nothing is asked for all the same.
+    # Even without its policy the page requests nothing.
     policy = re.search(r"<meta http-equiv=\"Content-Security-Policy\".*?>", page)[0]
     frames = [frame(page, PHONE), frame(page.replace(policy, ""), PHONE), frame(page, 1100)]
     for seen in chromium(tmp_path, "".join(frames) + LOOK):

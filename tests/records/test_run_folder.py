@@ -1,4 +1,4 @@
-"""The folder of a run: whole or not there, and a number for each."""
+"""The folder of a run: complete or absent, each with its own number."""
 
 import multiprocessing
 import os
@@ -22,7 +22,7 @@ def create(out, name=None, data="digits"):
 def test_numbers_go_on_after_the_largest(tmp_path):
     (tmp_path / "00007-ring").mkdir()
     (tmp_path / "named").mkdir()
-    (tmp_path / "00009").mkdir()  # no run's name
+    (tmp_path / "00009").mkdir()  # not the name of a run
     assert create(tmp_path).name == "00008-digits"
     assert create(tmp_path / "new" / "deep").name == "00000-digits"
     (tmp_path / "99999-ring").mkdir()
@@ -91,8 +91,8 @@ def test_two_processes_at_once_take_different_numbers(tmp_path):
 def test_existing_name_offers_to_resume(tmp_path, capsys):
     out = tmp_path / "my runs"
     run = create(out, "mine")
-    message = f"{run} exists already; to go on with it: gpgan resume '{run}'; for a new run choose another --name"
-    with pytest.raises(ValueError, match="exists already") as error:
+    message = f"{run} already exists; to continue it: gpgan resume '{run}'; for a new run choose another --name"
+    with pytest.raises(ValueError, match="already exists") as error:
         create(out, "mine")
     assert message in str(error.value)
     assert main(["train", "digits", "--out", str(out), "--name", "mine"]) == 2
@@ -107,7 +107,7 @@ def test_name_taken_while_the_run_was_being_made(tmp_path):
         create(tmp_path, "mine")
         (tmp_path / "mine" / "mark").touch()
 
-    with pytest.raises(ValueError, match="mine exists already; to go on with it: gpgan resume"):
+    with pytest.raises(ValueError, match="mine already exists; to continue it: gpgan resume"):
         run_folder.create_run(tmp_path, "mine", "digits", late)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     assert (tmp_path / "mine" / "mark").exists()
@@ -116,7 +116,7 @@ def test_name_taken_while_the_run_was_being_made(tmp_path):
 @pytest.mark.parametrize("below", ["", "runs"])
 def test_file_in_place_of_the_folder(tmp_path, below, capsys):
     (tmp_path / "file").touch()
-    message = "file is no folder, so that no run can be made in it; choose another --out"
+    message = "file is not a folder, so no run can be created in it; choose another --out"
     with pytest.raises(ValueError, match=message):
         create(tmp_path / "file" / below)
     assert main(["train", "ring", "--out", str(tmp_path / "file" / below)]) == 2
@@ -124,7 +124,7 @@ def test_file_in_place_of_the_folder(tmp_path, below, capsys):
 
 
 def test_folder_that_is_not_writable(tmp_path, monkeypatch):
-    # Permissions do not bind whoever may do everything.
+    # Permissions do not restrict root.
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match="is not writable; choose another --out"):
         create(tmp_path / "runs")
@@ -136,7 +136,9 @@ def test_folder_that_the_system_refuses(tmp_path, monkeypatch):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(type(tmp_path), "mkdir", refuse)
-    with pytest.raises(ValueError, match=r"no run can be made in .* \(Read-only file system\); choose another --out"):
+    with pytest.raises(
+        ValueError, match=r"no run can be created in .* \(Read-only file system\); choose another --out"
+    ):
         create(tmp_path / "runs")
 
 

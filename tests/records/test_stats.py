@@ -1,4 +1,4 @@
-"""stats.jsonl against the numbers of every single step, and the guard against numbers that are not finite."""
+"""stats.jsonl compared with the numbers of every step, and the check for numbers that are not finite."""
 
 import itertools
 import math
@@ -25,7 +25,7 @@ def _quick(monkeypatch):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """What every critic step of a run was given and gave, and the loss of every generator step."""
+    """The arguments and results of every critic step of a run, and the loss of every generator step."""
     seen = {"critic": [], "generator": []}
     step, add = CriticStep.__call__, Meter.add
 
@@ -79,7 +79,7 @@ def test_a_line_is_the_mean_over_its_own_steps(tmp_path, seen):
 
 
 def test_a_lazy_penalty(tmp_path, seen):
-    """Weight times the interval, at the steps that have one; the mean is over these."""
+    """The weight is multiplied by the interval at steps with a penalty; the mean is over those steps."""
     config = small(tmp_path, steps=16, tick=4, **{"penalty.lazy": 3})
     trainer = Trainer(config)
     check_lines(trainer.fit().run, config, seen, [4, 8, 12, 16], 30.0)
@@ -87,7 +87,7 @@ def test_a_lazy_penalty(tmp_path, seen):
 
 
 def test_steps_without_a_penalty_leave_it_open(tmp_path):
-    """The checkpoints between two penalties, and a last line that is too short to have one."""
+    """Checkpoints between two penalties, and a last line without one."""
     config = small(tmp_path, steps=9, tick=8, n_critic=1, checkpoint=2, **{"penalty.lazy": 7})
     lines = stats_of(Trainer(config).fit().run)
     assert [line["step"] for line in lines] == [8, 9]
@@ -102,7 +102,7 @@ def test_times_and_memory(tmp_path):
     before = {"seconds": 0.0, "images": 0}
     for line in lines:
         seconds, images = line["seconds"] - before["seconds"], line["images"] - before["images"]
-        # Seconds are rounded to thousandths.
+        # Seconds are rounded to milliseconds.
         assert images / (seconds + 0.0011) <= line["images_per_second"] <= images / max(seconds - 0.0011, 1e-9)
         assert 50 < line["memory"] < 100_000
         before = line
@@ -136,13 +136,13 @@ def test_held_out_estimate(tmp_path, batch):
     assert len(hand.pairs) == 8
     for ours, wanted in hand.pairs:
         assert ours == pytest.approx(wanted, rel=1e-4, abs=1e-5)
-    # It is no copy of the estimate on training data.
+    # It is not just a copy of the estimate on training data.
     lines = stats_of(tmp_path / "00000-digits")
     assert all(abs(line["held_out"] - line["estimate"]) > 1e-6 for line in lines)
 
 
 def test_lines_leave_no_trace_in_the_training(tmp_path):
-    """Neither in random states nor in the running means of a BatchNorm."""
+    """It changes neither random states nor the running means of a BatchNorm."""
     ends = []
     for tick in (1, 1000):
         trainer = Trainer(small(tmp_path, steps=6, tick=tick, **{"network.kind": "conv"}))
@@ -181,7 +181,7 @@ def test_few_samples_have_no_held_out_ones(tmp_path):
 
 @pytest.mark.parametrize("settings", [{}, {"n_critic": 1, "penalty.lazy": 4}], ids=["", "lazy"])
 def test_an_end_between_two_ticks_leaves_no_trace(tmp_path, settings):
-    """The line it brings forward is taken back on resuming, and written for all of its steps."""
+    """The line written early is removed on resuming, and written again over all its steps."""
     whole = Trainer(small(tmp_path, name="whole", **settings)).fit().run
     stop = Do(lambda trainer: trainer.step == 7 and trainer.stop())
     run = Trainer(small(tmp_path, name="stopped", **settings), callbacks=[stop]).fit().run
@@ -192,7 +192,7 @@ def test_an_end_between_two_ticks_leaves_no_trace(tmp_path, settings):
 
 
 def numbers(*critic_losses, generator=1.0, **more):
-    """Those of one step, as a task gives them."""
+    """The numbers of one step, as a task returns them."""
     values = {"critic_loss": torch.tensor(critic_losses), "generator_loss": torch.tensor(generator)}
     return values | {name: torch.tensor(value) for name, value in more.items()}
 
@@ -246,7 +246,7 @@ def test_the_guard_names_loss_step_and_tensor(tmp_path, owner, value, words):
     trainer = Trainer(small(tmp_path, checkpoint=5), callbacks=[Do(at_7)])
     with pytest.raises(DivergedError) as raised:
         trainer.fit()
-    assert str(raised.value).startswith(f"{words}. The checkpoint of step 5 stands.")
+    assert str(raised.value).startswith(f"{words}. The checkpoint of step 5 is intact.")
     for hint in ("--optimizer.lr (it is 0.002)", "--optimizer.clip", "--penalty.weight"):
         assert hint in str(raised.value)
     assert "--precision" not in str(raised.value)
@@ -264,20 +264,20 @@ def test_weights_that_are_not_finite_though_the_losses_are(tmp_path):
             spoil(trainer.generator, math.inf)
 
     with pytest.raises(
-        DivergedError, match=r"generator's layers.0.weight is not finite at step 5, though the losses are"
+        DivergedError, match=r"generator's layers.0.weight is not finite at step 5, although the losses are"
     ):
         Trainer(small(tmp_path), callbacks=[Do(at_5)]).fit()
 
 
 def test_the_guard_looks_before_every_checkpoint(tmp_path):
-    """Also between two ticks, so that what is saved is always good."""
+    """Also between two ticks, so that what is saved is always finite."""
 
     def at_2(trainer):
         if trainer.step == 2:
             spoil(trainer.critic, math.nan)
 
     trainer = Trainer(small(tmp_path, tick=1000, checkpoint=2), callbacks=[Do(at_2)])
-    with pytest.raises(DivergedError, match=r"critic's layers.0.weight is not finite at step 2.* of step 0 stands"):
+    with pytest.raises(DivergedError, match=r"critic's layers.0.weight is not finite at step 2.* of step 0 is intact"):
         trainer.fit()
     assert checkpoint.newest(trainer.run)[0]["step"] == 0
 
@@ -285,6 +285,6 @@ def test_the_guard_looks_before_every_checkpoint(tmp_path):
 def test_a_scaler_and_half_precision_are_named_where_they_are_in_use(tmp_path):
     settings = {"precision": "fp16", "optimizer.clip": 1.0}
     trainer = Trainer(small(tmp_path, **settings), callbacks=[Do(lambda t: t.step == 7 and spoil(t.critic, math.nan))])
-    with pytest.raises(DivergedError, match=r"critic_loss is nan at step 8.*take --precision fp32") as raised:
+    with pytest.raises(DivergedError, match=r"critic_loss is nan at step 8.*use --precision fp32") as raised:
         trainer.fit()
     assert "--optimizer.clip" not in str(raised.value)

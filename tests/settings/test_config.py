@@ -1,4 +1,4 @@
-"""Every range and type of the configuration, and what only the data or the machine can refuse."""
+"""The ranges and types of all settings, and values that only the data or the machine rule out."""
 
 import dataclasses
 import math
@@ -101,7 +101,7 @@ def test_booleans(name):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "x" * 256, "é" * 128, "a\nb", "a\x00b"])
 def test_names_that_are_no_folder(name):
-    with pytest.raises(ValueError, match=r"^name is .*; expected the name of one folder; its parent is given by --out"):
+    with pytest.raises(ValueError, match=r"^name is .*; expected a single folder name; --out sets its parent"):
         Config("digits", name=name)
 
 
@@ -114,7 +114,9 @@ def test_settings_that_do_not_fit_each_other():
     with pytest.raises(ValueError, match=r"penalty.lazy is 76 and a line of statistics covers 75 critic steps"):
         Config("digits", penalty=PenaltyConfig(lazy=76))
     assert Config("digits", penalty=PenaltyConfig(lazy=75)).penalty.lazy == 75
-    with pytest.raises(ValueError, match="keep is 700 and checkpoint is 500; expected a multiple of it"):
+    with pytest.raises(
+        ValueError, match="keep is 700 and checkpoint is 500; expected keep to be a multiple of checkpoint"
+    ):
         Config("digits", keep=700)
     assert Config("digits", keep=1500).keep == 1500
 
@@ -145,7 +147,7 @@ def resolved(dataset=POINTS, **changes):
         ({"device": ""}, "device is '', which this torch cannot use"),
         (
             {"conditional": True},
-            "conditional is True and made has no labels; expected data with labels, or leave it out",
+            "conditional is True and made has no labels; expected data with labels, or conditional False",
         ),
         (
             {"pack": 8, "network": NetworkConfig(norm="batch")},
@@ -161,7 +163,7 @@ def test_what_the_data_or_the_machine_refuses(changes, message):
 
 def test_native_that_is_missing(monkeypatch):
     monkeypatch.setattr(ops, "why_not_native", lambda device: "it was not built")
-    with pytest.raises(ValueError, match="impl is 'native', which cannot run on cpu: it was not built; or take --impl"):
+    with pytest.raises(ValueError, match="impl is 'native', which cannot run on cpu: it was not built; or use --impl"):
         resolved(impl="native")
     assert resolved().impl == "reference"
 

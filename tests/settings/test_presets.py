@@ -1,4 +1,4 @@
-"""Where a value comes from: defaults for the data, then a preset, then a file, then what the user says."""
+"""The precedence of settings: defaults for the data, then a preset, then a file, then the user's settings."""
 
 import dataclasses
 import json
@@ -125,7 +125,7 @@ def test_names_with_hyphens(toml):
 
 
 def test_settings_that_only_fit_together(toml):
-    """A file and the settings over it are judged by what comes out, not half-way."""
+    """A file and the settings that override it are checked together, not one by one."""
     file = toml("keep = 100\npenalty.lazy = 100")
     config = configure("digits", DIGITS, file=file, checkpoint=50, tick=200)
     assert (config.keep, config.checkpoint, config.penalty.lazy) == (100, 50, 100)
@@ -134,21 +134,21 @@ def test_settings_that_only_fit_together(toml):
 
 
 BAD_FILES = {
-    "unknown key": ("stesp = 3", "there is no setting 'stesp'; did you mean steps?"),
+    "unknown key": ("stesp = 3", "unknown setting 'stesp'; did you mean steps?"),
     "unknown key of a table": (
         "[penalty]\nwieght = 3",
-        "there is no setting 'penalty.wieght'; did you mean penalty.weight?",
+        "unknown setting 'penalty.wieght'; did you mean penalty.weight?",
     ),
-    "unknown table": ("[penatly]\nweight = 3", "there is no setting 'penatly.weight'; did you mean penalty.weight?"),
-    "unknown empty table": ("[penatly]", "there is no setting 'penatly'"),
-    "nothing near": ("zzz = 3", "there is no setting 'zzz'"),
+    "unknown table": ("[penatly]\nweight = 3", "unknown setting 'penatly.weight'; did you mean penalty.weight?"),
+    "unknown empty table": ("[penatly]", "unknown setting 'penatly'"),
+    "nothing near": ("zzz = 3", "unknown setting 'zzz'"),
     "a truth value for a number": ("steps = true", "steps is True; expected a whole number"),
     "a truth value for a float": ("minutes = false", "minutes is False; expected a number"),
     "a fraction for steps": ("steps = 1.5", "steps is 1.5; expected a whole number"),
     "a whole float for steps": ("steps = 2.0", "steps is 2.0; expected a whole number"),
     "text for steps": ('steps = "many"', "steps is 'many'; expected a whole number"),
-    "a table for a value": ("[steps]\nn = 3", "there is no setting 'steps.n'; did you mean steps?"),
-    "a value for a table": ("penalty = 3", "there is no setting 'penalty'"),
+    "a table for a value": ("[steps]\nn = 3", "unknown setting 'steps.n'; did you mean steps?"),
+    "a value for a table": ("penalty = 3", "unknown setting 'penalty'"),
     "an array": ("batch = [8, 16]", "batch is [8, 16]; expected a whole number"),
     "an array for a choice": ('precision = ["fp32"]', "precision is ['fp32']; expected fp32 or bf16 or fp16"),
     "a number for text": ("name = 3", "name is 3; expected text"),
@@ -161,9 +161,9 @@ BAD_FILES = {
     "infinite": ("[optimizer]\nlr = inf", "optimizer.lr is inf; expected a finite number"),
     "unknown choice": ('precision = "fp8"', "precision is 'fp8'; expected fp32 or bf16 or fp16"),
     "unknown preset": ('preset = "wgan-gpp"', f"preset is 'wgan-gpp'; expected {', '.join(PRESETS)}; did you mean wgan-gp?"),
-    "broken": ("steps = = 3", "which is no TOML"),
-    "twice": ("steps = 3\nsteps = 4", "which is no TOML"),
-    "not UTF-8": (b"name = '\xff'", "which is no TOML"),
+    "broken": ("steps = = 3", "which is not valid TOML"),
+    "twice": ("steps = 3\nsteps = 4", "which is not valid TOML"),
+    "not UTF-8": (b"name = '\xff'", "which is not valid TOML"),
 }  # fmt: skip
 
 
@@ -174,7 +174,7 @@ def test_bad_files_are_named(toml, case):
     with pytest.raises(ValueError, match=r"\w") as raised:
         configure("digits", DIGITS, file=file)
     assert message in str(raised.value)
-    # Ranges and presets are judged when all has come together.
+    # Ranges and presets are checked after merging.
     assert str(file) in str(raised.value) or message.startswith(("preset", "n-critic", "minutes", "optimizer.lr"))
 
 
@@ -187,8 +187,8 @@ def test_files_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"stesp": 3}, "there is no setting 'stesp'; did you mean steps?"),
-        ({"penalty": {"wieght": 3}}, "there is no setting 'penalty.wieght'; did you mean penalty.weight?"),
+        ({"stesp": 3}, "unknown setting 'stesp'; did you mean steps?"),
+        ({"penalty": {"wieght": 3}}, "unknown setting 'penalty.wieght'; did you mean penalty.weight?"),
         ({"steps": 1.5}, "steps is 1.5; expected a whole number"),
         ({"penalty": {"weight": -1}}, "penalty.weight is -1.0; expected a finite number, 0 or above"),
         ({"preset": "paper"}, f"preset is 'paper'; expected {', '.join(PRESETS)}"),
@@ -204,7 +204,7 @@ def test_bad_settings_are_named(settings, message):
 def test_every_setting_goes_through_json_and_back(tmp_path):
     changed = {}
     for name, field, wanted in options(Config):
-        # Some depend on others, or contradict them.
+        # Some depend on or contradict others.
         if name in ("data", "preset", "threads", "keep", "weight_clip", "pack", "network.critic", "task.name"):
             continue
         old = value(configure("digits", DIGITS), name)
@@ -224,7 +224,7 @@ def test_every_setting_goes_through_json_and_back(tmp_path):
 
 def test_settings_of_a_later_version_are_an_error():
     written = settings_of(configure("digits", DIGITS))
-    with pytest.raises(ValueError, match="there is no setting 'wings'"):
+    with pytest.raises(ValueError, match="unknown setting 'wings'"):
         from_settings({**written, "wings": 2})
 
 

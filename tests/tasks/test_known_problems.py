@@ -1,4 +1,4 @@
-"""What is known to go wrong is told where it applies, and nowhere else; and the run goes on."""
+"""Warnings of known problems: given if they apply and only then; the run continues."""
 
 import warnings
 
@@ -39,7 +39,7 @@ CRITICS = {
     "elu": lambda: of(nn.Sequential(nn.ELU())),
     "both": lambda: of(nn.BatchNorm1d(4), nn.ELU()),
 }
-# critic, settings, what is told
+# critic, settings, warnings
 CASES = [
     ("plain", {}, []),
     ("plain", {"objective": "minimax"}, []),
@@ -80,11 +80,11 @@ def test_each_is_told_exactly_where_it_applies(tmp_path, critic, settings, words
     problems = known_problems(small(tmp_path, "points", POINTS, **settings), CRITICS[critic]())
     assert len(problems) == len(words), problems
     assert all(word in problem for word, problem in zip(words, problems, strict=True))
-    # Each says what to do about it.
-    assert all("; take " in problem and "\n" not in problem for problem in problems)
+    # Each names the fix.
+    assert all("; use " in problem and "\n" not in problem for problem in problems)
 
 
-# Of gpgan's own networks that a user may choose, with each preset.
+# gpgan's own networks that a user may choose, with each preset.
 NETWORKS = [
     (POINTS, {"network.kind": "mlp"}),
     (IMAGES, {"network.kind": "mlp"}),
@@ -131,7 +131,7 @@ def test_each_is_one_user_warning_that_points_at_the_caller(tmp_path):
 @pytest.mark.parametrize("kind", ["by name", "by object"])
 @pytest.mark.parametrize("lazy", [1, 3])
 def test_a_penalised_critic_with_batch_norm_trains(tmp_path, kind, lazy):
-    """It is warned of, not refused."""
+    """It gives a warning, not an error."""
     own = {"critic": CRITICS["batch"]()} if kind == "by object" else {}
     settings = {} if own else {"network.norm": "batch"}
     config = small(tmp_path, "points", POINTS, **settings, **{"penalty.lazy": lazy})
@@ -139,7 +139,7 @@ def test_a_penalised_critic_with_batch_norm_trains(tmp_path, kind, lazy):
         trainer = Trainer(config, dataset=POINTS, **own)
     before = {name: value.clone() for name, value in trainer.critic.state_dict().items()}
     assert trainer.fit().step == 20
-    # Before a BatchNorm, and last of all, a bias changes no loss.
+    # Before a BatchNorm, and in the last layer, a bias changes no loss.
     moved = {name for name, value in trainer.critic.state_dict().items() if not torch.equal(value, before[name])}
     assert moved >= {name for name in before if not name.endswith("bias")}
     assert all(line["penalty"] > 0 and line["norm_mean"] > 0 for line in stats_of(trainer.run))

@@ -1,4 +1,4 @@
-"""Super-resolution: what goes into the network, what the losses are, and the commands on such a run."""
+"""Super-resolution: the network's input, the losses, and the commands on such a run."""
 
 import json
 import math
@@ -69,7 +69,7 @@ def test_the_generator_sees_small_images_and_is_compared_with_the_same_large_one
     seen.clear()
     numbers = trainer.task.step(1)
     real = trainer.dataset.samples(trainer.task.order.indices(0, 16)).view(2, 8, 1, 8, 8)
-    # One forward for each critic step, and the generator's own on the images of the last.
+    # One forward per critic step, and one for the generator's step on the images of the last.
     for small, large in zip(seen, (real[0], real[1], real[1]), strict=True):
         torch.testing.assert_close(small, downscale(large, 2))
     expected = (upscale(downscale(real[1], 2), 2) - real[1]).abs().mean()
@@ -96,7 +96,7 @@ def test_without_a_critic_none_is_trained(tmp_path):
 
 
 def test_it_learns(tmp_path, monkeypatch):
-    """Stripes whose phase is in their mean: interpolation makes them grey."""
+    """Stripes whose phase follows from their mean; interpolation makes them grey."""
     without_pictures(monkeypatch)
     phase = torch.randint(2, (400, 1, 1, 1), generator=torch.Generator().manual_seed(0))
     stripes = ((torch.arange(8) + phase) % 2 * 2.0 - 1).expand(400, 1, 8, 8) * 0.8 + 0.1 * (2 * phase - 1)
@@ -132,7 +132,7 @@ def test_pictures_are_triples_of_input_output_and_truth(run):
     side, inner = 56, GAP // 4
     tile = pixels[GAP : GAP + side, GAP : GAP + 3 * (side + inner)]
     small, _, truth = (tile[:, i * (side + inner) : i * (side + inner) + side] for i in range(3))
-    # Both enlarged without interpolation: each pixel of the input is the mean of the truth's beneath.
+    # Both are enlarged without interpolation: each input pixel is the mean of the truth's pixels it covers.
     truth = truth.reshape(8, 7, 8, 7)[:, 3, :, 3]
     small = small.reshape(4, 14, 4, 14)[:, 7, :, 7]
     np.testing.assert_allclose(truth.reshape(4, 2, 4, 2).mean((1, 3)), small, atol=1.0)
@@ -145,7 +145,7 @@ def test_eval(run, capsys):
     assert {"psnr", "ssim", "detail", "step", "samples", "reals_held_out"} <= metrics.keys()
     assert metrics["samples"] == 50
     assert "W1" not in out
-    # After four steps the network is still near the interpolation that it begins as.
+    # After four steps the network is still close to the interpolation that it starts as.
     dataset = split(load("digits"))
     truths = dataset.scaled(dataset.held_out)
     usual = float(psnr(upscale(downscale(truths, 2), 2).clamp(-1, 1), truths).mean())
@@ -156,7 +156,7 @@ def test_sample_of_held_out_images_and_of_a_folder(run, tmp_path, capsys):
     assert main(["sample", str(run), "-n", "5", "--out", str(tmp_path / "a.npy")]) == 0
     samples = np.load(tmp_path / "a.npy")
     assert samples.shape == (5, 1, 8, 8)
-    assert -0.01 <= samples.min() <= samples.max() <= 16.01  # the data's own values
+    assert -0.01 <= samples.min() <= samples.max() <= 16.01  # the data's original values
     folder = tmp_path / "small"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -189,7 +189,7 @@ def test_export(run, tmp_path, capsys):
     assert main(["export", str(run), "--out", str(tmp_path)]) == 0
     module = torch.export.load(tmp_path / "generator.pt2").module()
     assert module(torch.zeros(3, 1, 4, 4)).shape == (3, 1, 8, 8)
-    assert "read back" in capsys.readouterr().out
+    assert "its samples differ from the generator's by at most" in capsys.readouterr().out
 
 
 def test_resume_by_the_command_and_ls(run, tmp_path, capsys):
@@ -210,8 +210,8 @@ def test_resume_by_the_command_and_ls(run, tmp_path, capsys):
     (["digits", "--task", "superresolve", "--conditional"], "unrecognized arguments: --conditional"),
     (["digits", "--task.scale", "2"], "unrecognized arguments: --task.scale"),
     (["digits", "--task", "superesolve"], "task is 'superesolve'; expected generation or superresolve; did you mean superresolve?"),
-    (["digits", "--task", "superresolve", "--preset", "wgan-gp"], "which is one for the task generation"),
-    (["digits", "--task", "generation", "--preset", "superresolve"], "which is one for the task superresolve"),
+    (["digits", "--task", "superresolve", "--preset", "wgan-gp"], "a preset of the task generation"),
+    (["digits", "--task", "generation", "--preset", "superresolve"], "a preset of the task superresolve"),
 ])  # fmt: skip
 def test_settings_that_cannot_be(tmp_path, capsys, arguments, words):
     assert main(["train", *arguments, "--out", str(tmp_path)]) == 2
@@ -230,7 +230,7 @@ def test_help_of_one_task_does_not_list_another_s_options(capsys):
         assert (option in own, option in usual) == (True, False)
     for option in ("--conditional", "--pack", "--network.latent"):
         assert (option in own, option in usual) == (False, True)
-    assert "auto, superresolve: a paper's settings" in own
+    assert "auto, superresolve: the settings of a paper" in own
 
 
 def test_a_task_by_a_file_or_in_python(tmp_path):

@@ -1,4 +1,4 @@
-"""A training loop as one writes it by hand, for any objective and constraint, and networks that suit such a comparison."""
+"""A hand-written training loop for any objective and constraint, and networks for comparing with it."""
 
 import copy
 import math
@@ -10,8 +10,8 @@ from torch import nn
 
 
 class Smooth(nn.Module):
-    """Linear, tanh, linear, with labels a bias of each class. No kink and, in a critic, no last bias, whose gradient is
-    rounding: the last bits of a sum do not decide where it goes."""
+    """Linear, tanh, linear; with labels, a bias per class. Nothing amplifies rounding: there is no kink and, in a critic, no
+    last bias, whose gradient is only rounding."""
 
     def __init__(self, inputs, outputs, classes, last_bias):
         super().__init__()
@@ -31,12 +31,12 @@ def smooth_generator(latent, shape, classes=0):
 
 def smooth_critic(shape, classes=0):
     critic = Smooth(*shape, 1, classes, last_bias=False)
-    with torch.no_grad():  # scores on both sides of 1 and -1, where hinge bends
+    with torch.no_grad():  # scores on both sides of 1 and -1, the kinks of hinge
         critic.last.weight *= 4
     return critic
 
 
-# Of real scores r and fake ones f: the critic's loss, the generator's, and the divergence, given the critic's.
+# Functions of real scores r and fake scores f: the critic's loss, the generator's, and the divergence from the critic's.
 LOSSES = {
     "wasserstein": (lambda r, f: f.mean() - r.mean(), lambda r, f: -f.mean(), lambda loss: -loss),
     "minimax": (
@@ -68,7 +68,7 @@ LOSSES = {
 
 
 def packed(samples, m):
-    """Each m in a row as one, by channels."""
+    """Each m consecutive samples as one, joined by channels."""
     return torch.cat([samples[i::m] for i in range(m)], 1)
 
 
@@ -83,7 +83,7 @@ def optimizer_of(config, parameters, share):
 
 
 class Script:
-    """A training loop as one writes it by hand, from the networks of a trainer that has not begun."""
+    """A hand-written training loop, starting from the networks of a trainer that has not begun."""
 
     def __init__(self, trainer):
         self.config = config = trainer.config
@@ -173,7 +173,7 @@ class Script:
 
     @torch.no_grad()
     def estimate(self, number):
-        """On held-out data, by copies of both networks."""
+        """The estimate on held-out data, with copies of both networks."""
         generator, critic = copy.deepcopy((self.generator, self.critic))
         config, m, rng = self.config, self.config.pack, torch.Generator().manual_seed(number)
         reals, fakes = [], []
@@ -182,7 +182,7 @@ class Script:
             own = () if self.labels is None else (self.labels[1][rows],)
             latents = torch.randn(config.batch, config.network.latent, generator=rng)
             fakes.append(critic(packed(generator(latents, *own), m), *own).flatten())
-            if config.objective == "relativistic":  # a real one beside every fake one
+            if config.objective == "relativistic":  # one real sample per fake one
                 reals.append(critic(packed(self.held_out[rows], m), *own).flatten())
         if config.objective != "relativistic":
             own = () if self.labels is None else (self.labels[1],)

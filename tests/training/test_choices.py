@@ -1,4 +1,4 @@
-"""Every choice of objective, constraint, penalty and optimizer, against a plain script of the same mathematics."""
+"""Every choice of objective, constraint, penalty and optimizer, compared with a plain script of the same mathematics."""
 
 import copy
 import math
@@ -16,7 +16,7 @@ from gpgan.data import Dataset
 from gpgan.records import checkpoint
 from gpgan.training.trainer import Trainer
 
-# A tenth is held out: 6 and 54, so that three steps of two turns of 12 go beyond the first epoch.
+# A tenth is held out, 6 and 54, so that three steps of two batches of 12 go beyond the first epoch.
 RNG = torch.Generator().manual_seed(0)
 POINTS = Dataset("points", torch.randn(60, 3, generator=RNG), labels=torch.arange(60) % 3, classes=("a", "b", "c"))
 IMAGES = Dataset("images", torch.rand(60, 1, 8, 8, generator=RNG) * 2 - 1)
@@ -58,7 +58,7 @@ CASES = {
     "lazy, linear": {"penalty.lazy": 2, "optimizer.schedule": "linear", "penalty.points": "real"},
     "lazy, but no penalty": {"penalty.lazy": 2, "objective": "hinge", **OPEN},
 }
-# gpgan's own networks, by SGD: where a gradient is rounding alone, Adam would make a step of it.
+# gpgan's own networks, with SGD: Adam would turn a gradient that is only rounding into a full step.
 OWN = {
     "mlp": (POINTS, {"network.kind": "mlp"}),
     "mlp, layer": (POINTS, {"network.kind": "mlp", "network.norm": "layer", "network.critic_depth": 3}),
@@ -95,7 +95,7 @@ def flat(module):
 
 
 def apart(ours, theirs, start):
-    """How far two modules are from each other, beside the way that the second one went."""
+    """The distance between two modules, relative to how far the second one moved."""
     return float((flat(ours) - flat(theirs)).norm() / (flat(theirs) - flat(start)).norm())
 
 
@@ -127,14 +127,14 @@ def test_a_run_of_gpgan_s_own_networks_is_the_plain_script(tmp_path, case):
     check(trainer_of(tmp_path, dataset, **{**SGD, **settings}))
 
 
-# These give the networks another shape.
+# These change the networks' shapes.
 STRUCTURE = {"conditional", "pack", "network.spectral_norm"}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("case", [case for case in CASES if case not in ("wasserstein", "lazy, but no penalty")])
 def test_every_setting_makes_a_difference(tmp_path, case):
-    """So that one that the trainer passed over would show above."""
+    """So that the tests above would notice if the trainer ignored one."""
     settings = CASES[case]
     needed = {"penalty.weight"} if "weight_clip" in settings or settings.get("network.spectral_norm") else set()
     trainer = trainer_of(tmp_path, **settings)
@@ -152,7 +152,7 @@ def test_every_setting_makes_a_difference(tmp_path, case):
 
 @pytest.fixture
 def stepped(monkeypatch):
-    """After every critic step: the shapes of what the critic was given, and its largest weight."""
+    """After every critic step: the shapes of the critic's inputs, and its largest weight."""
     seen = []
     step = CriticStep.__call__
 
@@ -174,7 +174,7 @@ def test_clipped_weights_stay_within_the_limit_after_every_step(tmp_path, steppe
     widest = max(float(p.detach().abs().max()) for p in trainer.generator.parameters())
     trainer.fit()
     limit = np.float32(0.03)
-    # Some weight is at the limit at all times: the starting ones are far beyond it.
+    # Some weight is always at the limit: the initial ones are far beyond it.
     assert [largest for *_, largest in stepped] == [limit] * 6
     assert all((p.abs() == limit).any() for p in trainer.critic.parameters())
     assert max(float(p.detach().abs().max()) for p in trainer.generator.parameters()) > widest / 2 > limit
@@ -193,13 +193,13 @@ def test_the_critic_sees_packs(tmp_path, stepped, dataset, settings, shape):
     trainer = trainer_of(tmp_path, dataset, pack=3, **settings)
     line = stats_of(trainer.fit().run)[-1]
     assert [each[:3] for each in stepped] == [(shape, shape, (4,))] * 6
-    assert line["images"] == 3 * 2 * 12  # single ones
+    assert line["images"] == 3 * 2 * 12  # single samples, not packs
     assert trainer.sampler(torch.randn(5, 4)).shape == (5, *dataset.shape)
 
 
 @pytest.mark.parametrize("made", ["ours", "by name", "by object"])
 def test_spectral_norm_of_every_critic(tmp_path, made):
-    """The largest singular value of its weights is 1, as closely as a few power iterations tell."""
+    """The largest singular value of its weights is 1, to the precision of a few power iterations."""
     torch.manual_seed(0)
     settings = {"network.kind": "mlp"} if made == "ours" else {}
     config = trainer_of(tmp_path, **OPEN, **settings, **{"network.spectral_norm": True, "objective": "hinge"}).config
@@ -228,7 +228,7 @@ REMEMBERS = {"adam": (0.3, 0.8), "rmsprop": (0.8,), "sgd": (0.3,)}
 @pytest.mark.parametrize("weight", [0.0, 2.0])
 def test_rates_and_memories_of_the_optimizers(tmp_path, kind, lazy, weight):
     """beta1 is Adam's first and SGD's momentum, beta2 Adam's second and RMSprop's alpha. With a penalty at every k-th
-    step the critic's rate is k / (k + 1) of it and what it remembers is taken to that power, as StyleGAN2 has it."""
+    step the critic's learning rate is multiplied by k / (k + 1) and its betas are raised to that power, as in StyleGAN2."""
     settings = {"optimizer.kind": kind, "optimizer.beta1": 0.3, "optimizer.beta2": 0.8, "optimizer.schedule": "linear"}
     trainer = trainer_of(
         tmp_path, **settings, **{"penalty.lazy": lazy, "penalty.weight": weight, "objective": "hinge", "tick": 3}
@@ -270,8 +270,8 @@ class Sum(nn.Module):
 @pytest.mark.parametrize("objective", ["wasserstein", "hinge", "relativistic"])
 @pytest.mark.parametrize("changes", [{}, {"pack": 2}, {"pack": 4}, {"conditional": True}], ids=str)
 def test_held_out_estimate_in_closed_form(tmp_path, objective, changes):
-    """512 fakes in batches of 12: 43 of them. The point's numbers have the sum 1.5. Only whole packs of the 6 held out count
-    where each counts once; beside the fakes they come round and round."""
+    """512 fakes in 43 batches of 12. The point's numbers sum to 1.5. If each of the 6 held-out samples counts once, only whole
+    packs of them count; paired with fakes, they are repeated."""
     config = small(tmp_path, "points", POINTS, **{**SETTINGS, "objective": objective, **changes})
     trainer = Trainer(config, dataset=POINTS, generator=Constant(4, (3,)), critic=Sum((3,)))
     sums = trainer.dataset.held_out.double().sum(1)
@@ -295,28 +295,28 @@ def test_held_out_estimate_in_closed_form(tmp_path, objective, changes):
 
 
 def test_held_out_packs_of_sorted_data_are_mixed(tmp_path, monkeypatch):
-    """As those of the training are: by what is alike in a pack the critic tells real from fake."""
+    """Like those of training: a critic of packs tells real from fake by how similar the samples of a pack are."""
     dataset = Dataset("sorted", torch.arange(10_000.0).view(-1, 1))
     config = small(tmp_path, "sorted", dataset, steps=1, pack=4)
     trainer = Trainer(config, dataset=dataset)
     given = []
     monkeypatch.setattr(trainer.task, "held_out_estimate", lambda real, *_: given.append(real) or 0.0)
     trainer.fit()
-    # 512 of 1000; packs of uniform numbers from 0 to 10^4 have a spread of 2240 on average, those of neighbours one of 17.
+    # 512 of 1000; packs of uniform numbers from 0 to 10^4 have a spread of 2240 on average, packs of neighbours one of 17.
     assert len(given[0]) == len(given[0].unique()) == 512
     assert float(given[0].mean()) == pytest.approx(5000, abs=500)
     assert float(given[0].view(-1, 4).std(1).mean()) > 2000
 
 
 def test_too_few_held_out_samples_for_a_pack(tmp_path):
-    """Six of them, and packs of twelve."""
+    """Six held-out samples, and packs of twelve."""
     assert {line["held_out"] for line in stats_of(trainer_of(tmp_path, pack=12).fit().run)} == {None}
 
 
 @pytest.mark.parametrize("objective", ["hinge", "relativistic"])
 @pytest.mark.parametrize("kind", ["norm", "spectral_norm"])
 def test_lines_leave_no_trace_in_the_critic_s_buffers(tmp_path, objective, kind):
-    """Neither in the means of its BatchNorm nor in the vectors of its power iterations."""
+    """It changes neither the means of its BatchNorm nor the vectors of its power iterations."""
     own = {"network.kind": "mlp", f"network.{kind}": "batch" if kind == "norm" else True}
     ends = []
     for tick in (1, 1000):
@@ -324,7 +324,7 @@ def test_lines_leave_no_trace_in_the_critic_s_buffers(tmp_path, objective, kind)
         before = {name: buffer.clone() for name, buffer in trainer.critic.named_buffers()}
         trainer.fit()
         ends.append(trainer.critic.state_dict())
-        # They are in use; but a vector of one number is 1 or -1 at all times.
+        # They are in use, but a vector with one entry is always 1 or -1.
         assert not any(torch.equal(ends[-1][name], value) for name, value in before.items() if value.numel() > 1)
     assert before
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
@@ -343,7 +343,8 @@ def work(rank, out):
         for name, settings in SHARED.items():
             trainer_of(out, name=f"two {name}", **settings).fit()
         with pytest.raises(
-            ValueError, match="pack is 4 and each of 2 processes has 6 samples of the batch; expected a batch of 8"
+            ValueError,
+            match="pack is 4 and each of 2 processes has 6 samples of the batch; expected a batch that is a multiple of 8",
         ):
             trainer_of(out, pack=4)
     (out / f"refused {rank}").touch()
@@ -351,7 +352,7 @@ def work(rank, out):
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
 def test_two_processes_pack_and_compare_as_one(tmp_path):
-    """Each has whole packs, and a fake one beside each real one."""
+    """Each process has whole packs, and one fake pack per real pack."""
     with Together(tmp_path / "told", work, tmp_path) as pair:
         assert pair.ended() == [0, 0], pair.complained()
     assert all((tmp_path / f"refused {rank}").exists() for rank in (0, 1))
@@ -390,7 +391,7 @@ def test_settings_of_gpgan_s_own_critics_are_refused_beside_one_that_is_given(tm
 
 
 def test_batch_norm_sees_two_packs_or_more(tmp_path):
-    """Of the held-out samples, too: 6 are one pack of 4, so that there is no estimate from them."""
+    """The same holds for held-out samples: 6 are only one pack of 4, so there is no estimate."""
     settings = {"network.kind": "mlp", "network.norm": "batch", "objective": "hinge", "batch": 8, **OPEN}
     lines = {m: stats_of(trainer_of(tmp_path / str(m), pack=m, **settings).fit().run) for m in (2, 4)}
     assert [all(line["held_out"] is None for line in of) for of in lines.values()] == [False, True]

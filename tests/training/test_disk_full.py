@@ -1,4 +1,4 @@
-"""A disk that is full, and one that may only be read: one line that says what stands, and a run to go on with."""
+"""A full disk and a read-only disk: one line that names the last checkpoint, and a run that can be resumed."""
 
 import errno
 import os
@@ -45,7 +45,7 @@ def run(disk, monkeypatch):
 
 @pytest.fixture
 def whole(tmp_path, monkeypatch):
-    """The run to step 20 that met no full disk."""
+    """The run to step 20 without a full disk."""
     draw_bits(monkeypatch)
     return Trainer(small(tmp_path / "whole", "ring", steps=20, **SETTINGS)).fit().run
 
@@ -54,17 +54,17 @@ def sizes(run):
     return {path.name: path.stat().st_size for path in (run / "checkpoints").iterdir()}
 
 
-# In shares of a checkpoint: from torch's first write to the last, what fails on the way is another thing each time.
+# Free space as shares of a checkpoint: from torch's first write to its last, a different operation fails each time.
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
 def test_checkpoint_that_does_not_fit(disk, run, whole, capsys, share):
     before = sizes(run)
     assert len(set(before.values())) < len(before)  # best.pt costs nothing
-    # Besides it there is config.json, whose new version takes a page or two beside the old, and what the logs grow by.
+    # In addition there are the new config.json, a page or two next to the old one, and the growth of the logs.
     fill(disk, int(before["latest.pt"] * share) + 2 * 4096)
     assert main(["resume", str(run), "--steps", "20"]) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "the checkpoint of step 15 cannot be written (No space left on device); the one of step 10 stands" in err
+    assert "the checkpoint of step 15 cannot be written (No space left on device); that of step 10 is intact" in err
     assert sizes(run) == before
     state, path, problems = checkpoint.newest(run)
     assert (state["step"], path.name, problems) == (10, "latest.pt", [])
@@ -82,7 +82,7 @@ def test_the_library_s_error_is_the_system_s(disk, run):
 
 @pytest.mark.parametrize("left", [0, 4096, 8192, 16384, 65536])
 def test_whatever_does_not_fit_is_one_line(disk, run, whole, monkeypatch, capsys, left):
-    """Statistics, log, pictures, curves and page, as they come."""
+    """Statistics, log, pictures, curves and report, in turn."""
     monkeypatch.undo()
     fill(disk, left)
     assert main(["resume", str(run), "--steps", "20"]) == 1
@@ -104,7 +104,7 @@ def test_a_run_for_which_there_is_no_room(disk, capsys):
     assert main(["train", "ring", "--steps", "2", "--batch", "8", "--out", str(disk / "runs")]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "no run can be made in" in err
+    assert "no run can be created in" in err
     assert "No space left on device" in err
     assert files_of(disk) == before
 

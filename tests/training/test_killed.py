@@ -1,4 +1,4 @@
-"""Runs that are ended from outside: by a signal in good order, by a second one at once, by kill -9 at any moment."""
+"""Runs ended from outside: orderly by a signal, at once by a second one, at any moment by kill -9."""
 
 import json
 import multiprocessing
@@ -20,7 +20,7 @@ from gpgan.training import interrupt
 from gpgan.training.callbacks import Callback
 from gpgan.training.trainer import Trainer
 
-# Of one server that has everything imported already, so that a process starts in no time.
+# From a fork server that has already imported everything, so that processes start at once.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["test_killed", "gpgan.cli.resume", "gpgan.cli.train", "torch._dynamo"])
 SIZE = {"steps": 10**6, "batch": 4, "n_critic": 1, "tick": 4, "checkpoint": 2, "keep": 100, "snapshot": 50}
@@ -29,7 +29,7 @@ LONG = 60
 
 
 class Reports(Callback):
-    """Sends the step of each checkpoint once it is there."""
+    """Sends the step of each checkpoint once it is written."""
 
     def __init__(self, pipe):
         self.pipe = pipe
@@ -44,7 +44,7 @@ class Reports(Callback):
 @pytest.fixture(scope="module", autouse=True)
 def _server():
     with pytest.MonkeyPatch.context() as patch:
-        # It looks for what it is to import before it hears where the tests lie.
+        # It imports its modules before it is told the path of the tests.
         patch.setenv("PYTHONPATH", os.pathsep.join(path or os.getcwd() for path in sys.path))
         multiprocessing.forkserver.ensure_running()
 
@@ -79,7 +79,7 @@ def started(target, *arguments):
 
 
 def heard(pipe):
-    """All that a process that is no more had sent."""
+    """Everything that an ended process has sent."""
     messages = []
     try:
         while pipe.poll(0):
@@ -114,14 +114,14 @@ def test_killed_50_times(tmp_path, points, monkeypatch):
         known = max([known, *(step for what, step in heard(pipe) if what == "saved")])
         state, _, problems = checkpoint.newest(run)
         assert problems == []
-        # A save may be done and not yet reported.
+        # A save may be finished but not yet reported.
         assert known <= state["step"] <= known + SIZE["checkpoint"]
         known = state["step"]
         reached.append(known)
         process, pipe = started(go_on, run)
         assert pipe.poll(LONG)
     killed(process)
-    assert len(set(reached)) > KILLS / 2  # most came into the training and not before its first checkpoint
+    assert len(set(reached)) > KILLS / 2  # most were killed after the first checkpoint
     draw_bits(monkeypatch)
     steps = checkpoint.newest(run)[0]["step"] + 3
     Trainer.resume(run, steps=steps).fit()
@@ -130,14 +130,14 @@ def test_killed_50_times(tmp_path, points, monkeypatch):
 
 
 def test_killed_at_the_start(tmp_path, points, capsys):
-    """A run has its name once it can be resumed, and not before."""
+    """A run gets its name once it can be resumed, not before."""
     moments, takes = random.Random(1), None
     for number in range(STARTS):
         out = tmp_path / f"{number}"
         process, pipe = started(begin, out, points)
         assert pipe.recv() == ("ready", 0)
         begun = time.monotonic()
-        if takes is None:  # the first one is let begin, to know how long that takes here
+        if takes is None:  # the first one may begin, to measure how long that takes here
             assert pipe.recv() == ("begun", 0)
             takes = time.monotonic() - begun
         else:
@@ -162,7 +162,7 @@ import torch
 from torch import nn
 
 class Critic(nn.Module):
-    """Takes longer than a test waits, from its 20th call on."""
+    """From its 20th call on, takes longer than a test waits."""
 
     def __init__(self, shape):
         super().__init__()
@@ -178,7 +178,7 @@ class Critic(nn.Module):
 
 
 def command(arguments, folder, pipe):
-    """``gpgan`` in a process of its own, in a folder, with its output there."""
+    """Runs ``gpgan`` in its own process in a folder, with its output there."""
     os.chdir(folder)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background of a shell
     for stream, name in ((1, "out.txt"), (2, "err.txt")):
@@ -231,7 +231,7 @@ def test_a_second_signal_ends_at_once_and_the_last_checkpoint_stands(tmp_path, p
     before = files_of(tmp_path / "run")
     os.kill(process.pid, number)
     time.sleep(interrupt.ECHO + 0.3)
-    assert process.exitcode is None  # the step is being done
+    assert process.exitcode is None  # the step is still running
     os.kill(process.pid, number)
     process.join(10)
     assert process.exitcode == status
@@ -243,7 +243,7 @@ def test_a_second_signal_ends_at_once_and_the_last_checkpoint_stands(tmp_path, p
 
 
 def test_a_second_signal_while_the_checkpoint_is_written(tmp_path, monkeypatch):
-    """The one before stands."""
+    """The previous checkpoint is intact."""
     draw_bits(monkeypatch)
     monkeypatch.setattr(interrupt, "ECHO", -1.0)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -270,7 +270,7 @@ def test_a_second_signal_while_the_checkpoint_is_written(tmp_path, monkeypatch):
 
 
 def test_from_a_shell(tmp_path, points):
-    """``python -m gpgan``, with all that it draws; terminated, and gone on with."""
+    """``python -m gpgan`` with all its pictures, terminated and resumed."""
     process = subprocess.Popen(
         [sys.executable, "-m", "gpgan", *arguments(points)],
         cwd=tmp_path,

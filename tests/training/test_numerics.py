@@ -63,7 +63,7 @@ SCHEDULES = {
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("lazy", [1, 4])
 def test_learning_rates(tmp_path, name, lazy):
-    """At step k, k - 1 steps are done. The critic's Adam is corrected for lazy penalties: lr * 4 / 5, beta ** (4 / 5)."""
+    """At step k, k - 1 steps are done. The critic's Adam is adjusted for lazy penalties: lr * 4 / 5, beta ** (4 / 5)."""
     rates = []
 
     def watch(trainer):
@@ -80,7 +80,7 @@ def test_learning_rates(tmp_path, name, lazy):
 
 
 def calm(trainer):
-    """Starts the scalers of float16 so low that no update is skipped while they come down."""
+    """Starts float16's scalers so low that no update is skipped."""
     for scaler in (trainer.task.critic_scaler, trainer.task.generator_scaler):
         if scaler is not None:
             scaler.load_state_dict({**scaler.state_dict(), "scale": 1024.0})
@@ -123,7 +123,7 @@ def test_half_precision_trains_as_float32_does(tmp_path, kind):
 
 
 class Spy(nn.Module):
-    """A critic that notes under which autocast it runs."""
+    """A critic that records the autocast dtype it runs under."""
 
     def __init__(self):
         super().__init__()
@@ -137,7 +137,7 @@ class Spy(nn.Module):
 
 
 def test_the_penalty_of_float16_is_computed_in_float32(tmp_path, monkeypatch):
-    """The critic's runs for scores are float16, that for the penalty is not, nor are its norms."""
+    """The critic's forward for scores is in float16; that for the penalty and its norms are not."""
     spy, norms = Spy(), []
     step = CriticStep.__call__
 
@@ -160,7 +160,7 @@ def test_the_scalers_of_float16_are_saved(tmp_path):
     stop = Do(lambda trainer: trainer.step == 10 and trainer.stop())
     run = Trainer(points(tmp_path, name="stopped", precision="fp16"), dataset=POINTS, callbacks=[stop]).fit().run
     state = checkpoint.newest(run)[0]
-    # Steps since the last overflow: the first ones bring the scale down.
+    # Steps since the last overflow: the first ones lower the scale.
     assert 0 < state["generator_scaler"]["_growth_tracker"] <= 10
     assert 0 < state["critic_scaler"]["_growth_tracker"] <= 20
     fresh = Trainer(points(tmp_path, precision="fp16"), dataset=POINTS).task.critic_scaler
@@ -174,7 +174,7 @@ def test_the_scalers_of_float16_are_saved(tmp_path):
 
 
 def test_an_overflow_of_float16_is_no_divergence(tmp_path):
-    """A scale that is too large for the losses: updates are skipped until it has come down, and training goes on."""
+    """The scale is too large for the losses: updates are skipped until it is lower, and training continues."""
     scales = []
     trainer = Trainer(points(tmp_path, precision="fp16"), dataset=POINTS)
     for scaler in (trainer.task.critic_scaler, trainer.task.generator_scaler):

@@ -1,4 +1,4 @@
-"""So many steps, stopped and resumed on the way, are the same bits as without the stop."""
+"""Runs that are stopped and resumed are bit for bit the same as without the stop."""
 
 import functools
 import random
@@ -19,7 +19,7 @@ from gpgan.util import random_states
 
 
 class Noisy(nn.Module):
-    """A generator that draws from every random state of a process, also where it is only asked for pictures."""
+    """A generator that draws from every global random state, also when it makes pictures."""
 
     def __init__(self):
         super().__init__()
@@ -98,7 +98,7 @@ def _quick(monkeypatch):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Every sample number that was trained on, in order."""
+    """The indices of all samples trained on, in order."""
     numbers = []
     real = Order.indices
 
@@ -196,7 +196,7 @@ def test_the_caller_s_random_states_are_given_back(tmp_path):
 
 
 def test_more_steps_than_at_first(tmp_path):
-    """With a constant learning rate nothing depends on how many steps there are to be."""
+    """With a constant learning rate nothing depends on the total number of steps."""
     one = unbroken(tmp_path, "ring", **SHORT)
     first = trainer_of(tmp_path / "first", "ring", **{**SHORT, "steps": 12}).fit()
     result = Trainer.resume(first.run, steps=20).fit()
@@ -215,7 +215,7 @@ def test_more_steps_stretch_a_schedule(tmp_path):
 
 
 def test_what_came_after_the_checkpoint_is_taken_back(tmp_path):
-    """A run that broke off at step 17 has lines and pictures that its checkpoint of step 10 knows nothing of."""
+    """A run that crashed at step 17 has lines and pictures from after its checkpoint of step 10."""
     settings = {**SHORT, "checkpoint": 10, "snapshot": 5}
     one = unbroken(tmp_path, "ring", **settings)
 
@@ -228,7 +228,7 @@ def test_what_came_after_the_checkpoint_is_taken_back(tmp_path):
         trainer.fit()
     assert [line["step"] for line in numbers_of(trainer.run)] == [5, 10, 15]
     with (trainer.run / "stats.jsonl").open("a") as file:
-        file.write('{"step": 17, "ima')  # torn
+        file.write('{"step": 17, "ima')  # incomplete
     resumed = Trainer.resume(trainer.run)
     assert resumed.step == 10
     assert_same(one, resumed.fit().run)
@@ -246,7 +246,7 @@ def test_a_pure_resume_reads_and_does_not_write(tmp_path):
     run = unbroken(tmp_path, "ring", steps=5)
     before = files_of(run)
     Trainer.resume(run, steps=10)
-    with pytest.raises(ValueError, match=r"steps is 5 and .* is at step 5 already; expected more"):
+    with pytest.raises(ValueError, match=r"steps is 5 and .* is already at step 5; expected more"):
         Trainer.resume(run)
     assert files_of(run) == before
 

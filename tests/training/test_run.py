@@ -1,4 +1,4 @@
-"""What a run leaves in its folder."""
+"""The files in a run's folder."""
 
 import itertools
 import json
@@ -110,8 +110,8 @@ def test_what_was_left_out_on_loading_is_in_the_log(tmp_path, monkeypatch):
     dataset = Dataset("made", torch.randn(30, 3), skipped=("a.png: broken", "b.png: too small"))
     run = Trainer(small(tmp_path, "made", dataset, steps=1), dataset=dataset).fit().run
     log = (run / "log.txt").read_text("utf-8")
-    assert "left out: a.png: broken" in log
-    assert "left out: b.png: too small" in log
+    assert "skipped: a.png: broken" in log
+    assert "skipped: b.png: too small" in log
 
 
 def test_stats(digits_run):
@@ -228,7 +228,7 @@ def test_runs_are_numbered(tmp_path, quick):
     names = [Trainer(small(tmp_path, **config)).fit().run.name for _ in range(2)]
     assert names == ["00000-digits", "00001-digits"]
     assert Trainer(small(tmp_path, name="mine", **config)).fit().run == tmp_path / "mine"
-    with pytest.raises(ValueError, match=r"mine exists already; to go on with it: gpgan resume .*/mine"):
+    with pytest.raises(ValueError, match=r"mine already exists; to continue it: gpgan resume .*/mine"):
         Trainer(small(tmp_path, name="mine", **config)).fit()
 
 
@@ -270,7 +270,7 @@ def test_interrupt_saves_at_the_end_of_the_step(tmp_path):
 
 @pytest.fixture
 def ctrl_c():
-    """SIGINT as a terminal's programs have it; a shell's background jobs start with it ignored."""
+    """SIGINT as for programs in a terminal; a shell's background jobs start with it ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -281,7 +281,7 @@ def test_second_interrupt_is_immediate(tmp_path, monkeypatch, quick, ctrl_c, pau
     monkeypatch.setattr(interrupt, "ECHO", 0.04)
 
     def twice(trainer):
-        # To this very thread, so that the first is handled before the second comes: two that wait become one.
+        # To this thread, so that the first is handled before the second: two pending signals become one.
         signal.raise_signal(signal.SIGINT)
         time.sleep(pause)
         signal.raise_signal(signal.SIGINT)
@@ -297,7 +297,7 @@ def test_second_interrupt_is_immediate(tmp_path, monkeypatch, quick, ctrl_c, pau
 
 
 def test_drawing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
-    """Curves and page are redrawn at each tick only while that costs next to nothing, and always at the end."""
+    """Curves and report are redrawn at a tick only if that takes a small share of the time, and always at the end."""
     from gpgan.records import recorder
 
     without_pictures(monkeypatch)

@@ -40,7 +40,7 @@ def test_same_loss_curve(tmp_path, reference):
     assert ops.native_available("cpu"), ops.why_not_native("cpu")
     native = curves("native", STEPS, tmp_path)
     assert native.shape == (len(SEEDS), STEPS)
-    # Curves that stand still would also agree.
+    # Constant curves would also agree.
     assert native.std(axis=1).min() > 0.1
     difference = np.abs(native - reference)
     assert difference[:, :10].max() < TOLERANCE

@@ -1,4 +1,4 @@
-"""Runs of several processes, seen from outside: one run, one voice, and an end whatever happens to one of them."""
+"""Runs of several processes under torchrun: one run, one output, and all end if one of them fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gpgan.training import trainer
 from gpgan.util import processes
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
-# Steps enough that no run ends by itself.
+# Enough steps that no run ends by itself.
 LONG = 1_000_000
 FEW = ["--batch", "8", "--network.width", "8", "--n-critic", "1", "--threads", "1"]
 LOST = "gpgan: another process of this run is lost"
@@ -43,7 +43,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def workers(launcher: int) -> list[int]:
-    """The processes that a torchrun has started, by rank."""
+    """The processes that torchrun has started, by rank."""
     pids = map(int, Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split())
     ranks = {}
     for pid in pids:
@@ -63,7 +63,7 @@ def under_way(run: Path) -> bool:
 
 
 def goes_on(run: Path) -> None:
-    """The run's newest checkpoint is whole, and one process takes 2 more steps from it."""
+    """The run's newest checkpoint is intact, and one process resumes it for 2 more steps."""
     state, path, problems = checkpoint.newest(run)
     assert not problems, path
     assert main(["resume", str(run), "--steps", str(state["step"] + 2)]) == 0
@@ -107,7 +107,7 @@ def test_torchrun_that_ends_early(tmp_path, end):
             run.terminate()
         begun = time.monotonic()
         out, err = run.communicate(timeout=60)
-        # torchrun itself waits for 30 s before it kills who does not end.
+        # torchrun waits 30 s before it kills processes that do not end.
         assert time.monotonic() - begun < 25
     finally:
         run.kill()
@@ -211,7 +211,7 @@ def test_an_interrupt_of_one_ends_all(tmp_path, rank):
 def test_minutes_end_all(tmp_path):
     with train(tmp_path, **{"--minutes": "0.02"}) as pair:
         assert pair.ended() == [0, 0]
-        assert "Time is over; saved" in pair.told()[0]
+        assert "Time limit reached; saved" in pair.told()[0]
     assert (tmp_path / "run" / "log.txt").read_text().endswith(": minutes\n")
 
 
@@ -219,8 +219,8 @@ def test_bad_input_is_told_once(tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "file").touch()
     cases: list[tuple[dict[str, str], str]] = [
-        ({"--name": "taken"}, "exists already; to go on with it: gpgan resume"),
-        ({"--out": str(tmp_path / "file")}, "is no folder, so that no run can be made in it"),
+        ({"--name": "taken"}, "already exists; to continue it: gpgan resume"),
+        ({"--out": str(tmp_path / "file")}, "is not a folder, so no run can be created in it"),
         ({"--batch": "9"}, "batch is 9 and there are 2 processes; expected a multiple of 2"),
     ]
     for options, message in cases:
@@ -241,7 +241,7 @@ def test_divergence_is_told_once(tmp_path):
 
 
 def taken_late(rank: int, *arguments: str) -> int:
-    """A command line whose first process finds its run's folder taken only when it is about to make it."""
+    """A command line whose first process finds its run's folder taken only when it creates it."""
     make = trainer.create_run
 
     def late(out: Path, name: str | None, *rest: Any) -> Path:
@@ -255,4 +255,4 @@ def taken_late(rank: int, *arguments: str) -> int:
 def test_an_error_that_only_the_first_process_can_see(tmp_path):
     with train(tmp_path, taken_late) as pair:
         assert pair.ended() == [2, 2]
-        assert ["exists already" in text for text in pair.complained()] == [True, False]
+        assert ["already exists" in text for text in pair.complained()] == [True, False]

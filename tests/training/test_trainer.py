@@ -1,4 +1,4 @@
-"""The trainer as a library: objects of one's own, callbacks, labels, and how a run ends."""
+"""The trainer as a library: the user's own objects, callbacks, labels, and how a run ends."""
 
 import random
 import sys
@@ -22,7 +22,7 @@ def _quick(monkeypatch):
 
 
 class Events(gpgan.Callback):
-    """Notes what it is told, and fails where it is asked to."""
+    """Records its calls, and fails at a given one."""
 
     def __init__(self, fails_at=None, name=""):
         self.events, self.fails_at, self.name = [], fails_at, name
@@ -158,7 +158,7 @@ def test_threads_and_random_states_are_given_back(tmp_path):
         Trainer(points(tmp_path, steps=1, seed=seed), dataset=POINTS, callbacks=[Do(watch)]).fit()
     assert states() == before
     assert torch.get_num_threads() == 2
-    # Within, the seed decides what networks and data of one's own draw.
+    # During a run, the seed determines what the user's own networks and data draw.
     assert seen[0] == seen[2]
     assert seen[0][0] == 1
     assert all(a != b for a, b in zip(seen[0][1:], seen[1][1:], strict=True))
@@ -262,11 +262,14 @@ def test_objects_of_the_wrong_kind_are_named(tmp_path):
         "generator is a function": ({"generator": lambda z: z}, TypeError),
         "critic is a type": ({"critic": Critic}, TypeError),
         "callbacks holds a str; expected gpgan.Callback objects": ({"callbacks": ["on_step"]}, TypeError),
-        r"generator gave \(2, 2\) for two samples; expected a Tensor \(2, 3\)": (
+        r"generator returned \(2, 2\) for two samples; expected a Tensor of shape \(2, 3\)": (
             {"generator": nn.Linear(4, 2)},
             ValueError,
         ),
-        r"critic gave \(2, 5\) for two samples; expected a Tensor \(2,\)": ({"critic": nn.Linear(3, 5)}, ValueError),
+        r"critic returned \(2, 5\) for two samples; expected a Tensor of shape \(2,\)": (
+            {"critic": nn.Linear(3, 5)},
+            ValueError,
+        ),
     }
     for message, (changes, error) in cases.items():
         given = {"config": config, "dataset": POINTS, **changes}
@@ -283,7 +286,7 @@ def test_outputs_of_the_wrong_kind_are_named(tmp_path, what):
 
     for name, size in (("generator", (4, 3)), ("critic", (3, 1))):
         kind = "tuple" if what == "tuple" else "NoneType"
-        with pytest.raises(ValueError, match=f"{name} gave a {kind} for two samples; expected a Tensor"):
+        with pytest.raises(ValueError, match=f"{name} returned a {kind} for two samples; expected a Tensor"):
             Trainer(points(tmp_path), dataset=POINTS, **{name: Odd(*size)})
 
 
@@ -310,7 +313,7 @@ def test_each_sample_comes_with_its_own_label(tmp_path, monkeypatch):
 
 
 def test_a_conditional_run_learns_its_classes(tmp_path):
-    """Three classes, far apart; without labels the three make one heap."""
+    """Three classes, far apart; without labels they form one cluster."""
     rows = (
         torch.randn(300, 1, generator=torch.Generator().manual_seed(0)) * 0.05 + torch.arange(300).view(-1, 1) % 3 - 1
     )

@@ -1,4 +1,4 @@
-"""Files: whole or not there."""
+"""Files: complete or absent."""
 
 import os
 import stat
@@ -39,7 +39,7 @@ def test_what_was_there_before_is_kept_where_asked(tmp_path):
 
 
 def test_content_is_on_the_disk_before_it_has_its_name_and_the_name_after(tmp_path, monkeypatch):
-    """Without it a power cut leaves a name with half a file, or an empty one, behind it."""
+    """Without it, a power cut can leave half a file, or an empty one."""
     events = []
     real = os.fsync, Path.replace
 

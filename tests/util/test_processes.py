@@ -1,4 +1,4 @@
-"""Two processes with half the batch each train as one process with all of it, and go on for one another."""
+"""Two processes with half the batch each train like one process with all of it, and either can resume the other's run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from gpgan.util.processes import Processes, ProcessLostError
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
 STEPS, TICK = 50, 10
-# Beside the way that the weights of a run went, two trainings that differ by nothing but rounding are 1e-7 to 1e-6 apart; but
-# where the last bits decide a LeakyReLU's sign, or a bias has a gradient that is 0 but for its last bits, which Adam scales up,
-# 1e-3 to 5e-3. That happens to some of CASES after some steps, which ones depends on the processor. The least of FAULTS gives
-# 4e-2 after TICK steps.
+# Relative to how far a run's weights moved, two trainings that differ only by rounding are 1e-7 to 1e-6 apart. They are 1e-3 to
+# 5e-3 apart if rounding decides a LeakyReLU's sign, or if a bias has a gradient of 0 up to rounding, which Adam scales up. That
+# happens to some of CASES after some steps; which ones depends on the processor. The smallest of FAULTS gives 4e-2 after TICK
+# steps.
 ROUNDING, UNLUCKY, FAULT = 1e-5, 1e-2, 3e-2
-# What the clock and the machine decide, not the training.
+# Numbers that depend on the clock and the machine, not on the training.
 TIMES = ("seconds", "images_per_second", "memory")
 SMALL: dict[str, Any] = {
     "steps": STEPS, "tick": TICK, "checkpoint": TICK, "keep": TICK, "snapshot": STEPS, "batch": 16, "n_critic": 2, "threads": 1,
@@ -64,7 +64,7 @@ def fit(out: Path, case: str, name: str, **changes: Any) -> None:
 
 @contextlib.contextmanager
 def undrawn() -> Iterator[None]:
-    """Without pictures, which take most of the time of so short runs; the samples for them are still made."""
+    """Without pictures, which take most of the time of such short runs; their samples are still made."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("write_report", "write_animation"):
             patch.setattr(recorder, name, lambda *_: None)
@@ -80,8 +80,8 @@ def state_of(run: Path, step: int = STEPS) -> dict[str, Any]:
 
 
 def apart(run: Path, other: Path, step: int = STEPS) -> float:
-    """How far two runs are from each other after so many steps, beside the way that the other one went: the largest of
-    both networks and the average, each with its running statistics."""
+    """The distance between two runs at a step, relative to how far the other one moved: the largest over both networks and
+    the average, each with its running statistics."""
     states = state_of(run, step), state_of(other, step), torch.load(other.with_name(f"start of {other.name}"))
     distances = []
     for part in ("generator", "critic", "average"):
@@ -108,7 +108,7 @@ def differences(run: Path, other: Path) -> list[float]:
 
 
 def rewind(run: Path, to: Path) -> Path:
-    """A copy of a run as it stood at step MIDDLE."""
+    """A copy of a run as it was at step MIDDLE."""
     shutil.copytree(run, to)
     for path in (to / "checkpoints").glob("*"):
         if path.name != f"step-{MIDDLE:07d}.pt":
@@ -140,7 +140,7 @@ def spoil(fault: str, patch: pytest.MonkeyPatch, rank: int) -> None:
 
 
 def try_functions(rank: int) -> dict[str, Any]:
-    """What the functions of Processes give in this process."""
+    """The results of the functions of Processes in this process."""
     group = Processes()
     batch = torch.arange(12).view(6, 2)
 
@@ -172,7 +172,7 @@ def try_functions(rank: int) -> dict[str, Any]:
 
 
 def work(rank: int, out: Path) -> None:
-    dist.init_process_group("gloo")  # by the user: a trainer takes it as it is, and leaves it there
+    dist.init_process_group("gloo")  # by the user: a trainer uses it and does not destroy it
     torch.save(try_functions(rank), out / f"functions {rank}")
     with undrawn():
         for case in CASES:
@@ -183,7 +183,7 @@ def work(rank: int, out: Path) -> None:
                 spoil(fault, patch, rank)
                 fit(out, "convolutions", fault, steps=TICK)
     trainer = gpgan.Trainer(gpgan.configure("ring", **SMALL, out=out, name="two points"))
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(ValueError, match="already exists"):
         trainer.fit()
     with pytest.raises(ValueError, match=r"batch is 9 and there are 2 processes; expected a multiple of 2"):
         gpgan.Trainer(gpgan.configure("ring", **{**SMALL, "batch": 9}, out=out))

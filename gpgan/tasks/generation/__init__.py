@@ -1,1 +1,1 @@
-"""Generation: from latents to samples, by a generator that is trained against a critic."""
+"""Generation: a generator from latents to samples, trained against a critic."""

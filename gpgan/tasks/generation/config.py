@@ -1,4 +1,4 @@
-"""The settings of generation."""
+"""The settings of the task ``generation``."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from gpgan.settings.config import AdversarialConfig, TaskConfig, check, number, 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Generator and critic."""
+    """The generator and the critic."""
 
     kind: Literal["auto", "mlp", "conv", "resnet"] = text(
-        "auto", "mlp, conv (DCGAN), resnet, or mlp or conv by size", "KIND"
+        "auto", "mlp, conv (DCGAN), resnet, or auto: mlp or conv by size", "KIND"
     )
-    latent: int = whole(64, "numbers that a sample is made from", 1, 65536)
+    latent: int = whole(64, "size of the latent vectors", 1, 65536)
     width: int = whole(0, "channels at full size; mlp: hidden units; 0: by kind", 0, 8192)
     depth: int = whole(3, "mlp: hidden layers", 1, 32)
-    critic_depth: int = whole(0, "mlp: those of the critic; 0: as many", 0, 32)
+    critic_depth: int = whole(0, "mlp: hidden layers of the critic; 0: as depth", 0, 32)
     norm: Literal["none", "batch", "layer"] = text("none", "the critic's normalisation: none, batch or layer", "NORM")
     spectral_norm: bool = switch("spectral normalisation of the critic")
-    ema: float = number(0.999, "decay of the averaged generator, which samples; 0: none", 0, 1)
-    generator: str = text("", "module:attribute of your own, called with latent=, shape=", "M:A")
-    critic: str = text("", "module:attribute of your own, called with shape=", "M:A")
+    ema: float = number(0.999, "decay of the generator's average, used to sample; 0: none", 0, 1)
+    generator: str = text("", "your own module:attribute, called with latent=, shape=", "M:A")
+    critic: str = text("", "your own module:attribute, called with shape=", "M:A")
 
     def __post_init__(self) -> None:
         check(self, "network.")
@@ -31,7 +31,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class GenerationConfig(TaskConfig):
-    """Nothing but the name: what generation has to set is in the other trees."""
+    """Only the name: generation's settings are in the other trees."""
 
     name: str = text("generation", "what is trained", "NAME")
 
@@ -40,7 +40,7 @@ class GenerationConfig(TaskConfig):
 class Config(AdversarialConfig):
     """A run that trains a generator from latents to samples. ``gpgan.configure`` makes one."""
 
-    conditional: bool = switch("train with the data's labels")
+    conditional: bool = switch("condition on the data's labels")
     pack: int = whole(1, "samples that the critic sees at once (PacGAN)", 1)
     task: GenerationConfig = field(default_factory=GenerationConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -49,17 +49,19 @@ class Config(AdversarialConfig):
         super().__post_init__()
         if self.weight_clip and self.network.spectral_norm:
             raise ValueError(
-                f"weight-clip is {self.weight_clip:g} and network.spectral-norm is on: the weights are divided by their "
-                "norm whatever their size; expected one of them"
+                f"weight-clip is {self.weight_clip:g} and network.spectral-norm is on: spectral normalisation rescales "
+                "the weights whatever their size; expected one of them"
             )
         if self.pack > 1 and self.conditional:
             raise ValueError(
-                f"pack is {self.pack} and conditional is on: a pack's samples have no common label; expected one of them"
+                f"pack is {self.pack} and conditional is on: the samples of a pack have different labels; expected one of them"
             )
         if self.batch % self.pack:
-            raise ValueError(f"pack is {self.pack} and batch is {self.batch}; expected a batch that it divides")
+            raise ValueError(
+                f"pack is {self.pack} and batch is {self.batch}; expected a batch that is a multiple of {self.pack}"
+            )
         if self.network.critic and (self.network.norm != "none" or self.network.critic_depth):
             raise ValueError(
-                f"network.critic is {self.network.critic!r} and network.norm or network.critic-depth is given, which are "
-                "of gpgan's own critics; expected one of them"
+                f"network.critic is {self.network.critic!r} and network.norm or network.critic-depth is given, which "
+                "apply only to gpgan's own critics; expected one of them"
             )

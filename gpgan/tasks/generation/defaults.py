@@ -12,9 +12,9 @@ from gpgan.tasks.generation.config import Config, NetworkConfig
 
 
 def for_data(data: str, dataset: Dataset) -> Config:
-    """The defaults for a data set, after its split: by the shape of its samples, tuned on ring, digits and fashion."""
+    """The defaults for a data set, after its split, by the shape of its samples; tuned on ring, digits and fashion."""
     count, numbers = len(dataset), math.prod(dataset.shape)
-    # A second thread makes such small networks hardly faster, and many times slower where another program has the core.
+    # A second thread hardly speeds up such small networks, and slows them down many times if the core is busy.
     threads = 1 if numbers <= SMALL else 0
     config = Config(data, batch=max(2, min(Config.batch, count)), threads=threads)
     if dataset.kind.name == "points":
@@ -25,9 +25,10 @@ def for_data(data: str, dataset: Dataset) -> Config:
             n_critic=5,
             tick=250,
             snapshot=1000,
-            # Few latents: a generator of 64 has to fold far more of its space away to separate modes of a plane.
+            # Few latents: with 64 a generator must fold away far more of its space to separate modes in a plane.
             network=NetworkConfig(latent=max(2, numbers), width=128),
-            # Modes lie close to each other, in units of the critic's slope: with 10 the valleys between them stay shallow.
+            # Modes are close together compared with the critic's slope: with weight 10 the valleys between them stay
+            # shallow.
             penalty=PenaltyConfig(weight=0.1),
         )
     if numbers <= SMALL:

@@ -1,4 +1,4 @@
-"""The networks of generation: built, checked, and what is known to go wrong with them."""
+"""Builds and checks the networks of generation, and lists their known problems."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ def build_networks(
     generator: nn.Module | None = None,
     critic: nn.Module | None = None,
 ) -> tuple[nn.Module, nn.Module]:
-    """Generator and critic of a resolved configuration, on its device.
+    """Builds generator and critic of a resolved configuration, on its device.
 
     Args:
         config: ``network.generator`` and ``network.critic`` name callables ``(latent=, shape=)`` and ``(shape=)`` that
             return modules; conditional runs also give ``classes=``. With ``pack`` the critic's shape is that of a pack.
         shape: Of a sample.
-        classes: How many there are; 0 for unconditional networks.
-        generator, critic: Modules that there are already, taken in place of what the configuration names; the critic is
-            changed in place where spectral normalisation is asked for.
+        classes: The number of classes; 0 for unconditional networks.
+        generator, critic: Existing modules, used instead of what the configuration names; the critic is changed in
+            place if the configuration sets spectral normalisation.
 
     Raises:
-        ValueError: A network cannot be built so.
+        ValueError: A network cannot be built this way.
     """
     net = config.network
     if critic is not None and (net.norm != "none" or net.critic_depth):
         raise ValueError(
-            f"network.norm is {net.norm!r} and network.critic-depth is {net.critic_depth}, which are of gpgan's own critics, "
-            "and a critic is given; expected one of them"
+            f"network.norm is {net.norm!r} and network.critic-depth is {net.critic_depth}, which apply only to gpgan's own "
+            "critics, and a critic is given; expected one of them"
         )
     pair = [generator, critic]
     extra = {"classes": classes} if classes else {}
-    # Networks of a user's own draw their first weights from the process's states, as torch's constructors do.
+    # The user's own networks draw initial weights from the global random states, as torch's constructors do.
     with random_states.borrowed():
         random_states.seed(config.seed)
         if generator is None and net.generator:
@@ -88,7 +88,7 @@ def check_networks(config: Config, generator: nn.Module, critic: nn.Module, shap
     """Runs both networks on a few samples.
 
     Raises:
-        ValueError: The generator does not make samples of the data's shape, or the critic no scores of them.
+        ValueError: The generator does not return samples of the data's shape, or the critic does not return scores.
     """
     labels = (torch.arange(2, device=config.device) % classes,) if classes else ()
     was = generator.training, critic.training
@@ -104,36 +104,34 @@ def check_networks(config: Config, generator: nn.Module, critic: nn.Module, shap
 
 
 def known_problems(config: Config, critic: nn.Module) -> list[str]:
-    """What is known to go wrong with such a configuration and critic, a sentence each."""
-    kinds = [type(module) for module in critic.modules()]
+    """The known problems of such a configuration and critic, one sentence each."""
+    types = [type(module) for module in critic.modules()]
     penalised = config.penalty.weight > 0
     problems = []
-    if penalised and any(issubclass(kind, batch_norms()) for kind in kinds):
+    if penalised and any(issubclass(each, batch_norms()) for each in types):
         problems.append(
-            "the critic has BatchNorm and a gradient penalty: its samples depend on one another, so that no sample's "
-            "gradient is its own (arXiv 1704.00028, section 4); take --network.norm layer or none"
+            "the critic has BatchNorm and a gradient penalty: it makes the scores depend on the other samples of "
+            "the batch, so the penalty is not per sample (arXiv 1704.00028, section 4); use --network.norm layer or none"
         )
-    if penalised and nn.ELU in kinds:
+    if penalised and nn.ELU in types:
         problems.append(
             "the critic has ELU activations, with which gradient penalties are reported not to converge "
-            "(igul222/improved_wgan_training#16); take LeakyReLU, or a lower --optimizer.lr"
+            "(igul222/improved_wgan_training#16); use LeakyReLU, or a lower --optimizer.lr"
         )
     own, usual = config.penalty, PenaltyConfig()
     idle = [name for name in ("points", "target", "one_sided") if getattr(own, name) != getattr(usual, name)]
     if not penalised and idle:
         names = " and ".join(f"penalty.{name.replace('_', '-')}" for name in idle)
-        problems.append(
-            f"penalty.weight is 0, which leaves {names} without effect; take a weight above 0, or leave that out"
-        )
+        problems.append(f"penalty.weight is 0, which leaves {names} without effect; use a weight above 0, or drop them")
     held = penalised or config.weight_clip or any(map(is_normalised, critic.modules()))
     if config.objective == "wasserstein" and not held:
         problems.append(
-            "the Wasserstein objective has nothing that holds its critic to a slope, so that its loss has no lower bound; "
-            "take --penalty.weight 10, --weight-clip 0.01 or --network.spectral-norm"
+            "nothing limits the slope of the Wasserstein objective's critic, so its loss has no lower bound; "
+            "use --penalty.weight 10, --weight-clip 0.01 or --network.spectral-norm"
         )
     if config.weight_clip and config.optimizer.kind != "rmsprop" and config.optimizer.beta1 > 0:
         problems.append(
-            "a critic with clipped weights trains unstably by an optimizer with momentum (arXiv 1701.07875, section 4); "
-            "take --optimizer.kind rmsprop, or --optimizer.beta1 0"
+            "a critic with clipped weights trains unstably with momentum (arXiv 1701.07875, section 4); "
+            "use --optimizer.kind rmsprop, or --optimizer.beta1 0"
         )
     return problems

@@ -1,4 +1,4 @@
-"""The task ``generation``: latents, and labels if asked for, to samples like those of the data."""
+"""The task ``generation``: from latents, and labels in a conditional run, to samples like those of the data."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from gpgan.util import random_states
 from gpgan.util.processes import Processes
 
 WIDTHS = {"conv": 16, "mlp": 256, "resnet": 64}
-# So many fakes are made for the estimate on held-out data.
+# The number of fakes for the estimate on held-out data.
 FAKES = 512
-# ``gpgan eval`` takes gradient norms at so many points.
+# ``gpgan eval`` computes gradient norms at this many points.
 NORMS = 512
 
 
@@ -40,8 +40,9 @@ class Generation(Adversarial):
     Args:
         config: Resolved.
         facts: Of the data.
-        modules: ``generator``, from latents ``[B, latent]`` (and labels ``[B]`` if the run is conditional) to samples, and
-            ``critic``, from samples (and labels), or packs of them, to scores ``[B]`` or ``[B, 1]``; what is missing is built.
+        modules: The user's own: ``generator``, from latents ``[B, latent]`` (and labels ``[B]`` if the run is
+            conditional) to samples, and ``critic``, from samples (and labels), or packs of them, to scores ``[B]`` or
+            ``[B, 1]``; missing ones are built.
     """
 
     config_class = Config
@@ -70,17 +71,17 @@ class Generation(Adversarial):
         if config.batch % (config.pack * processes.size):
             raise ValueError(
                 f"pack is {config.pack} and each of {processes.size} processes has {config.batch // processes.size} samples "
-                f"of the batch; expected a batch of {config.pack * processes.size} or a multiple of it"
+                f"of the batch; expected a batch that is a multiple of {config.pack * processes.size}"
             )
         if config.network.norm == "batch" and config.batch == config.pack * processes.size:
             raise ValueError(
                 f"network.norm is 'batch' and the batch of {config.batch} is one pack of {config.pack} for each of "
-                f"{processes.size} processes, which a BatchNorm cannot normalise; expected a batch of {2 * config.batch} or "
+                f"{processes.size} processes, which BatchNorm cannot normalise; expected a batch of {2 * config.batch} or "
                 "more, or --network.norm layer"
             )
         if config.conditional and dataset.labels is None:
             raise ValueError(
-                f"conditional is True and {config.data} has no labels; expected data with labels, or leave it out"
+                f"conditional is True and {config.data} has no labels; expected data with labels, or conditional False"
             )
         net = config.network
         if net.kind == "auto":
@@ -97,7 +98,7 @@ class Generation(Adversarial):
         if average is not None:
             self.sampler = average.module
         self.prepare_round(dataset, average, processes)
-        # Spread over the whole data set, which may be sorted.
+        # Evenly spaced over the data set, which may be sorted.
         count = min(self.kind.pictured, len(dataset))
         self._reals = dataset.samples(torch.linspace(0, len(dataset) - 1, count).long())
 
@@ -116,9 +117,9 @@ class Generation(Adversarial):
 
     @torch.no_grad()
     def held_out_estimate(self, real: Tensor, labels: Tensor | None, step: int) -> float:
-        """The objective's divergence with real samples that were not trained on, and fakes as training makes them.
+        """The objective's divergence between held-out real samples and fakes made as in training.
 
-        All processes must call it. It leaves no trace: neither in random states nor in a network's buffers.
+        All processes must call it. It changes neither random states nor the networks' buffers.
         """
         rng, batch, size = torch.Generator().manual_seed(step), self.config.batch, self.pack
         fakes: list[Tensor] = []
@@ -132,7 +133,7 @@ class Generation(Adversarial):
                 fakes.append(self.critic(pack(self.generator(latents, *own).float(), size), *own))
                 if self.objective.paired:
                     reals.append(self.critic(pack(real[rows], size), *own))
-            if not self.objective.paired:  # all of them, as often as one another
+            if not self.objective.paired:  # every held-out sample, once
                 own = () if labels is None else (labels,)
                 reals.append(self.critic(pack(real[: len(real) // size * size], size), *own))
         estimate = self.objective.estimate(torch.cat(reals).double(), torch.cat(fakes).double())
@@ -154,7 +155,7 @@ class Generation(Adversarial):
         return self._with_labels(latents.to(self.config.device))
 
     def _with_labels(self, latents: Tensor, labels: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Latents and, in a conditional run, labels ``[count]``, by default all classes in turn."""
+        """Latents and, in a conditional run, labels ``[count]``; by default the classes in turn."""
         if not self.classes:
             return (latents,)
         if labels is None:
@@ -181,7 +182,7 @@ class Generation(Adversarial):
         if source is not None:
             raise ValueError(
                 f"input is {str(source)!r}, and this run makes samples from latents; expected no --input, or a run of a task "
-                "that takes samples in, such as superresolve"
+                "with samples as input, such as superresolve"
             )
         latents = torch.randn(count, self.config.network.latent, generator=rng)
         if truncation is not None:  # Brock et al., arXiv 1809.11096, section 3.1
@@ -203,7 +204,7 @@ class Generation(Adversarial):
         pool = dataset.scaled(held_out) if held_out is not None and is_held_out else dataset.samples()
         reals = pool[torch.randperm(len(pool), generator=rng)[:count]]
         every = dataset.samples(torch.randperm(len(dataset), generator=rng)[: 2 * len(reals)])
-        # Between real samples and generated ones of the same class, as in training. Whole packs, one at least.
+        # Between real and generated samples of the same class, as in training. Whole packs, at least one.
         size = self.pack
         chosen = torch.randperm(len(dataset), generator=rng)[: max(min(len(dataset), count, NORMS) // size, 1) * size]
         labels = dataset.labels[chosen] if self.classes and dataset.labels is not None else None
