@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
         weights, program = out / "generator.safetensors", out / "generator.pt2"
         write(weights, lambda file: file.write(as_safetensors(saved.task, saved.facts)))
         try:
-            exported = export(sampler, _inputs(saved, _example(saved, sampler)))
+            exported = export(sampler, _example(saved), saved.task.free_axes)
         except Exception as error:  # whatever torch.export raises for the user's own network
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
@@ -72,16 +72,26 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def export(generator: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    """The program of a generator, for inputs of any batch size."""
-    batch = torch.export.Dim("batch", min=1)
-    return torch.export.export(generator, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
+def export(
+    generator: nn.Module, inputs: tuple[Tensor, ...], free_axes: Sequence[int] = ()
+) -> torch.export.ExportedProgram:
+    """The program of a generator, for inputs of any batch size, and of any length along the free axes."""
+    free = {0: torch.export.Dim("batch", min=1)}
+    free |= {axis: torch.export.Dim(f"length{axis}", min=1) for axis in free_axes}
+    return torch.export.export(generator, inputs, dynamic_shapes=tuple(free for _ in inputs))
 
 
-def _example(saved: Saved, generator: nn.Module) -> int:
-    """A batch size that differs from every other length in the generator: torch.export would identify equal ones."""
-    lengths = {length for value in generator.state_dict().values() for length in value.shape}
-    return next(count for count in itertools.count(2) if count not in {*lengths, *saved.facts.shape})
+def _example(saved: Saved) -> tuple[Tensor, ...]:
+    """Inputs whose free lengths differ from every other length: torch.export would identify equal ones."""
+    task = saved.task
+    taken = {length for value in task.sampler.state_dict().values() for length in value.shape}
+    taken |= {*saved.facts.shape, *(length for each in task.inputs(2, torch.Generator()) for length in each.shape[1:])}
+    free = (count for count in itertools.count(2) if count not in taken)
+    inputs = _inputs(saved, next(free))
+    for axis in task.free_axes:
+        length = next(free)
+        inputs = tuple(each.narrow(axis, 0, 1).repeat_interleave(length, axis) for each in inputs)
+    return inputs
 
 
 def _inputs(saved: Saved, count: int) -> tuple[Tensor, ...]:

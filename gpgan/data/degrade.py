@@ -25,4 +25,6 @@ def downscale(images: Tensor, factor: int) -> Tensor:
 
 def upscale(images: Tensor, factor: int) -> Tensor:
     """Images ``[N, C, h, w]`` enlarged by ``factor`` with bicubic interpolation: the baseline for a network."""
-    return F.interpolate(images, scale_factor=factor, mode="bicubic", align_corners=False)
+    # By size: a factor is a float to torch.export, which then cannot tell that the result is whole for every size.
+    size = (images.shape[2] * factor, images.shape[3] * factor)
+    return F.interpolate(images, size=size, mode="bicubic", align_corners=False)

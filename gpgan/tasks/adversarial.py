@@ -76,6 +76,7 @@ class Adversarial:
     pack = 1
     labelled = False
     adversarial_weight = 1.0
+    free_axes: Sequence[int] = ()
 
     def given(self, real: Tensor, labels: Tensor | None) -> Sequence[tuple[Tensor, ...]]:
         """The generator's inputs for each critic step and, last, for its own step.

@@ -6,7 +6,7 @@ could be real (Ledig et al., SRGAN, arXiv 1609.04802); here it has a gradient pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,6 @@ class Enlarger(nn.Module):
             )
             for _ in range(depth)
         )
-        self.repeat = nn.Upsample(scale_factor=scale)
         self.smooth = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(SLOPE))
         self.last = nn.Conv2d(width, channels, 3, padding=1)
 
@@ -92,7 +91,8 @@ class Enlarger(nn.Module):
         features = self.first(images)
         for block in self.blocks:
             features = features + block(features)
-        added: Tensor = self.last(self.smooth(self.repeat(features)))
+        repeated = features.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+        added: Tensor = self.last(self.smooth(repeated))
         return upscale(images, self.scale) + added
 
 
@@ -108,6 +108,7 @@ class SuperResolution(Adversarial):
 
     config_class = Config
     config: Config
+    free_axes: Sequence[int] = (2, 3)
 
     def __init__(self, config: Config, facts: Facts, modules: Mapping[str, nn.Module]) -> None:
         self.config, self.facts = config, facts

@@ -84,6 +84,7 @@ class Task(Protocol):
         numbers: How its numbers are shown.
         warnings: Known problems of this configuration; set by ``prepare``.
         samples_per_step: Real samples per step, summed over all processes.
+        free_axes: The axes of an input, besides the first, that may have any length.
         penalised: Whether it uses a gradient penalty.
     """
 
@@ -95,6 +96,7 @@ class Task(Protocol):
     warnings: Sequence[str]
     samples_per_step: int
     penalised: bool
+    free_axes: Sequence[int]
 
     def __init__(self, config: Any, facts: Facts, modules: Mapping[str, nn.Module]) -> None:
         """Builds the networks.
