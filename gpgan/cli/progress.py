@@ -75,8 +75,8 @@ class ProgressLine(Callback):
 
 
 @contextlib.contextmanager
-def loading() -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total) while files are read; after PATIENCE seconds it reports to stderr."""
+def loading(what: str = "reading data") -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total) while files are processed; after PATIENCE seconds it reports to stderr."""
     begun = told = time.monotonic()
 
     def tell(done: int, total: int) -> None:
@@ -85,7 +85,7 @@ def loading() -> Iterator[Callable[[int, int], None]]:
         if now - begun > PATIENCE and (now - told > 1 or done == total):
             told = now
             end = "\n" if done == total or not sys.stderr.isatty() else "\r"
-            sys.stderr.write(f"reading data: {done}/{total}{end}")
+            sys.stderr.write(f"{what}: {done}/{total}{end}")
             sys.stderr.flush()
 
     yield tell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import math
@@ -14,6 +15,7 @@ import torch
 
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser, add_json
+from gpgan.cli.progress import loading
 from gpgan.training.saved import open_run
 from gpgan.util.files import write
 
@@ -36,16 +38,23 @@ def run(arguments: Sequence[str]) -> int:
     parser = Parser("gpgan sample", DESCRIPTION, run=True)
     parser.add_argument("-n", type=int, default=64, metavar="N", help="number of samples (64)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="random seed; same seed, same samples (0)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="a .png, or a float32 .npy (RUN/sample.png)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="a .png, or a float32 .npy (RUN/sample.png); with --input a folder"
+    )
     parser.add_argument(
         "--truncation", type=float, metavar="T", help="truncate the latents' normal distribution at T (none)"
     )
     parser.add_argument(
-        "--input", type=Path, metavar="DIR", help="superresolve: folder of images to enlarge (held-out data)"
+        "--input",
+        type=Path,
+        metavar="DIR",
+        help="superresolve: enlarge the images in this folder into RUN/enlarged or --out",
     )
     add_json(parser)
     try:
         given = parser.given(arguments)
+        if given.input is not None:
+            return _convert(given)
         out = given.out or given.run / "sample.png"
         most = PICTURED if out.suffix == ".png" else LARGEST
         if out.suffix not in (".png", ".npy"):
@@ -58,9 +67,7 @@ def run(arguments: Sequence[str]) -> int:
             raise ValueError(f"truncation is {given.truncation}; expected a finite number above 0, e.g. 1")
         saved = open_run(given.run)
         rng = torch.Generator().manual_seed(given.seed)
-        inputs, samples = saved.task.sample(
-            given.n, rng, saved.dataset, truncation=given.truncation, source=given.input
-        )
+        inputs, samples = saved.task.sample(given.n, rng, saved.dataset, given.truncation)
         if out.suffix == ".png":
             saved.task.draw(out, inputs, samples, f"Samples at step {saved.state['step']}")
         else:
@@ -74,6 +81,21 @@ def run(arguments: Sequence[str]) -> int:
     if saved.task.note():
         sys.stdout.write(f"{saved.task.note()}\n")
     sys.stdout.write(f"{len(samples)} samples at step {saved.state['step']}: {out}\n")
+    if given.json:
+        sys.stdout.write(json.dumps({"run": str(given.run.resolve()), "out": str(out.resolve())}) + "\n")
+    return 0
+
+
+def _convert(given: argparse.Namespace) -> int:
+    """Writes the run's outputs for a folder of inputs."""
+    saved, out = open_run(given.run), given.out or given.run / "enlarged"
+    with loading("images") as tell:
+        skipped = saved.task.convert(given.input, out, tell)
+    for problem in saved.problems:
+        sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
+    for line in skipped:
+        sys.stderr.write(f"skipped: {line}\n")
+    sys.stdout.write(f"the images of {given.input}, by the network of step {saved.state['step']}: {out}\n")
     if given.json:
         sys.stdout.write(json.dumps({"run": str(given.run.resolve()), "out": str(out.resolve())}) + "\n")
     return 0

@@ -42,6 +42,14 @@ def image_grid(path: Path, images: Tensor, *_: object) -> None:
         matplotlib.image.imsave(file, _mosaic(tiles, math.ceil(math.sqrt(len(tiles)))), format="png")
 
 
+def write_image(path: Path, image: Tensor) -> None:
+    """Writes one image ``[C, H, W]`` in [-1, 1] as a PNG of its own size."""
+    import matplotlib.image
+
+    with replacing(path) as file:
+        matplotlib.image.imsave(file, _pixels(image[None])[0], format="png")
+
+
 def volume_grid(path: Path, volumes: Tensor, *_: object) -> None:
     """Writes the central slices across z, y and x of each volume ``[n, C, D, H, W]`` in [-1, 1].
 

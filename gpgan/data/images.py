@@ -203,6 +203,21 @@ def _decode(file: Path, side: int, channels: int) -> Array:
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
+def read_image(file: Path, channels: int) -> torch.Tensor:
+    """One image in its own size as float32 ``[channels, H, W]`` in [-1, 1]: grey for one channel, RGB for three.
+
+    Raises:
+        ValueError, OSError: The file is not an image that can be read.
+    """
+    from PIL import Image, ImageOps
+
+    Image.init()
+    with _open(file) as opened:
+        image = _in_bytes(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
+    pixels = torch.from_numpy(np.array(image)).float().div(127.5).sub(1)
+    return pixels[None] if channels == 1 else pixels.permute(2, 0, 1).contiguous()
+
+
 def _in_bytes(image: Image.Image) -> Image.Image:
     """An image of mode L or RGB: composited on white if transparent, 16 bits rounded to 8."""
     from PIL import Image

@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpgan.data import Dataset, load
+from gpgan.data import Dataset
 from gpgan.data.degrade import downscale, upscale
-from gpgan.data.drawing import image_groups
+from gpgan.data.drawing import image_groups, write_image
 from gpgan.data.facts import Facts
-from gpgan.data.kinds import SMALL, kind_of
+from gpgan.data.images import read_image
+from gpgan.data.kinds import KINDS_BY_NAME, SMALL, kind_of
+from gpgan.data.paths import Progress, files_under, first_line, skipped_line
 from gpgan.metrics.evaluation import Evaluation
 from gpgan.metrics.registry import measure
 from gpgan.nn.conv import ConvCritic
@@ -218,25 +220,34 @@ class SuperResolution(Adversarial):
         count: int,
         rng: torch.Generator,
         data: Callable[[], Dataset],
-        *,
         truncation: float | None = None,
-        source: Path | None = None,
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         if truncation is not None:
             raise ValueError(
                 f"truncation is {truncation:g}, and super-resolution has no latents to truncate; expected no --truncation"
             )
-        if source is None:
-            small = downscale(_held_out(data(), count, rng), self.scale)
-        else:
-            images = load(str(source))
-            if images.kind.name != "images" or images.shape[0] != self.small[0]:
-                raise ValueError(
-                    f"{source} holds {images.kind.name} of shape {images.shape}, and the run enlarges images of {self.small[0]} "
-                    "channels; expected a folder of such images"
-                )
-            small = images.samples()
+        small = downscale(_held_out(data(), count, rng), self.scale)
         return (small,), self._enlarge(small)
+
+    def convert(self, source: Path, out: Path, progress: Progress) -> list[str]:
+        if not source.is_dir():
+            raise ValueError(f"input is {str(source)!r}, which is not a folder; expected a folder of images")
+        names = [name for name in files_under(source) if name.lower().endswith(KINDS_BY_NAME["images"].suffixes)]
+        skipped: list[str] = []
+        for done, name in enumerate(names, 1):
+            try:
+                image = read_image(source / name, self.small[0])
+            except Exception as error:  # each format's parser fails in its own ways
+                skipped.append(skipped_line(name, first_line(error)))
+                continue
+            file = (out / name).with_suffix(".png")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_image(file, self._enlarge(image[None])[0])
+            progress(done, len(names))
+        if len(skipped) == len(names):
+            first = f" (the first is {skipped[0]})" if skipped else ""
+            raise ValueError(f"{source} has no image that can be read{first}; expected a folder of images")
+        return skipped
 
     def note(self) -> str:
         return ""

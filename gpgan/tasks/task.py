@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gpgan.data import Dataset
 from gpgan.data.facts import Facts
+from gpgan.data.paths import Progress
 from gpgan.metrics.evaluation import Evaluation
 from gpgan.settings.config import RunConfig
 from gpgan.util.processes import Processes
@@ -157,9 +158,7 @@ class Task(Protocol):
         count: int,
         rng: torch.Generator,
         data: Callable[[], Dataset],
-        *,
         truncation: float | None = None,
-        source: Path | None = None,
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """The sampler's inputs and outputs for ``gpgan sample``.
 
@@ -167,12 +166,25 @@ class Task(Protocol):
             count: The number of samples.
             rng: On the CPU.
             data: Loads the run's data, for tasks whose inputs come from it.
-            truncation: Truncate the latents' normal distribution here.
-            source: A folder of inputs.
+            truncation: Truncate the latents' normal distribution here; None for all of it.
 
         Raises:
-            ValueError: Truncation is given and the task has no latents, or ``source`` and it takes no inputs from a
-                folder.
+            ValueError: Truncation is given and the task has no latents.
+        """
+
+    def convert(self, source: Path, out: Path, progress: Progress) -> list[str]:
+        """Writes the sampler's outputs for the files in ``source`` to ``out``, under the same names.
+
+        Args:
+            source: A folder of inputs.
+            out: A folder, made if it does not exist.
+            progress: Called with (files done, files in all).
+
+        Returns:
+            One line per file that was skipped.
+
+        Raises:
+            ValueError: The task takes no inputs, or no file of the folder can be read.
         """
 
     def note(self) -> str:

@@ -19,6 +19,7 @@ from gpgan.data.drawing import GAP, LABELS
 from gpgan.metrics.restoration import psnr
 from gpgan.tasks import superresolve
 from gpgan.tasks.superresolve import Config, Enlarger
+from gpgan.training.saved import open_run
 from gpgan.training.trainer import Trainer
 
 NETWORK = {"width": 4, "depth": 1, "critic_width": 4}
@@ -152,35 +153,60 @@ def test_eval(run, capsys):
     assert metrics["psnr"] == pytest.approx(usual, abs=1)
 
 
-def test_sample_of_held_out_images_and_of_a_folder(run, tmp_path, capsys):
+def test_samples_of_held_out_images(run, tmp_path, capsys):
     assert main(["sample", str(run), "-n", "5", "--out", str(tmp_path / "a.npy")]) == 0
     samples = np.load(tmp_path / "a.npy")
     assert samples.shape == (5, 1, 8, 8)
     assert -0.01 <= samples.min() <= samples.max() <= 16.01  # the data's original values
-    folder = tmp_path / "small"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(3):
-        Image.fromarray(rng.integers(0, 256, (10, 10), dtype=np.uint8)).save(folder / f"{number}.png")
-    assert main(["sample", str(run), "--input", str(folder), "--out", str(tmp_path / "b.npy")]) == 0
-    assert np.load(tmp_path / "b.npy").shape == (3, 1, 20, 20)
-    assert main(["sample", str(run), "--input", str(folder), "--out", str(tmp_path / "b.png")]) == 0
-    assert "3 samples" in capsys.readouterr().out
-    with Image.open(tmp_path / "b.png") as image:
+    assert main(["sample", str(run), "-n", "5", "--out", str(tmp_path / "a.png")]) == 0
+    assert "5 samples" in capsys.readouterr().out
+    with Image.open(tmp_path / "a.png") as image:
         assert image.width > image.height
+
+
+def test_a_folder_of_images_is_enlarged_file_by_file(run, tmp_path, capsys):
+    """Each in its own size, in grey as the run's data, under its own name; what is no image is skipped and said."""
+    folder = tmp_path / "small"
+    (folder / "deep").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (10, 14), dtype=np.uint8)
+    Image.fromarray(grey).save(folder / "a.png")
+    Image.fromarray(rng.integers(0, 256, (7, 5, 3), dtype=np.uint8)).save(folder / "deep" / "b.jpg")
+    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "text.txt").touch()
+    assert main(["sample", str(run), "--input", str(folder), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["out"] == str((run / "enlarged").resolve())
+    assert err.startswith("skipped: broken.png: ")
+    written = {path.relative_to(run / "enlarged").as_posix() for path in (run / "enlarged").rglob("*.*")}
+    assert written == {"a.png", "deep/b.png"}
+    with Image.open(run / "enlarged" / "deep" / "b.png") as image:
+        assert image.size == (10, 14)
+    with Image.open(run / "enlarged" / "a.png") as image:
+        shown = np.asarray(image.convert("L")).astype(int)
+    assert shown.shape == (20, 28)
+    saved = open_run(run)
+    small = torch.from_numpy(grey).float()[None, None] / 127.5 - 1
+    with torch.no_grad():
+        expected = (saved.task.sampler(small).clamp(-1, 1) + 1) * 127.5
+    assert np.abs(shown - expected[0, 0].numpy()).max() <= 1
+
+
+def test_one_image_is_enough_and_out_names_the_folder(run, tmp_path):
+    (tmp_path / "one").mkdir()
+    Image.fromarray(np.full((6, 6), 9, dtype=np.uint8)).save(tmp_path / "one" / "x.png")
+    assert main(["sample", str(run), "--input", str(tmp_path / "one"), "--out", str(tmp_path / "big")]) == 0
+    assert [path.name for path in (tmp_path / "big").iterdir()] == ["x.png"]
 
 
 @pytest.mark.parametrize(("more", "words"), [
     (["--truncation", "1"], "truncation is 1, and super-resolution has no latents"),
-    (["--input", "colours"], "expected a folder of such images"),
-    (["--input", "nowhere"], "nowhere"),
+    (["--input", "empty"], "empty has no image that can be read; expected a folder of images"),
+    (["--input", "nowhere"], "input is 'nowhere', which is not a folder; expected a folder of images"),
 ])  # fmt: skip
 def test_samples_that_cannot_be_had(run, tmp_path, monkeypatch, capsys, more, words):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "colours").mkdir()
-    for number in range(2):
-        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "colours" / f"{number}.png")
+    (tmp_path / "empty").mkdir()
     assert main(["sample", str(run), *more]) == 2
     assert words in capsys.readouterr().err
 

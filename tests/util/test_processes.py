@@ -20,7 +20,7 @@ from gpgan.critic import step as critic_step
 from gpgan.data.kinds import Kind
 from gpgan.nn import SyncedBatchNorm
 from gpgan.records import checkpoint, recorder
-from gpgan.tasks import adversarial, superresolve
+from gpgan.tasks import adversarial, superresolve, updates
 from gpgan.util.processes import Processes, ProcessLostError
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
@@ -124,7 +124,7 @@ def spoil(fault: str, patch: pytest.MonkeyPatch, rank: int) -> None:
     elif fault == "unaveraged critic":
         patch.setattr(critic_step, "average_gradients", lambda *_: None)
     elif fault == "unaveraged generator":
-        patch.setattr(adversarial, "average_gradients", lambda *_: None)
+        patch.setattr(updates, "average_gradients", lambda *_: None)
     elif fault == "own statistics":
         patch.setattr(Processes, "mean", lambda _, values: values)
     elif fault == "unsynced batch norm":

@@ -14,6 +14,7 @@ from gpgan import objectives
 from gpgan.data import Dataset
 from gpgan.data.facts import Facts
 from gpgan.data.kinds import kind_of
+from gpgan.data.paths import Progress
 from gpgan.metrics.evaluation import CriticPairs, Evaluation
 from gpgan.nn.packing import pack
 from gpgan.tasks.adversarial import NUMBERS, Adversarial, adversarial_panels, describe_critic
@@ -175,20 +176,19 @@ class Generation(Adversarial):
         count: int,
         rng: torch.Generator,
         data: Callable[[], Dataset],
-        *,
         truncation: float | None = None,
-        source: Path | None = None,
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        if source is not None:
-            raise ValueError(
-                f"input is {str(source)!r}, and this run makes samples from latents; expected no --input, or a run of a task "
-                "with samples as input, such as superresolve"
-            )
         latents = torch.randn(count, self.config.network.latent, generator=rng)
         if truncation is not None:  # Brock et al., arXiv 1809.11096, section 3.1
             torch.nn.init.trunc_normal_(latents, a=-truncation, b=truncation, generator=rng)
         inputs = self._with_labels(latents)
         return inputs, run_sampler(self.sampler, inputs, BATCH)
+
+    def convert(self, source: Path, out: Path, progress: Progress) -> list[str]:
+        raise ValueError(
+            f"input is {str(source)!r}, and this run makes samples from latents; expected no --input, or a run of a task that "
+            "takes inputs, such as superresolve"
+        )
 
     def note(self) -> str:
         return f"classes in turn: {', '.join(self.facts.classes)}" if self.classes else ""
