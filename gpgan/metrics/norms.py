@@ -39,7 +39,7 @@ def gradient_norms(
         TypeError, ValueError: As for ``gpgan.gradient_penalty``.
 
     Source:
-        Gulrajani et al., arXiv 1704.00028, algorithm 1, whose penalty uses the same points.
+        Gulrajani et al., arXiv 1704.00028, algorithm 1, whose penalty uses the same interpolates.
     """
     with torch.enable_grad():
         _, norms = gradient_penalty(critic, real, fake, critic_args=critic_args, generator=rng, return_norms=True)

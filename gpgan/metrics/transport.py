@@ -43,7 +43,7 @@ def wasserstein1(x: Tensor, y: Tensor) -> float:
         import ot  # type: ignore[import-untyped,unused-ignore]
     except ModuleNotFoundError as error:
         raise _missing(error, "POT", "pot") from error
-    # Not by a matrix product, which would give equal points a relative distance of 1e-8 instead of 0.
+    # Not by a matrix product, which would give equal samples a relative distance of 1e-8 instead of 0.
     cost = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").numpy()
     value, log = ot.emd2([], [], cost, numItermax=PIVOTS, log=True)
     if log["warning"] is not None:

@@ -19,7 +19,7 @@ Numbers = NDArray[np.float64]
 
 # Pixels: the picture's width, and a panel's width and height.
 DPI, WIDTH, PANEL_WIDTH, PANEL_HEIGHT = 100, 900, 760, 333
-# Curves of at most this many points have markers.
+# Curves of at most this many values have markers.
 MARKED = 40
 # An axis is cut at these quantiles if the full range would be more than WIDER times as large.
 QUANTILES, WIDER = (0.01, 0.99), 3.0
@@ -176,7 +176,7 @@ class _Panel:
         if not labels:
             axes.text(0.5, 0.5, empty, transform=axes.transAxes, ha="center", color=GREY)
             return
-        room = {"borderaxespad": 0.2, "handlelength": 1.2, "columnspacing": 1.2}  # beside the longest title
+        room = {"borderaxespad": 0.2, "handlelength": 1.2, "columnspacing": 1.2}  # next to the longest title
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(labels), frameon=False, fontsize=9, **room)
         if self._shown:
             self._limit(np.concatenate(self._shown))

@@ -133,7 +133,7 @@ class RunConfig:
     steps: int = whole(20_000, "total generator steps", 1)
     minutes: float = number(0.0, "stop after this many minutes, saved; 0: no limit", 0)
     seed: int = whole(0, "random seed; same seed, same run, bit for bit on a CPU", 0)
-    batch: int = whole(64, "samples per step, summed over all processes", 2)
+    batch: int = whole(64, "samples per step, over all processes", 2)
     out: Path = field(default=Path("runs"), metadata=about("folder of all runs", "DIR"))
     name: str | None = field(default=None, metadata=about("name of this run's folder, instead of NUMBER-DATA", "NAME"))
     device: str = text("auto", "auto, cpu, cuda or cuda:N", "D")

@@ -71,7 +71,7 @@ class Number:
 
 
 class Task(Protocol):
-    """A kind of training: its networks, its step, its numbers and its pictures.
+    """One training task: its networks, its step, its numbers and its pictures.
 
     The constructor needs only a configuration and the facts of the data, which is enough to load a saved run and use
     its sampler; ``prepare`` then makes the task ready for training.

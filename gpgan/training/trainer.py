@@ -174,7 +174,7 @@ class Trainer:
         Args:
             run: The run's folder.
             steps: Total steps; None for the number the run was started with.
-            minutes: Stop after this many minutes of this call of ``fit``.
+            minutes: Time limit in minutes, counted from the start of ``fit``; None for none.
             device: A different device; None for the same.
             dataset, modules: As for ``Trainer``, if the run was started with them.
             callbacks: As for ``Trainer``.

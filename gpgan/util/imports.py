@@ -34,7 +34,9 @@ def find_attribute(name: str, where: str, wanted: str) -> Any:
         # A missing module that it imports itself is another matter.
         if not error.name or not (module + ".").startswith(error.name + "."):
             raise
-        raise ValueError(f"{name} is {where!r}, and no module {error.name} is in {folder} or installed") from error
+        raise ValueError(
+            f"{name} is {where!r}, and module {error.name} is neither in {folder} nor installed"
+        ) from error
     try:
         return functools.reduce(getattr, attribute.split("."), found)
     except AttributeError as error:

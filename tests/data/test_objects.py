@@ -111,8 +111,8 @@ def test_items_without_labels():
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        ("mymodulo:X", ValueError, "no module mymodulo is in .*some data or installed"),
-        ("mymodule.x:X", ValueError, "no module mymodule.x is in"),
+        ("mymodulo:X", ValueError, "module mymodulo is neither in .*some data nor installed"),
+        ("mymodule.x:X", ValueError, "module mymodule.x is neither in"),
         ("mymodule:TENSR", ValueError, "no attribute 'TENSR'"),
         ("mymodule:", ValueError, "expected module:attribute"),
         (":TENSOR", ValueError, "expected module:attribute"),

@@ -231,7 +231,7 @@ def test_a_checkpoint_of_another_format_is_refused(run):
         checkpoint.save(run, {**state, "format": 999}, best=False, keep=False)
     with pytest.raises(
         CheckpointError,
-        match=r"has format 999, and this gpgan reads 2 and 3; expected .* resume the run with the version of gpgan",
+        match=r"has format 999, and this gpgan reads 2 and 3; expected .* resume the run with the gpgan version named in its config.json",
     ):
         Trainer.resume(run, steps=30)
 

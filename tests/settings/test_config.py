@@ -147,7 +147,7 @@ def resolved(dataset=POINTS, **changes):
         ({"device": ""}, "device is '', which this torch cannot use"),
         (
             {"conditional": True},
-            "conditional is True and made has no labels; expected data with labels, or conditional False",
+            "conditional is True and made has no labels; expected data with labels, or no --conditional",
         ),
         (
             {"pack": 8, "network": NetworkConfig(norm="batch")},

@@ -16,7 +16,7 @@ class NetworkConfig:
         "auto", "mlp, conv (DCGAN), resnet, or auto: mlp or conv by size", "KIND"
     )
     latent: int = whole(64, "size of the latent vectors", 1, 65536)
-    width: int = whole(0, "channels at full size; mlp: hidden units; 0: by kind", 0, 8192)
+    width: int = whole(0, "channels at full size; mlp: hidden units; 0: by network.kind", 0, 8192)
     depth: int = whole(3, "mlp: hidden layers", 1, 32)
     critic_depth: int = whole(0, "mlp: hidden layers of the critic; 0: as depth", 0, 32)
     norm: Literal["none", "batch", "layer"] = text("none", "the critic's normalisation: none, batch or layer", "NORM")

@@ -31,7 +31,7 @@ from gpgan.util.processes import Processes
 WIDTHS = {"conv": 16, "mlp": 256, "resnet": 64}
 # The number of fakes for the estimate on held-out data.
 FAKES = 512
-# ``gpgan eval`` computes gradient norms at this many points.
+# ``gpgan eval`` computes gradient norms at this many interpolates.
 NORMS = 512
 
 
@@ -82,7 +82,7 @@ class Generation(Adversarial):
             )
         if config.conditional and dataset.labels is None:
             raise ValueError(
-                f"conditional is True and {config.data} has no labels; expected data with labels, or conditional False"
+                f"conditional is True and {config.data} has no labels; expected data with labels, or no --conditional"
             )
         net = config.network
         if net.kind == "auto":
