@@ -12,11 +12,11 @@ from gpgan.util.nearest import nearest
 
 # Each has a function run(arguments) -> exit status. They are imported on use, as they need the extra packages.
 COMMANDS = {
-    "train": "train a generator on data",
+    "train": "train on data",
     "resume": "continue a run",
-    "sample": "draw samples from a run's generator",
-    "eval": "measure a run's generator against real data",
-    "export": "write a run's generator for use elsewhere",
+    "sample": "draw samples from a run, or enlarge images with it",
+    "eval": "measure a run against real data",
+    "export": "write a run's network for use without gpgan",
     "lab": "run a theory demo: a picture and its numbers",
     "ls": "list the runs",
     "doctor": "show what is installed and what is missing",

@@ -23,7 +23,7 @@ Examples:
 def run(arguments: Sequence[str]) -> int:
     """Resumes as the arguments specify; see ``run_trainer`` for the exit status."""
     parser = Parser("gpgan resume", DESCRIPTION, run=True)
-    parser.add_argument("--steps", type=int, metavar="N", help="total generator steps (as before)")
+    parser.add_argument("--steps", type=int, metavar="N", help="total steps (as before)")
     parser.add_argument("--minutes", type=float, metavar="X", help="stop after X minutes, saved (no limit)")
     parser.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N (as before)")
     add_json(parser)

@@ -41,6 +41,7 @@ class Kind:
         picture: Draws samples: (path, samples ``[n, *axes]``, real samples or None, critic or None, title).
         pictured: The number of samples in a picture.
         network: From the shape of a sample to the default of ``--network.kind``.
+        animated: Whether the snapshots of a run are worth an animation.
         suffixes: Its file name suffixes, in lower case.
         loader: Reads these files: (path, size or None, progress or None).
         single: Whether the loader also takes a single file, not only a folder.
@@ -53,6 +54,7 @@ class Kind:
     picture: str
     pictured: int
     network: Callable[[Shape], Literal["mlp", "conv"]]
+    animated: bool = False
     suffixes: tuple[str, ...] = ()
     loader: str = ""
     single: bool = False
@@ -122,6 +124,7 @@ KINDS = (
         picture="gpgan.data.drawing:point_scatter",
         pictured=2500,
         network=lambda shape: "mlp",
+        animated=True,
     ),
     Kind(
         name="signals",

@@ -18,6 +18,8 @@ RANGE = 2.0
 WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03
 # Frequencies of at least this, in cycles per pixel, count as detail: half the Nyquist frequency.
 DETAIL = 0.25
+# dB: what an image that equals its truth contributes to a mean.
+MOST = 100.0
 
 
 def psnr(images: Tensor, truths: Tensor) -> Tensor:
@@ -106,7 +108,7 @@ def _has_pairs(evaluation: Evaluation) -> bool:
 
 
 def _measure_psnr(evaluation: Evaluation) -> Values:
-    return {"psnr": float(psnr(*_pairs(evaluation)).mean())}
+    return {"psnr": float(psnr(*_pairs(evaluation)).clamp(max=MOST).mean())}
 
 
 def _measure_ssim(evaluation: Evaluation) -> Values:
@@ -114,12 +116,13 @@ def _measure_ssim(evaluation: Evaluation) -> Values:
 
 
 def _measure_detail(evaluation: Evaluation) -> Values:
-    return {"detail": detail(*_pairs(evaluation))}
+    value = detail(*_pairs(evaluation))
+    return {"detail": None if math.isnan(value) else value}
 
 
 def _rows(name: str, label: str, form: str, text: str) -> Any:
     def rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-        return [(label, f"{values[name]:{form}}{text}")] if name in values else []
+        return [(label, f"{values[name]:{form}}{text}")] if values.get(name) is not None else []
 
     return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,7 +65,7 @@ class Curves:
         for panel, each in zip(self._panels, axes, strict=True):
             _draw_panel(panel, _Panel(each, step), data)
         last = axes[-1]
-        last.set_xlabel("generator step")
+        last.set_xlabel("step")
         last.set_xlim(min(0, step[0]), max(step[-1], 1))
         last.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=ROUND))
         last.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -93,7 +94,7 @@ class Curves:
 
 
 def _draw_panel(panel: Panel, drawn: _Panel, data: Mapping[str, Numbers]) -> None:
-    colours = iter(COLOURS)
+    colours = itertools.cycle(COLOURS)
     for curve in panel.curves:
         values = data[curve.name]
         if curve.largest:

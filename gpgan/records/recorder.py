@@ -116,7 +116,7 @@ class Recorder:
     def end(self) -> None:
         """Writes samples.png from new inputs, the animation for points, and the report."""
         self._task.picture(self.run / "samples.png", self._config.seed + 1, "Samples of the trained generator")
-        if self._dataset.kind.name == "points":
+        if self._dataset.kind.animated:
             write_animation(self.run)
         write_report(self.run)
         self._events().close()

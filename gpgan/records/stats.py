@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 from collections.abc import Mapping
@@ -36,14 +37,18 @@ class Stats:
     numbers: Mapping[str, float | None] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> float | None:
-        # Only for names that are not fields; "numbers" itself is looked up while a copy is being made.
-        if name != "numbers" and name in self.numbers:
-            return self.numbers[name]
-        raise AttributeError(f"unknown number {name!r}; this task reports {', '.join(self.numbers)}")
+        # Only for names that are not fields. A copy that is being made has no numbers yet.
+        numbers: Mapping[str, float | None] = self.__dict__.get("numbers", {})
+        if name in numbers:
+            return numbers[name]
+        raise AttributeError(f"unknown number {name!r}; this task reports {', '.join(numbers)}")
 
     def as_line(self) -> dict[str, Any]:
-        """The values by name; times, rates and memory are rounded to their precision."""
-        values = {"step": self.step, "images": self.images, "seconds": round(self.seconds, 3), **self.numbers}
+        """The values by name; times, rates and memory are rounded to their precision. None for what is not finite."""
+        numbers = {
+            name: value if value is None or math.isfinite(value) else None for name, value in self.numbers.items()
+        }
+        values = {"step": self.step, "images": self.images, "seconds": round(self.seconds, 3), **numbers}
         return {**values, "images_per_second": round(self.images_per_second, 1), "memory": round(self.memory, 1)}
 
 
@@ -89,14 +94,14 @@ class Meter:
         """Raises NotFiniteError if a number whose name ends in ``_loss`` is not finite."""
         values = self._gathered()
         wrong = []
-        for name, losses in values.items():
+        for order, (name, losses) in enumerate(values.items()):
             places = (~losses.isfinite()).nonzero() if name.endswith("_loss") else losses[:0]
             if len(places):
                 first = int(places[0])
                 every = len(losses) // len(values["step"])
-                wrong.append((int(values["step"][first // every]), name, float(losses[first])))
-        if wrong:  # within a step critic_loss is computed before generator_loss, which is also the alphabetical order
-            step, name, value = min(wrong)
+                wrong.append((int(values["step"][first // every]), order, name, float(losses[first])))
+        if wrong:  # of one step, the number that comes first in it
+            step, _, name, value = min(wrong)
             raise NotFiniteError(name, value, step)
 
     def state_dict(self) -> dict[str, Tensor]:

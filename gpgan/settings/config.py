@@ -130,7 +130,7 @@ class RunConfig:
 
     data: str = text("", "a built-in name, a path or module:attribute", "DATA")
     preset: str = text("auto", "the settings of a paper", "NAME")
-    steps: int = whole(20_000, "total generator steps", 1)
+    steps: int = whole(20_000, "total steps, of the generator", 1)
     minutes: float = number(0.0, "stop after this many minutes, saved; 0: no limit", 0)
     seed: int = whole(0, "random seed; same seed, same run, bit for bit on a CPU", 0)
     batch: int = whole(64, "samples per step, over all processes", 2)

@@ -155,7 +155,7 @@ class Adversarial:
         losses = self._update_generator(given[-1], real[-1], None if labels is None else labels[-1])
         if self.average is not None:
             self.average.update(n)
-        return {**losses, **self._critic_numbers(stats)}
+        return {**self._critic_numbers(stats), **losses}
 
     def _update_generator(self, given: tuple[Tensor, ...], real: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         own = () if labels is None else (labels,)

@@ -11,9 +11,9 @@ from typing import Any
 from gpgan import ops
 from gpgan.data import BUILT_IN, Dataset, load, split
 from gpgan.data.paths import Progress
-from gpgan.settings.config import RunConfig, options
+from gpgan.settings.config import RunConfig
 from gpgan.settings.merging import apply, flatten, read_file, typed
-from gpgan.settings.presets import PRESETS
+from gpgan.settings.presets import PRESETS, presets_of
 from gpgan.tasks.registry import DEFAULT, task_class
 from gpgan.util.nearest import nearest
 
@@ -68,11 +68,10 @@ def task_of(flat: Mapping[str, Any]) -> Any:
     usual = PRESETS[preset].get("task.name", DEFAULT)
     name = flat.get("task.name", usual)
     task = task_class(name)
-    unknown = PRESETS[preset].keys() - {name for name, _, _ in options(task.config_class)}
-    if name != usual and unknown:
+    if preset not in presets_of(name):
         raise ValueError(
-            f"preset is {preset!r}, a preset of the task {usual}, and task is {name!r}; expected --task {usual}, or no "
-            "preset"
+            f"preset is {preset!r}, a preset of the task {usual}, and task is {name!r}; expected --task {usual}, or one of the "
+            f"presets {', '.join(presets_of(name))}"
         )
     return task
 

@@ -28,6 +28,7 @@ from gpgan.nn.initialise import SLOPE, initialise
 from gpgan.settings.config import AdversarialConfig, OptimizerConfig, TaskConfig, check, number, text, whole
 from gpgan.tasks.adversarial import NUMBERS, Adversarial, adversarial_panels
 from gpgan.tasks.average import Average
+from gpgan.tasks.known_problems import known_problems
 from gpgan.tasks.own_modules import check_output
 from gpgan.tasks.sampling import BATCH, run_sampler
 from gpgan.tasks.task import Curve, Number, Panel
@@ -163,6 +164,8 @@ class SuperResolution(Adversarial):
             check_output("generator", run_sampler(self.generator, (example,)), (2, *self.facts.shape))
             truths = torch.zeros(2, *self.facts.shape, device=self.config.device)
             check_output("critic", run_sampler(self.critic, (truths,)), (2,))
+        if self.adversarial_weight:
+            self.warnings = known_problems(self.config, self.critic)
         processes.align(self.modules.values())
         average = Average(self.generator, self.config.network.ema) if self.config.network.ema else None
         if average is not None:
@@ -194,9 +197,13 @@ class SuperResolution(Adversarial):
     def describe(self, numbers: Mapping[str, float | None]) -> str:
         words = f"L1 {numbers['l1_loss']:.4f}"
         if numbers.get("psnr") is not None:
-            words += f"  PSNR {numbers['psnr']:.2f} dB  SSIM {numbers['ssim']:.3f}  detail {numbers['detail']:.2f}"
+            words += f"  PSNR {numbers['psnr']:.2f} dB  SSIM {numbers['ssim']:.3f}"
+        if numbers.get("detail") is not None:
+            words += f"  detail {numbers['detail']:.2f}"
+        if numbers.get("estimate") is not None:
+            words += f"  {self.objective.symbol} {numbers['estimate']:.3f}"
         if numbers.get("norm_mean") is not None:
-            words += f"  W1 {numbers['estimate']:.3f}  |grad| {numbers['norm_mean']:.3f}"
+            words += f"  |grad| {numbers['norm_mean']:.3f}"
         return words
 
     def signature(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from gpgan.training.best import Best
 from gpgan.training.callbacks import Callback
 from gpgan.training.interrupt import Interrupt
 from gpgan.util import random_states
+from gpgan.util.nearest import nearest
 from gpgan.util.processes import Processes
 from gpgan.util.threads import cpu_threads
 
@@ -135,10 +136,10 @@ class Trainer:
         self.config = config = resolve(config, self.dataset, self.processes)
         self.facts = Facts.of(self.dataset)
         self.task: Task = cls(config, self.facts, modules)
-        unknown = modules.keys() - self.task.modules.keys()
-        if unknown:
+        for name in modules.keys() - self.task.modules.keys():
             raise TypeError(
-                f"{min(unknown)} is not a network of the task {config.task.name}; expected {' or '.join(self.task.modules)}"
+                f"{name} is not a network of the task {config.task.name}; expected {' or '.join(self.task.modules)}"
+                f"{nearest(name, self.task.modules)}"
             )
         self.processes.agree("data", self.facts.fingerprint)
         self.task.prepare(self.dataset, self.processes)

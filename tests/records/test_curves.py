@@ -73,7 +73,7 @@ def test_every_number_is_drawn(tmp_path, drawn):
         *((10.0 * i, round(2 * i + 0.5, 6)) for i in (1, 2, 3)),
     }
     assert [panel.get_ylabel() for panel in drawn[0]] == ["W1", "|gradient of f|", "loss"]
-    assert loss.get_xlabel() == "generator step"
+    assert loss.get_xlabel() == "step"
 
 
 def test_the_picture_is_whole_and_coloured(tmp_path):

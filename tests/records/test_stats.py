@@ -1,7 +1,9 @@
 """stats.jsonl compared with the numbers of every step, and the check for numbers that are not finite."""
 
+import copy
 import itertools
 import math
+import pickle
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from small_runs import Do, numbers_of, small, stats_of, without_pictures
 from gpgan import objectives
 from gpgan.critic.step import CriticStep
 from gpgan.records import checkpoint
-from gpgan.records.stats import Meter, NotFiniteError
+from gpgan.records.stats import Meter, NotFiniteError, Stats
 from gpgan.training.callbacks import Callback
 from gpgan.training.trainer import DivergedError, Trainer
 from gpgan.util.processes import Processes
@@ -288,3 +290,24 @@ def test_a_scaler_and_half_precision_are_named_where_they_are_in_use(tmp_path):
     with pytest.raises(DivergedError, match=r"critic_loss is nan at step 8.*use --precision fp32") as raised:
         trainer.fit()
     assert "--optimizer.clip" not in str(raised.value)
+
+
+def test_stats_are_copied_and_tell_what_they_have():
+    stats = Stats(1, 2, 3.0, 4.0, 5.0, {"estimate": 1.5, "held_out": None})
+    for again in (copy.copy(stats), copy.deepcopy(stats), pickle.loads(pickle.dumps(stats))):
+        assert (again, again.estimate, again.held_out) == (stats, 1.5, None)
+    with pytest.raises(AttributeError, match="unknown number 'psnr'; this task reports estimate, held_out"):
+        stats.psnr  # noqa: B018
+
+
+def test_what_is_not_finite_is_null_in_a_line():
+    line = Stats(1, 2, 3.0, 4.0, 5.0, {"a": math.inf, "b": math.nan, "c": 2.0, "d": None}).as_line()
+    assert (line["a"], line["b"], line["c"], line["d"]) == (None, None, 2.0, None)
+
+
+def test_of_one_step_the_first_number_that_is_not_finite_is_named():
+    """A task's own order counts, not the alphabet's: its critic comes before its generator."""
+    meter = Meter()
+    meter.add(1, {"critic_loss": torch.tensor([math.nan]), "adversarial_loss": torch.tensor(math.nan)})
+    with pytest.raises(NotFiniteError, match="critic_loss is nan at step 1"):
+        meter.check()

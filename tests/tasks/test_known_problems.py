@@ -11,7 +11,7 @@ from gpgan.cli import main
 from gpgan.data import Dataset
 from gpgan.nn.spectral import spectral_norm
 from gpgan.settings.presets import PRESETS, presets_of
-from gpgan.tasks.generation.networks import known_problems
+from gpgan.tasks.known_problems import known_problems
 from gpgan.training.trainer import Trainer
 
 POINTS = Dataset("points", torch.randn(60, 3, generator=torch.Generator().manual_seed(0)))

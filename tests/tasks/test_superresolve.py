@@ -12,6 +12,7 @@ from small_runs import stats_of, without_pictures
 from torch import nn
 
 import gpgan
+from gpgan import objectives
 from gpgan.cli import main
 from gpgan.data import Dataset, load, split
 from gpgan.data.degrade import downscale, upscale
@@ -277,9 +278,38 @@ def test_a_configuration_of_another_task_is_refused(tmp_path):
     with pytest.raises(TypeError, match=r"config is a .*generation.* and task.name is 'superresolve'; expected"):
         Trainer(wrong)
     with pytest.raises(
-        TypeError, match="judge is not a network of the task superresolve; expected critic or generator"
+        TypeError,
+        match="critik is not a network of the task superresolve; expected critic or generator; did you mean critic",
     ):
-        Trainer(config(tmp_path), judge=nn.Linear(1, 1))
+        Trainer(config(tmp_path), critik=nn.Linear(1, 1))
+
+
+def test_images_equal_to_their_truth_and_without_detail_do_not_end_a_run(tmp_path, monkeypatch):
+    """Black images are restored exactly: no infinite PSNR, and no detail to compare."""
+    without_pictures(monkeypatch)
+    images = torch.full((60, 1, 8, 8), -1.0)
+    images[0] = 1.0
+    dataset = Dataset("blank", images)
+    settings = config(tmp_path, "blank", dataset, task={"critic": 0.0}, network={**NETWORK, "ema": 0.0})
+    last = stats_of(Trainer(settings, dataset=dataset).fit().run)[-1]
+    assert 40 < last["psnr"] <= 100
+    assert last["detail"] is None
+
+
+def test_a_critic_without_a_limit_is_warned_of(tmp_path):
+    with pytest.warns(UserWarning, match="nothing limits the slope"):
+        Trainer(config(tmp_path, penalty={"weight": 0.0}))
+    trainer = Trainer(config(tmp_path, task={"critic": 0.0}, penalty={"weight": 0.0}))
+    assert list(trainer.warnings) == []
+
+
+@pytest.mark.parametrize("objective", ["wasserstein", "hinge"])
+def test_the_estimate_has_the_objective_s_symbol(tmp_path, monkeypatch, objective):
+    without_pictures(monkeypatch)
+    run = Trainer(config(tmp_path, objective=objective)).fit().run
+    told = (run / "log.txt").read_text("utf-8")
+    assert f"  {objectives.get(objective).symbol} " in told
+    assert ("  W1 " in told) == (objective == "wasserstein")
 
 
 def test_the_best_checkpoint_is_that_of_the_highest_psnr(tmp_path, monkeypatch):

@@ -9,11 +9,9 @@ from torch import nn
 
 from gpgan import nn as networks
 from gpgan.nn.packing import pack
-from gpgan.nn.spectral import is_normalised, spectral_norm
-from gpgan.settings.config import PenaltyConfig
+from gpgan.nn.spectral import spectral_norm
 from gpgan.tasks.generation.config import Config
 from gpgan.tasks.own_modules import check_output, own_module
-from gpgan.torch_private import batch_norms
 from gpgan.util import random_states
 
 
@@ -101,37 +99,3 @@ def check_networks(config: Config, generator: nn.Module, critic: nn.Module, shap
     finally:
         generator.train(was[0])
         critic.train(was[1])
-
-
-def known_problems(config: Config, critic: nn.Module) -> list[str]:
-    """The known problems of such a configuration and critic, one sentence each."""
-    types = [type(module) for module in critic.modules()]
-    penalised = config.penalty.weight > 0
-    problems = []
-    if penalised and any(issubclass(each, batch_norms()) for each in types):
-        problems.append(
-            "the critic has BatchNorm and a gradient penalty: it makes the scores depend on the other samples of "
-            "the batch, so the penalty is not per sample (arXiv 1704.00028, section 4); use --network.norm layer or none"
-        )
-    if penalised and nn.ELU in types:
-        problems.append(
-            "the critic has ELU activations, with which gradient penalties are reported not to converge "
-            "(igul222/improved_wgan_training#16); use LeakyReLU, or a lower --optimizer.lr"
-        )
-    own, usual = config.penalty, PenaltyConfig()
-    idle = [name for name in ("points", "target", "one_sided") if getattr(own, name) != getattr(usual, name)]
-    if not penalised and idle:
-        names = " and ".join(f"penalty.{name.replace('_', '-')}" for name in idle)
-        problems.append(f"penalty.weight is 0, which leaves {names} without effect; use a weight above 0, or drop them")
-    held = penalised or config.weight_clip or any(map(is_normalised, critic.modules()))
-    if config.objective == "wasserstein" and not held:
-        problems.append(
-            "nothing limits the slope of the Wasserstein objective's critic, so its loss has no lower bound; "
-            "use --penalty.weight 10, --weight-clip 0.01 or --network.spectral-norm"
-        )
-    if config.weight_clip and config.optimizer.kind != "rmsprop" and config.optimizer.beta1 > 0:
-        problems.append(
-            "a critic with clipped weights trains unstably with momentum (arXiv 1701.07875, section 4); "
-            "use --optimizer.kind rmsprop, or --optimizer.beta1 0"
-        )
-    return problems

@@ -22,7 +22,8 @@ from gpgan.tasks.average import Average
 from gpgan.tasks.generation.config import Config
 from gpgan.tasks.generation.defaults import for_data
 from gpgan.tasks.generation.held_out import held_out_samples
-from gpgan.tasks.generation.networks import build_networks, check_networks, known_problems
+from gpgan.tasks.generation.networks import build_networks, check_networks
+from gpgan.tasks.known_problems import known_problems
 from gpgan.tasks.sampling import BATCH, buffers_kept, run_sampler
 from gpgan.tasks.task import Number
 from gpgan.util import random_states
