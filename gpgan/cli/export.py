@@ -16,6 +16,7 @@ from gpgan.cli import complain
 from gpgan.cli.arguments import Parser
 from gpgan.records.recorder import as_safetensors
 from gpgan.training.saved import Saved, open_run
+from gpgan.util.errors import first_line
 from gpgan.util.files import write
 
 DESCRIPTION = """\
@@ -50,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         try:
             exported = export(sampler, _example(saved), saved.task.free_axes)
         except Exception as error:  # whatever torch.export raises for the user's own network
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise ValueError(
                 f"torch.export cannot export the generator of {saved.run} ({reason}); only its weights were written, to "
                 f"{weights}"

@@ -20,6 +20,7 @@ from gpgan.schedule.maps import Convolution
 from gpgan.schedule.sweeps import Schedule
 from gpgan.schedule.tape import Unsupported
 from gpgan.torch_private import grad_mode_functions
+from gpgan.util.errors import first_line
 
 NO_DOUBLE_BACKWARD = "torch.compile has no double backward, which this path needs"
 
@@ -88,7 +89,7 @@ class Plan:
                 try:
                     return self._graphs(inputs, penalty)
                 except RuntimeError as error:
-                    self._graphs, self._not_captured = None, (str(error) or type(error).__name__).splitlines()[0]
+                    self._graphs, self._not_captured = None, first_line(error)
             return update(inputs, penalty)
         except Exception:
             if first:  # a failed first step must not fix the plan

@@ -15,7 +15,8 @@ from gpgan.data import cache
 from gpgan.data.arrays import Array, classes_of, limits
 from gpgan.data.dataset import Dataset
 from gpgan.data.kinds import KINDS_BY_NAME
-from gpgan.data.paths import Progress, files_under, first_line, name_of, skipped_line
+from gpgan.data.paths import Progress, files_under, name_of, skipped_line
+from gpgan.util.errors import first_line
 
 if TYPE_CHECKING:
     from PIL import Image

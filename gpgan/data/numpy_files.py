@@ -8,7 +8,8 @@ import numpy as np
 
 from gpgan.data.arrays import Array, dataset_of
 from gpgan.data.dataset import Dataset
-from gpgan.data.paths import check_file, first_line, name_of
+from gpgan.data.paths import check_file, name_of
+from gpgan.util.errors import first_line
 
 # Larger files are memory-mapped, not read.
 MAPPED_BYTES = 256 << 20

@@ -27,11 +27,6 @@ def name_of(path: Path) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "data"
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type if it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def files_under(folder: Path) -> list[str]:
     """The files in a folder and all its sub-folders except hidden ones, as sorted relative paths with "/".
 

@@ -10,7 +10,8 @@ import numpy as np
 from gpgan.data.arrays import Array, dataset_of
 from gpgan.data.dataset import Dataset
 from gpgan.data.kinds import KINDS_BY_NAME
-from gpgan.data.paths import Progress, check_file, files_under, first_line, name_of, skipped_line
+from gpgan.data.paths import Progress, check_file, files_under, name_of, skipped_line
+from gpgan.util.errors import first_line
 
 CUBE = 32
 WANTED = "an MRC file with a volume, or a stack of volumes or images"

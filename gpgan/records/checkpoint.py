@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gpgan.torch_private import metadata
+from gpgan.util.errors import first_line
 from gpgan.util.files import replacing
 
 FOLDER = "checkpoints"
@@ -76,7 +77,7 @@ def read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
     except Exception as error:  # a damaged archive can raise many errors
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise CheckpointError(f"{path} cannot be read ({reason[:120]})") from error
     if expected is None:
         raise CheckpointError(f"{path} is not a gpgan checkpoint")

@@ -270,14 +270,14 @@ class Adversarial:
         return torch.autocast(self.device.type, self.autocast)
 
 
-def adversarial_panels(config: AdversarialConfig, held_out: bool = True) -> tuple[Panel, Panel, Panel]:
+def adversarial_panels(config: AdversarialConfig) -> tuple[Panel, Panel, Panel]:
     """The panels of the critic's estimate, the gradient norm and the losses."""
     objective = objectives.get(config.objective)
     penalised = config.penalty.weight > 0
     estimate = Panel(
         f"The critic's {objective.estimated}",
         objective.symbol,
-        (Curve("estimate", "training data"), *([Curve("held_out", "held-out data")] if held_out else [])),
+        (Curve("estimate", "training data"), Curve("held_out", "held-out data")),
     )
     norm = Panel(
         f"Gradient norm {WHERE[config.penalty.points]}" if penalised else "Gradient norm",

@@ -12,6 +12,7 @@ from gpgan import ops
 from gpgan.data import Dataset
 from gpgan.settings.config import RunConfig
 from gpgan.tasks.registry import task_class
+from gpgan.util.errors import first_line
 from gpgan.util.processes import Processes
 
 C = TypeVar("C", bound=RunConfig)
@@ -57,7 +58,7 @@ def _device(name: str) -> torch.device:
             device = torch.device("cpu")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ValueError(
             f"device is {name!r}, which this torch cannot use ({reason}); expected auto, cpu, cuda or cuda:N"
         ) from error

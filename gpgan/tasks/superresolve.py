@@ -20,7 +20,7 @@ from gpgan.data.drawing import image_groups, write_image
 from gpgan.data.facts import Facts
 from gpgan.data.images import read_image
 from gpgan.data.kinds import KINDS_BY_NAME, SMALL, kind_of
-from gpgan.data.paths import Progress, files_under, first_line, skipped_line
+from gpgan.data.paths import Progress, files_under, skipped_line
 from gpgan.metrics.evaluation import Evaluation
 from gpgan.metrics.registry import measure
 from gpgan.nn.conv import ConvCritic
@@ -32,6 +32,7 @@ from gpgan.tasks.known_problems import known_problems
 from gpgan.tasks.own_modules import check_output
 from gpgan.tasks.sampling import BATCH, run_sampler
 from gpgan.tasks.task import Curve, Number, Panel
+from gpgan.util.errors import first_line
 from gpgan.util.processes import Processes
 
 # Held-out images for the numbers of a tick, and triples in a picture.
@@ -242,15 +243,19 @@ class SuperResolution(Adversarial):
             raise ValueError(f"input is {str(source)!r}, which is not a folder; expected a folder of images")
         names = [name for name in files_under(source) if name.lower().endswith(KINDS_BY_NAME["images"].suffixes)]
         skipped: list[str] = []
-        for done, name in enumerate(names, 1):
+        # Of images that differ in their suffix alone, each keeps its own.
+        files = [Path(name).with_suffix(".png") for name in names]
+        files = [
+            file if files.count(file) == 1 else Path(f"{name}.png") for file, name in zip(files, names, strict=True)
+        ]
+        for done, (name, file) in enumerate(zip(names, files, strict=True), 1):
             try:
                 image = read_image(source / name, self.small[0])
             except Exception as error:  # each format's parser fails in its own ways
                 skipped.append(skipped_line(name, first_line(error)))
-                continue
-            file = (out / name).with_suffix(".png")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_image(file, self._enlarge(image[None])[0])
+            else:
+                (out / file).parent.mkdir(parents=True, exist_ok=True)
+                write_image(out / file, self._enlarge(image[None])[0])
             progress(done, len(names))
         if len(skipped) == len(names):
             first = f" (the first is {skipped[0]})" if skipped else ""

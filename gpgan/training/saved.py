@@ -16,6 +16,7 @@ from gpgan.settings.config import RunConfig
 from gpgan.tasks.configure import from_settings
 from gpgan.tasks.task import Task
 from gpgan.training.trainer import check_format
+from gpgan.util.errors import first_line
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def open_run(run: Path) -> Saved:
         task.load_networks(state)
     except RuntimeError as error:
         raise ValueError(
-            f"{run} was trained with custom networks passed as objects ({str(error).splitlines()[0]}); expected a run with "
+            f"{run} was trained with custom networks passed as objects ({first_line(error)}); expected a run with "
             f"gpgan's own networks, or with networks named as module:attribute in its settings"
         ) from error
     return Saved(run, config, task, facts, state, problems)

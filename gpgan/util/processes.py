@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from gpgan.util.errors import first_line
+
 T = TypeVar("T")
 # A process that has not answered for this long is lost. Rank 0 also draws and saves between collectives.
 TIMEOUT = timedelta(minutes=5)
@@ -119,7 +121,7 @@ class Processes:
                 raise
             # gloo raises a plain RuntimeError whose text begins with the name of a gloo source file.
             if isinstance(error, dist.DistError) or GLOO.match(str(error)):
-                raise ProcessLostError(str(error).splitlines()[0]) from error
+                raise ProcessLostError(first_line(error)) from error
             raise
 
     def leave(self) -> None:

@@ -193,9 +193,17 @@ def test_a_folder_of_images_is_enlarged_file_by_file(run, tmp_path, capsys):
     assert np.abs(shown - expected[0, 0].numpy()).max() <= 1
 
 
+def test_images_that_differ_in_their_suffix_alone_stay_apart(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "a.bmp", "b.bmp"):
+        Image.fromarray(np.full((6, 6), 9, dtype=np.uint8)).save(tmp_path / "in" / name)
+    assert main(["sample", str(run), "--input", str(tmp_path / "in"), "--out", str(tmp_path / "big")]) == 0
+    assert {path.name for path in (tmp_path / "big").iterdir()} == {"a.png.png", "a.bmp.png", "b.png"}
+
+
 def test_one_image_is_enough_and_out_names_the_folder(run, tmp_path):
     (tmp_path / "one").mkdir()
-    Image.fromarray(np.full((6, 6), 9, dtype=np.uint8)).save(tmp_path / "one" / "x.png")
+    Image.fromarray(np.full((6, 6), 9, dtype=np.uint8)).save(tmp_path / "one" / "x.bmp")
     assert main(["sample", str(run), "--input", str(tmp_path / "one"), "--out", str(tmp_path / "big")]) == 0
     assert [path.name for path in (tmp_path / "big").iterdir()] == ["x.png"]
 
