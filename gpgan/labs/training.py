@@ -14,7 +14,8 @@ from gpgan.critic.step import CriticStep
 from gpgan.labs.lab import Progress
 from gpgan.nn import initialise
 from gpgan.penalty import Penalty
-from gpgan.tasks.updates import descend, frozen, verdict
+from gpgan.tasks.updates import descend, verdict
+from gpgan.util.frozen import frozen
 
 Draw = Callable[[int, torch.Generator], Tensor]
 """(batch, rng) to samples ``[batch, D]``."""

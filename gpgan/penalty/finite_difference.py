@@ -12,7 +12,7 @@ work: arXiv 1905.11468, 2210.02720, and the approximate R1 of arXiv 2501.08316.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from gpgan.penalty.kinks import Kinks
 from gpgan.penalty.modules import reachable
 from gpgan.penalty.request import Request
 from gpgan.torch_private import OPAQUE_NODES, REENTRANT_NODE, watch
+from gpgan.util.frozen import frozen
 from gpgan.util.warn import warn_once
 
 # e_i = STEP * eps^(1/3) * |x_i|: the rounding error is eps / e, the truncation error e^2. Measured on the critics of
@@ -96,7 +97,7 @@ class FiniteDifference:
                 "use_reentrant=False to checkpoint"
             )
         parameters = [parameter for module in self.modules for parameter in module.parameters()]
-        with _held_fixed([tensor for tensor in (*parameters, *leaves) if tensor is not self.x]):
+        with frozen([tensor for tensor in (*parameters, *leaves) if tensor is not self.x]):
             self.state.restore()
             with _no_sync(self.parallel):
                 scores = self.run(self.x)
@@ -212,19 +213,6 @@ def _no_sync(parallel: list[DistributedDataParallel]) -> Iterator[None]:
         for module in parallel:
             stack.enter_context(module.no_sync())
         yield
-
-
-@contextlib.contextmanager
-def _held_fixed(leaves: Iterable[Tensor]) -> Iterator[None]:
-    """Within the block, the leaves do not require grad, so a backward leaves no gradient there."""
-    free = [leaf for leaf in leaves if leaf.requires_grad]
-    try:
-        for leaf in free:
-            leaf.requires_grad_(False)
-        yield
-    finally:
-        for leaf in free:
-            leaf.requires_grad_(True)
 
 
 def _epsilon(x: Tensor, scores: Tensor, kinds: set[str]) -> float:

@@ -6,6 +6,7 @@ and in an optional extra loss.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import functools
 import math
@@ -26,8 +27,9 @@ from gpgan.penalty import Penalty
 from gpgan.settings.config import AdversarialConfig, OptimizerConfig
 from gpgan.tasks.average import Average
 from gpgan.tasks.task import Curve, Number, Panel
-from gpgan.tasks.updates import descend, frozen, verdict
+from gpgan.tasks.updates import descend, verdict
 from gpgan.torch_private import batch_norms
+from gpgan.util.frozen import frozen
 from gpgan.util.processes import Processes
 
 # The name of the critic's term in the generator's loss.
@@ -55,7 +57,7 @@ NUMBERS = {
 }
 
 
-class Adversarial:
+class Adversarial(abc.ABC):
     """Trains a generator and its critic in place, one generator step per call of ``step``.
 
     All processes of a run draw the same random numbers and use their own share of them, so that the number of processes
@@ -78,6 +80,7 @@ class Adversarial:
     adversarial_weight = 1.0
     free_axes: Sequence[int] = ()
 
+    @abc.abstractmethod
     def given(self, real: Tensor, labels: Tensor | None) -> Sequence[tuple[Tensor, ...]]:
         """The generator's inputs for each critic step and, last, for its own step.
 
@@ -85,7 +88,6 @@ class Adversarial:
             real: ``[n_critic, B, ...]``, this process's share of the real samples.
             labels: ``[n_critic, B]``, or None.
         """
-        raise NotImplementedError
 
     def terms(self, made: Tensor, real: Tensor) -> Mapping[str, Tensor]:
         """Further losses of the generator by name, weighted; ``real`` are the real samples of the last critic step."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
@@ -11,19 +10,6 @@ from torch import Tensor, nn
 
 from gpgan.critic.optimizer import average_gradients, update
 from gpgan.objectives import Objective
-
-
-@contextlib.contextmanager
-def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Within the block these parameters require no gradient; for the critic, whose input still needs one."""
-    held = [parameter for parameter in parameters if parameter.requires_grad]
-    try:
-        for parameter in held:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in held:
-            parameter.requires_grad_(True)
 
 
 def verdict(
