@@ -148,21 +148,28 @@ class Adversarial(abc.ABC):
         given = self.given(real, labels)
         alpha = self.share(torch.rand(config.n_critic, config.batch // self.pack, generator=self.rng))
         stats: list[CriticStats] = []
+        made: Tensor | None = None
         for turn in range(config.n_critic if self.adversarial_weight else 0):
-            with torch.no_grad(), self.casting():
+            # Inputs that the generator's own step takes again are run once, with their graph.
+            again = turn == config.n_critic - 1 and given[turn] is given[-1]
+            with torch.set_grad_enabled(again), self.casting():
                 fake = self.generator(*given[turn])
+            made, fake = (fake, fake.detach()) if again else (None, fake)
             real_packs, fake_packs = pack(real[turn], self.pack), pack(fake.float(), self.pack)
             own = () if labels is None else (labels[turn],)
             stats.append(self.critic_step(real_packs, fake_packs, alpha=alpha[turn], critic_args=own))
-        losses = self._update_generator(given[-1], real[-1], None if labels is None else labels[-1])
+        losses = self._update_generator(given[-1], made, real[-1], None if labels is None else labels[-1])
         if self.average is not None:
             self.average.update(n)
         return {**self._critic_numbers(stats), **losses}
 
-    def _update_generator(self, given: tuple[Tensor, ...], real: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    def _update_generator(
+        self, given: tuple[Tensor, ...], made: Tensor | None, real: Tensor, labels: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Updates the generator; ``made`` is what it makes of ``given``, if that is known."""
         own = () if labels is None else (labels,)
         with frozen(self.trained), self.casting():
-            made = self.generator(*given)
+            made = self.generator(*given) if made is None else made
             terms = dict(self.terms(made, real))
             if self.adversarial_weight:
                 judged = verdict(self.objective, self.critic, pack(made, self.pack), pack(real, self.pack), own)

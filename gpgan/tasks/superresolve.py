@@ -47,7 +47,7 @@ class NetworkConfig:
 
     width: int = whole(32, "channels of the generator", 1, 1024)
     depth: int = whole(4, "residual blocks of the generator", 1, 64)
-    critic_width: int = whole(16, "the critic's channels at full size", 1, 1024)
+    critic_width: int = whole(8, "the critic's channels at full size", 1, 1024)
     ema: float = number(0.999, "decay of the generator's average, used to sample; 0: none", 0, 1)
 
     def __post_init__(self) -> None:
@@ -142,7 +142,7 @@ class SuperResolution(Adversarial):
             threads=1 if dataset.kind.name == "images" and dataset.stored[0].numel() <= SMALL else 0,
             tick=50,
             n_critic=1,
-            optimizer=OptimizerConfig(lr=5e-4),
+            optimizer=OptimizerConfig(lr=1e-3, beta1=0.5),
         )
 
     @classmethod
