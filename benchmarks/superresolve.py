@@ -69,10 +69,18 @@ def run(weight: float, options: argparse.Namespace) -> dict[str, Any]:
     where = ["--minutes", f"{options.minutes:g}", "--out", str(options.runs), "--name", name]
     gpgan("train", options.data, *train, *where)
     gpgan("eval", str(folder), "-n", str(COUNT))
+    return recorded(folder, weight)
+
+
+def recorded(folder: Path, weight: float) -> dict[str, Any]:
+    """The numbers of a run that was trained and evaluated, with its history on held-out images."""
     measured = json.loads((folder / "eval.json").read_text("utf-8"))
     config = json.loads((folder / "config.json").read_text("utf-8"))["config"]
     title = f"L1 + {weight:g} critic" if weight else "L1 alone"
-    return {"name": title, **{key: measured[key] for key in ("step", "psnr", "ssim", "detail")}, "config": config}
+    lines = [json.loads(line) for line in (folder / "stats.jsonl").read_text("utf-8").splitlines()]
+    history = [{key: line[key] for key in ("step", "psnr", "ssim", "detail")} for line in lines]
+    numbers = {key: measured[key] for key in ("step", "psnr", "ssim", "detail")}
+    return {"name": title, **numbers, "config": config, "history": history}
 
 
 def gpgan(*arguments: str) -> None:
