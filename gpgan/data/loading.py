@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from gpgan.data.numpy_files import load_npy, load_npz
 from gpgan.data.objects import load_object
 from gpgan.data.paths import Progress, files_under
 from gpgan.data.plane import load_grid, load_ring, load_swissroll
+from gpgan.util.nearest import nearest
 
 BUILT_IN: dict[str, Callable[[], Dataset]] = {
     "digits": load_digits,
@@ -75,10 +75,9 @@ def _kind(path: Path) -> Kind | None:
 
 def _refusal(data: str, path: Path) -> str:
     names = ", ".join(BUILT_IN)
-    wanted = f"expected {names}, {FILES}, or module:attribute"
+    expected = f"expected {names}, {FILES}, or module:attribute"
     if data and path.exists():
-        return f"data is {data!r}, a file of an unknown format; {wanted}"
+        return f"data is {data!r}, a file of an unknown format; {expected}"
     if path.suffix or "/" in data:
-        return f"{path} does not exist; {wanted}"
-    near = difflib.get_close_matches(data, BUILT_IN, n=1)
-    return f"data is {data!r}; {wanted}{f'; did you mean {near[0]}?' if near else ''}"
+        return f"{path} does not exist; {expected}"
+    return f"data is {data!r}; {expected}{nearest(data, BUILT_IN)}"

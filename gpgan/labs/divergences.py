@@ -33,7 +33,7 @@ POINTS, CELL = 100, 0.01
 HALF = 0.02
 LINES = np.round(np.arange(-2, 2.05, 0.1), 10)
 SLIDES = np.round(np.arange(0, 2.01, 0.05), 10)
-# The page shows every so many of a line's points.
+# The page shows one in this many of a line's points.
 SHOWN = 5
 ANCHOR = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([2.0, 3.0, 4.0])
 # The critic's training: penalty weight, learning rate, steps. At the end the penalty is nearly a constraint; from the

@@ -84,6 +84,8 @@ class Adversarial(abc.ABC):
     def given(self, real: Tensor, labels: Tensor | None) -> Sequence[tuple[Tensor, ...]]:
         """The generator's inputs for each critic step and, last, for its own step.
 
+        If the last two are one object, the generator runs once for both: its weights do not change between them.
+
         Args:
             real: ``[n_critic, B, ...]``, this process's share of the real samples.
             labels: ``[n_critic, B]``, or None.
