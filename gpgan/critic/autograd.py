@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from gpgan.critic.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, PenaltyTerm, Settings
+from gpgan.critic.observations import warn_if_bounded
 from gpgan.penalty.checks import check_scores, twice
 from gpgan.penalty.value import penalty_at
 from gpgan.torch_private import has_gradient_hooks, outside_of_compiled_graphs
@@ -28,7 +29,7 @@ class General:
         """why: The reason why the critic cannot be scheduled."""
         self.settings, self.why = settings, why
         self.cost: float | None = None
-        self.counted = False
+        self.counted = self.looked = False
         self.serial = False
 
     def __call__(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
@@ -62,6 +63,9 @@ class General:
                 out = check_scores(settings.critic(samples, *args, **kwargs), len(samples))
                 if after_forward is not None and not scores:
                     after_forward()
+                if not self.looked:
+                    self.looked = True
+                    warn_if_bounded(out, settings.objective)
                 loss = None if paired else settings.term(which, out)
             scores.append(out if loss is None else out.detach())
             if loss is not None:

@@ -12,16 +12,18 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gpgan.critic.common import CriticLoss, CriticStats, Inputs, PenaltyTerm, Settings
+from gpgan.critic.observations import refuse_not_finite
 from gpgan.critic.optimizer import average_gradients, check_limit, choose_fused, update
 from gpgan.critic.plan import Plan
 from gpgan.nn.spectral import is_normalised
 from gpgan.objectives.objective import Objective
 from gpgan.objectives.wasserstein import WASSERSTEIN
-from gpgan.ops._checks import check_same, check_samples
+from gpgan.ops._checks import check_same
 from gpgan.ops.backend import backend_for
 from gpgan.penalty import Critic, Penalty
-from gpgan.penalty.checks import check_rows
-from gpgan.penalty.points import draw_points
+from gpgan.penalty.checks import check_grad_mode, check_rows
+from gpgan.penalty.points import check_batch, draw_points
+from gpgan.penalty.probe import Identity
 from gpgan.util.threads import cpu_threads
 
 
@@ -130,15 +132,10 @@ class CriticStep:
             TypeError, ValueError: As ``gradient_penalty``.
             RuntimeError: Grad mode is off; or as ``gradient_penalty``.
         """
-        if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
-            raise RuntimeError(
-                "CriticStep was called with grad mode off, so the critic has no gradients; call it outside"
-            )
-        check_samples("real", real)
+        check_grad_mode("CriticStep")
+        check_batch("real", real)
         check_same("fake", fake, "real", real)
-        if real.shape[0] == 0:
-            raise ValueError(f"real has shape {tuple(real.shape)}: an empty batch has no gradients; skip the step")
-        check_rows(critic_args, critic_kwargs or {}, real.shape[0])
+        check_rows(critic_args, {} if critic_kwargs is None else critic_kwargs, real.shape[0])
         penalty = self.penalty if self.steps % self.lazy == 0 else None
         if penalty is not None and self.lazy > 1:
             penalty = replace(penalty, weight=penalty.weight * self.lazy)
@@ -157,6 +154,9 @@ class CriticStep:
                 term = PenaltyTerm(penalty, backend, x)
             self.optimizer.zero_grad()
             stats = self._plan.gradients(inputs, term)
+            # Not on a GPU, which this would wait for, nor among processes, of which the others would wait for this one.
+            if not real.is_cuda and self.process_group is None:
+                refuse_not_finite(inputs, stats)
             if self.process_group is not None:
                 average_gradients(self.optimizer, self.process_group)
             update(self.optimizer, self.max_grad_norm, self.settings.scaler, self.max_weight)
@@ -171,6 +171,8 @@ class CriticStep:
         """Continues from a ``state_dict``."""
         self.steps = int(state["steps"])
         self._plan.restore(state["serial"])
+        if self.steps:  # a trained critic may use its minibatch deviation more than a new one is allowed to
+            Identity(self.settings.critic).remember()
 
 
 def _check(

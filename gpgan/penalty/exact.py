@@ -37,7 +37,10 @@ def exact(request: Request, pruned: bool) -> tuple[Tensor, Tensor]:
                 raise
             raise explained from error
 
-    penalty, norms = request.value(request.input_gradient(scores, differentiate))
+    grads = request.input_gradient(scores, differentiate)
+    if request.unprobed():
+        request.probe(scores, grads, behind, lambda seed: torch.autograd.grad(scores, x, seed, retain_graph=True)[0])
+    penalty, norms = request.value(grads)
     if penalty.grad_fn is None:
         return penalty, norms
     reached = set(graph.nodes(penalty.grad_fn))

@@ -32,6 +32,7 @@ from gpgan.training.best import Best
 from gpgan.training.callbacks import Callback
 from gpgan.training.interrupt import Interrupt
 from gpgan.util import random_states
+from gpgan.util.errors import NotFiniteSamplesError
 from gpgan.util.nearest import nearest
 from gpgan.util.processes import Processes
 from gpgan.util.threads import cpu_threads
@@ -240,6 +241,8 @@ class Trainer:
             self._begin()
             try:
                 self._loop(interrupt)
+            except NotFiniteSamplesError as error:
+                raise DivergedError(self._diverged(str(error))) from error
             finally:  # fit may be called again
                 self._states = random_states.capture()
             return self._end(interrupt.asked)
@@ -337,10 +340,10 @@ class Trainer:
         elif where:
             problem += f"; {where} is not finite either"
         if self.processes.largest(int(bool(problem))):
-            raise DivergedError(
-                f"{problem or 'a loss of another process is not finite'}. The checkpoint of step {self._saved} is intact. "
-                f"{self.task.cure()}"
-            )
+            raise DivergedError(self._diverged(problem or "a loss of another process is not finite"))
+
+    def _diverged(self, problem: str) -> str:
+        return f"{problem}. The checkpoint of step {self._saved} is intact. {self.task.cure()}"
 
     def _tell(self, stats: Stats, last: bool) -> None:
         if stats.step % self.config.tick == 0:
