@@ -46,15 +46,14 @@ def warn_if_bounded(scores: Tensor, objective: CriticLoss) -> None:
         scores: ``[B, ...]``, with their graph.
         objective: As ``Objective.critic``. Nothing is known of one of the caller's own.
     """
-    name = next((each.name for each in OBJECTIVES.values() if each.critic == objective), None)
     node = scores.grad_fn
     while node is not None and type(node).__name__ in PASSING:
         node = node.next_functions[0][0]
     activation = BOUNDED.get(type(node).__name__)
-    if activation and name not in (None, LEAST_SQUARES.name):
+    if activation and any(each.critic == objective for each in OBJECTIVES.values() if each != LEAST_SQUARES):
         warn_once(
-            f"critic ends in a {activation}, whose scores are bounded, and the {name} objective expects raw scores, which "
-            f"have no bounds. Drop the {activation}, or pass an objective that is made for it"
+            f"critic ends in a {activation}, whose scores are bounded, but the objective expects raw scores, which have no "
+            f"bounds. Drop the {activation}, or pass an objective that is made for it"
         )
 
 

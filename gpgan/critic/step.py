@@ -164,15 +164,19 @@ class CriticStep:
 
     def state_dict(self) -> dict[str, Any]:
         """The state that the next step depends on, besides the critic and its optimizer: the number of steps (for
-        ``lazy``) and whether steps run on one CPU thread."""
-        return {"steps": self.steps, "serial": self._plan.serial}
+        ``lazy``), whether steps run on one CPU thread, and whether the critic was found to couple its samples a little,
+        which it may do more once it is trained."""
+        return {"steps": self.steps, "serial": self._plan.serial, "couples": self._identity().known()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from a ``state_dict``."""
         self.steps = int(state["steps"])
         self._plan.restore(state["serial"])
-        if self.steps:  # a trained critic may use its minibatch deviation more than a new one is allowed to
-            Identity(self.settings.critic).remember()
+        if state.get("couples") is not None:
+            self._identity().remember(state["couples"])
+
+    def _identity(self) -> Identity:
+        return Identity(self.settings.critic, self.penalty is not None and self.penalty.allow_batch_coupling)
 
 
 def _check(

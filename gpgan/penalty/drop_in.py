@@ -155,11 +155,6 @@ def gradient_penalty(
         weight, target, one_sided, "between", method, second_order, impl, allow_batch_coupling=allow_batch_coupling
     )
     exact = method == "exact"
-    if not exact and allow_batch_coupling and reduction == "none":
-        raise ValueError(
-            'reduction is "none" with method="finite_difference" and allow_batch_coupling=True, which takes one difference '
-            'for the whole batch; expected "mean" or "sum", or method="exact"'
-        )
     if not callable(critic):
         raise TypeError(f"critic is a {type(critic).__name__}; expected a callable from [B, ...] to scores [B, ...]")
     check_grad_mode("gradient_penalty")

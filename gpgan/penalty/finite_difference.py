@@ -26,6 +26,7 @@ from gpgan.penalty.checks import is_compiled
 from gpgan.penalty.kinks import Kinks
 from gpgan.penalty.modules import reachable
 from gpgan.penalty.precision import epsilon
+from gpgan.penalty.probe import VANISHING
 from gpgan.penalty.request import Request
 from gpgan.torch_private import REENTRANT_NODE, watch
 from gpgan.util.frozen import frozen
@@ -94,7 +95,13 @@ class FiniteDifference:
         grads = self.request.input_gradient(scores, differentiate)
         if probing:
             self.request.probe(scores, grads, behind, differentiate_again)
+        self.coupled = self.request.coupled or bool(self.request.identity.known())
         penalty, norms = self.request.value(grads)
+        if self.coupled and penalty.dim():
+            raise ValueError(
+                'reduction is "none" with method="finite_difference" and a critic that couples the samples of a batch, for '
+                'which there is one difference for the whole batch; expected "mean" or "sum", or method="exact"'
+            )
         surrogate = self._surrogate(grads, norms, scores.dtype, epsilon(self.x, scores, kinds), reentrant)
         return _WithGradientOf.apply(penalty, surrogate if penalty.dim() else surrogate.sum()), norms
 
@@ -138,7 +145,7 @@ class FiniteDifference:
         leaf = norms.detach().requires_grad_()
         (slopes,) = torch.autograd.grad(self.request.value(leaf.unsqueeze(1))[0].sum(), leaf)
         steps = self._steps(eps)
-        if self.request.coupled:
+        if self.coupled:
             # A sample's score depends on all samples, so there is one difference, for the whole batch.
             largest = slopes.abs().amax()
             step = steps.mean() / largest.where(largest != 0, 1)
@@ -152,7 +159,8 @@ class FiniteDifference:
         terms = weights * (plus - minus)
         rounding = eps * weights.abs() * (plus.abs() + minus.abs() + torch.finfo(scores_dtype).smallest_normal)
         most = min(DISAGREEMENT, 10 * eps ** (1 / 3))
-        self._refuse_another_derivative(terms.detach(), slopes * norms, rounding.detach(), most)
+        if norms.amax() > VANISHING:
+            self._refuse_another_derivative(terms.detach(), slopes * norms, rounding.detach(), most)
         return terms
 
     def _refuse_another_derivative(self, terms: Tensor, expected: Tensor, rounding: Tensor, most: float) -> None:
@@ -166,7 +174,7 @@ class FiniteDifference:
         """
         if self._may_cross_kinks():
             return
-        if self.request.coupled:
+        if self.coupled:
             terms, expected = terms.sum(), expected.sum()
         error, size, rounded = torch.stack([(terms - expected).norm(), expected.norm(), rounding.norm()]).tolist()
         if error > most * size + ROUNDINGS * rounded:

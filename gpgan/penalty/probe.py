@@ -26,26 +26,31 @@ UNCOUPLED = 1e-5
 # Norms up to this are no more than the rounding of a critic that does not depend on its input.
 VANISHING = 1e-6
 
-# What is done, by the modules and functions that a critic consists of, and whether these are in training mode.
-_probed: weakref.WeakKeyDictionary[Any, set[Any]] = weakref.WeakKeyDictionary()
+# Whether a critic couples its samples a little, by the modules and functions that it consists of and their mode.
+_probed: weakref.WeakKeyDictionary[Any, dict[Any, bool]] = weakref.WeakKeyDictionary()
 
 
 class Identity:
-    """What a critic consists of. A lambda written anew at every step is the same critic."""
+    """What a critic consists of. A lambda written anew at every step is the same critic.
 
-    def __init__(self, critic: Any) -> None:
+    Args:
+        allowed: Whether it may couple its samples, and so was not asked whether it does.
+    """
+
+    def __init__(self, critic: Any, allowed: bool) -> None:
         parts = [critic] if isinstance(critic, nn.Module) else list(reachable(critic))
         self.modules = [part for part in parts if isinstance(part, nn.Module)]
         codes = tuple(part.__code__ for part in parts if not isinstance(part, nn.Module))
         self.anchor = self.modules[0] if self.modules else codes[0] if codes else None
-        self.rest = (type(critic), codes, *((id(module), module.training) for module in self.modules))
+        self.rest = (allowed, type(critic), codes, *((id(module), module.training) for module in self.modules))
 
-    def probed(self) -> bool:
-        return self.anchor is not None and self.rest in _probed.get(self.anchor, ())
+    def known(self) -> bool | None:
+        """Whether the critic couples its samples a little; None if it has not been probed."""
+        return None if self.anchor is None else _probed.get(self.anchor, {}).get(self.rest)
 
-    def remember(self) -> None:
+    def remember(self, couples: bool) -> None:
         if self.anchor is not None:
-            _probed.setdefault(self.anchor, set()).add(self.rest)
+            _probed.setdefault(self.anchor, {})[self.rest] = couples
 
 
 def half(rows: int, device: torch.device) -> Tensor:
@@ -71,7 +76,7 @@ def share(grads: Tensor, of_half: Tensor, chosen: Tensor) -> float:
     return float(crossing / staying)
 
 
-def judge_coupling(grads: Tensor, of_half: Tensor, chosen: Tensor, eps: float) -> bool:
+def judge_coupling(grads: Tensor, of_half: Tensor, chosen: Tensor, eps: float) -> bool | None:
     """Raises, or says so once, if samples are coupled.
 
     Args:
@@ -79,7 +84,7 @@ def judge_coupling(grads: Tensor, of_half: Tensor, chosen: Tensor, eps: float) -
         eps: The machine epsilon of the critic's computation.
 
     Returns:
-        Whether there was anything to judge by.
+        Whether they are, a little; None if there is nothing to judge by.
     """
     coupled = share(grads, of_half, chosen)
     if coupled > MOST_COUPLED:
@@ -89,13 +94,14 @@ def judge_coupling(grads: Tensor, of_half: Tensor, chosen: Tensor, eps: float) -
             "their mean, and a batch that is not the first dimension of samples and scores. Use layers that treat each "
             "sample by itself, put the batch first, or pass allow_batch_coupling=True"
         )
-    if coupled > max(UNCOUPLED, eps):
+    little = coupled > max(UNCOUPLED, eps)
+    if little:
         warn_once(
             "critic couples the samples of a batch a little, as a minibatch standard deviation does: a share of "
             f"{coupled:.2g} of its gradient reaches other samples than its own. The penalty goes ahead; pass "
             "allow_batch_coupling=True if that is meant"
         )
-    return math.isfinite(coupled)
+    return little if math.isfinite(coupled) else None
 
 
 def warn_of_scores(critic: Any, scores: Tensor, largest: float) -> bool:

@@ -41,7 +41,7 @@ class Request:
 
     @functools.cached_property
     def identity(self) -> probe.Identity:
-        return probe.Identity(self.critic)
+        return probe.Identity(self.critic, self.coupled)
 
     def graph_behind(self, scores: Tensor) -> list[Any]:
         """The graph nodes that the scores at x depend on. Raises if the samples are coupled and must not be."""
@@ -82,7 +82,7 @@ class Request:
 
     def unprobed(self) -> bool:
         """Whether the critic is still to be probed. Runs on every call, so it must be fast."""
-        return not (self.identity.probed() or (self.x.is_cuda and torch.cuda.is_current_stream_capturing()))
+        return self.identity.known() is None and not (self.x.is_cuda and torch.cuda.is_current_stream_capturing())
 
     def probe(
         self, scores: Tensor, grads: Tensor, behind: list[Any], differentiate: Callable[[Tensor], Tensor | None]
@@ -97,11 +97,12 @@ class Request:
         """
         with without_dispatch_modes():
             grads = grads.detach()
-            judged = self.coupled
+            couples: bool | None = False if self.coupled else None
             if len(grads) > 1 and not self.coupled:
                 chosen = probe.half(len(grads), grads.device)
                 of_half = self.input_gradient(scores, differentiate, chosen).detach()
-                judged = probe.judge_coupling(grads, of_half, chosen, epsilon(self.x, scores, graph.kinds(behind)))
+                eps = epsilon(self.x, scores, graph.kinds(behind))
+                couples = probe.judge_coupling(grads, of_half, chosen, eps)
             norms = torch.linalg.vector_norm(grads.unsqueeze(-1).flatten(1), dim=1, dtype=accumulate_dtype(grads.dtype))
-            if probe.warn_of_scores(self.critic, scores, norms.amax().item()) and judged:
-                self.identity.remember()
+            if probe.warn_of_scores(self.critic, scores, norms.amax().item()) and couples is not None:
+                self.identity.remember(couples)
