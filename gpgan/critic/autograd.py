@@ -63,7 +63,7 @@ class General:
         scores: list[Tensor] = []
         for which, samples in enumerate((inputs.real, inputs.fake)):
             with settings.casting(samples.device):
-                out = check_scores(call(settings.critic, samples, args, kwargs), len(samples))
+                out = check_scores(call(settings.critic, samples.clone(), args, kwargs), len(samples))
                 if not scores:
                     self._begin(out)
                     if after_forward is not None:
