@@ -25,7 +25,7 @@ def exact(request: Request, pruned: bool) -> tuple[Tensor, Tensor]:
     x = request.x
     # A compiled graph has no double backward. Always uncompiled: a compiled critic may hide in a partial or a closure.
     with uncompiled(), Pruning() if pruned else contextlib.nullcontext():
-        scores = request.run(x)
+        scores = request.run(x.clone())  # not a leaf, which a critic could not change in place
     behind = request.graph_behind(scores)
 
     def differentiate(seed: Tensor) -> Tensor | None:
@@ -43,6 +43,5 @@ def exact(request: Request, pruned: bool) -> tuple[Tensor, Tensor]:
     penalty, norms = request.value(grads)
     if penalty.grad_fn is None:
         return penalty, norms
-    reached = set(graph.nodes(penalty.grad_fn))
-    failures.refuse_failing(reached, behind, x)
-    return graph.reach_every_leaf(penalty, reached, behind, x) if pruned else penalty, norms
+    failures.refuse_failing(graph.nodes(penalty.grad_fn), behind, x)
+    return graph.reach_every_leaf(penalty, grads, behind, x) if pruned else penalty, norms

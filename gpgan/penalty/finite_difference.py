@@ -64,7 +64,7 @@ class FiniteDifference:
 
     def __call__(self) -> tuple[Tensor, Tensor]:
         with _no_sync(self.parallel), contextlib.nullcontext() if self.kinks is None else self.kinks.recording():
-            scores = self.run(self.x)
+            scores = self._scores_at_x()
         if self._may_cross_kinks():
             warn_once(
                 "gradient_penalty by finite differences cannot hold piecewise-linear activations at their kinks inside of "
@@ -105,6 +105,18 @@ class FiniteDifference:
         surrogate = self._surrogate(grads, norms, scores.dtype, epsilon(self.x, scores, kinds), reentrant)
         return _WithGradientOf.apply(penalty, surrogate if penalty.dim() else surrogate.sum()), norms
 
+    def _scores_at_x(self) -> Tensor:
+        """The scores at x, of a copy, as a critic cannot change a leaf in place. But torch.compile warns of an argument
+        that requires grad and is not a leaf."""
+        if self.kinks is None:
+            try:
+                return self.run(self.x)
+            except RuntimeError as error:
+                if "a leaf Variable that requires grad" not in str(error):
+                    raise
+                self.state.restore()
+        return self.run(self.x.clone())
+
     def _may_cross_kinks(self) -> bool:
         """Whether some activations ran whose kinks are not held."""
         if self.kinks is not None:
@@ -123,7 +135,7 @@ class FiniteDifference:
         with frozen([tensor for tensor in (*parameters, *leaves) if tensor is not self.x]):
             self.state.restore()
             with _no_sync(self.parallel):
-                scores = self.run(self.x)
+                scores = self.run(self.x.clone())
             # retain_graph: the critic's arguments may have a graph that the caller still needs.
             with self.state.unchanged():
                 torch.autograd.backward(scores, seed, retain_graph=True)
@@ -192,7 +204,7 @@ class FiniteDifference:
         points = points.to(self.x.dtype).requires_grad_(reentrant)
         self.state.restore()
         with contextlib.nullcontext() if self.kinks is None else self.kinks.replaying():
-            scores = self.run(points)
+            scores = self.run(points.clone() if reentrant else points)
         return scores.to(accumulate_dtype(scores.dtype)).unsqueeze(-1).flatten(1).sum(1)
 
     def _steps(self, eps: float) -> Tensor:

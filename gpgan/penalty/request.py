@@ -27,7 +27,7 @@ class Request:
     critic: Any
     """What ``run`` calls. Searched for modules."""
     run: Callable[[Tensor], Tensor]
-    """From points ``[B, ...]`` to the critic's scores there."""
+    """From points ``[B, ...]``, which the critic may change, to its scores there."""
     x: Tensor
     """The points ``[B, ...]``, a leaf that requires grad."""
     value: Callable[[Tensor], tuple[Tensor, Tensor]]
