@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from gpgan.data import Dataset, load, split
-from gpgan.data.facts import Facts
+from gpgan.data.facts import Facts, seeds
 from gpgan.records import checkpoint
 from gpgan.settings.config import RunConfig
 from gpgan.tasks.configure import from_settings
@@ -49,10 +50,13 @@ class Saved:
         Raises:
             ValueError: It cannot be read, or has changed.
         """
-        dataset = load(self.config.data, size=self.config.size or None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # They were given when the run began.
+            dataset = load(self.config.data, size=self.config.size or None)
         if dataset.fingerprint() != self.facts.fingerprint:
             raise ValueError(
                 f"the data of {self.run} changed since it was saved; expected the same data: {self.config.data}"
+                f"{seeds(self.config.data)}"
             )
         return split(dataset)
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from gpgan.data import Dataset, load, split
-from gpgan.data.facts import Facts
+from gpgan.data.facts import Facts, seeds
 from gpgan.records import checkpoint
 from gpgan.records.recorder import Recorder
 from gpgan.records.run_folder import create_run
@@ -209,6 +209,7 @@ class Trainer:
             raise ValueError(
                 f"the data of {run} changed since it was saved: {config.data} has the hash {now[:12]}..., the data in the checkpoint "
                 f"{state['data']['fingerprint'][:12]}...; expected the same data; for other data start a new run"
+                f"{seeds(config.data)}"
             )
         with trainer.processes.watching():
             trainer.processes.agree("checkpoint's step", state["step"])
