@@ -425,9 +425,9 @@ class Trainer:
         if self.step % self.config.checkpoint == 0:  # only checkpoints that an uninterrupted run makes too
             self._best.keep()
         keep = self.config.keep > 0 and self.step > 0 and self.step % self.config.keep == 0
-        self._names = {"best": is_best, "keep": keep}
-        path = checkpoint.save(run, self._state(), **self._names)
-        self._checkpoint = path.name
+        names = {"best": is_best, "keep": keep}
+        path = checkpoint.save(run, {**self._state(), "names": names}, **names)
+        self._checkpoint, self._names = path.name, names
         self._stamp = checkpoint.stamp(run)
         self._recorder.weights()
         return path
@@ -437,7 +437,6 @@ class Trainer:
         return {
             "format": FORMAT,
             "id": self._recorder.id,
-            "names": self._names,
             "step": self.step,
             "seconds": self._seconds,
             "config": json.dumps(settings_of(self.config)),
