@@ -104,5 +104,6 @@ def skipped_line(name: str, reason: str) -> str:
 
 
 def as_text(line: str) -> str:
-    """A line with file names, of which those that are not valid text are made so."""
-    return line.encode(errors="replace").decode()
+    """A line with file names, of which those that are not valid text are made so, and escapes and newlines are shown."""
+    text = line.encode(errors="replace").decode()
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
