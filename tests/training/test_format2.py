@@ -4,6 +4,7 @@ configure("ring", batch=8, n_critic=2, tick=5, threads=1, steps=20, network={"la
           penalty={"lazy": 3}), stopped after step 12: latest.pt; not stopped: end.pt holds the networks.
 """
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def test_a_lazy_run_keeps_the_rate_and_betas_that_it_began_with(tmp_path, kind):
         if old:
             task.correct_lazy()
         task.step(1)
-        resumed.load_state_dict(task.state_dict())
+        resumed.load_state_dict(copy.deepcopy(task.state_dict()))
         for each in (task, resumed):
             each.step(2)
         assert values(resumed) == values(task)
