@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from gpgan.util.errors import first_line
+
 
 def check_writable(out: Path, name: str | None) -> None:
     """Raises ValueError unless a run can be created in ``out``; creates nothing."""
@@ -60,7 +62,7 @@ def create_run(out: Path, name: str | None, data: str, fill: Callable[[Path], No
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise ValueError(f"no run can be created in {out} ({error.strerror}); choose another --out") from error
+        raise ValueError(f"no run can be created in {out} ({first_line(error)}); choose another --out") from error
 
 
 def _next_number(out: Path) -> int:
