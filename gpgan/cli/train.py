@@ -13,6 +13,7 @@ from gpgan.cli.running import run_trainer
 from gpgan.records.run_folder import check_writable
 from gpgan.settings.merging import settings_of
 from gpgan.training.trainer import Trainer
+from gpgan.util.words import shown
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -27,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
             trainer.processes.leave()
             if trainer.processes.first:
                 for warning in caught:
-                    sys.stderr.write(f"warning: {warning.message}\n")
+                    sys.stderr.write(f"warning: {shown(warning.message)}\n")
                 sys.stdout.write(json.dumps(settings_of(trainer.config), indent=2) + "\n")
             return 0
     except (ValueError, OSError) as error:

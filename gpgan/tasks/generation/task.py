@@ -78,8 +78,8 @@ class Generation(Adversarial):
             )
         if config.network.norm == "batch" and config.batch == config.pack * processes.size:
             raise ValueError(
-                f"network.norm is 'batch' and the batch of {config.batch} is one pack of {config.pack} for each of "
-                f"{processes.size} processes, which BatchNorm cannot normalise; expected a batch of {2 * config.batch} or "
+                f"network.norm is 'batch' and the batch of {config.batch} is one pack of {config.pack} for "
+                f"{'each process' if processes.size > 1 else 'the critic'}, which BatchNorm cannot normalise; expected a batch of {2 * config.batch} or "
                 "more, or --network.norm layer"
             )
         if config.conditional and dataset.labels is None:
