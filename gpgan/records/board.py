@@ -15,7 +15,8 @@ SIDE = 448
 
 
 class Board:
-    """TensorBoard events in the run's own folder; nothing if the package ``tensorboard`` is missing.
+    """TensorBoard events in the run's own folder; nothing if the package ``tensorboard`` is missing, or
+    cannot write to a folder of that name.
 
     Args:
         run: The run's folder, which exists.
@@ -26,10 +27,10 @@ class Board:
     def __init__(self, run: Path, purge_step: int | None = None) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
+
+            self._writer = SummaryWriter(str(run), purge_step=purge_step, flush_secs=30)
+        except (ImportError, UnicodeEncodeError):  # the latter for a folder whose name is not text
             self._writer = None
-            return
-        self._writer = SummaryWriter(str(run), purge_step=purge_step, flush_secs=30)
 
     def add(self, stats: Mapping[str, float | None], step: int) -> None:
         """Adds named numbers at a step; those that are None, and the step itself, are skipped."""
