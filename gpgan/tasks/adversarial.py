@@ -104,8 +104,10 @@ class Adversarial(abc.ABC):
         small = 4 * len(dataset) * math.prod(dataset.shape) <= READY[self.device.type]
         self.ready = dataset.samples().to(self.device) if small else None
         self.order = Order(len(dataset), config.seed)
+        self.apart = largest_distance(dataset, self.pack)
         # Always on the CPU, so that a run can continue on another device.
         self.rng = torch.Generator().manual_seed(config.seed)
+        self.critic_share = 1.0
         self.generator_optimizer = make_optimizer(config.optimizer, self.generator)
         self.critic_optimizer = make_optimizer(config.optimizer, self.critic)
         self.autocast = AUTOCAST[config.precision]
@@ -141,7 +143,7 @@ class Adversarial(abc.ABC):
         config = self.config
         rate = config.optimizer.lr * learning_rate_factor(config.optimizer.schedule, n - 1, config.steps)
         _set_lr(self.generator_optimizer, rate)
-        _set_lr(self.critic_optimizer, rate)
+        _set_lr(self.critic_optimizer, rate * self.critic_share)
         # Drawn all at once: for small networks the calls themselves are the cost.
         real, labels = self._draw_real(n)
         given = self.given(real, labels)
@@ -243,6 +245,9 @@ class Adversarial(abc.ABC):
         if state["critic_step"]["serial"] not in (None, True, False):
             raise ValueError(f"critic_step.serial is {state['critic_step']['serial']!r}; expected true, false or none")
         self.critic_step.load_state_dict(state["critic_step"])
+        rates = {state[name]["param_groups"][0]["lr"] for name in ("critic_optimizer", "generator_optimizer")}
+        if len(rates) > 1:
+            self.correct_lazy()
         self.rng.set_state(state["rng"])
         for name, scaler in (("generator_scaler", self.generator_scaler), ("critic_scaler", self.critic_scaler)):
             if scaler is not None:
@@ -251,6 +256,15 @@ class Adversarial(abc.ABC):
                 scaler.load_state_dict(state[name])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
+
+    def correct_lazy(self) -> None:
+        """Gives the critic's optimizer the smaller rate and betas of StyleGAN2 (Karras et al., arXiv 1912.04958, appendix
+        B), which earlier versions gave to runs with a lazy penalty. Such runs continue with them."""
+        share = self.critic_share = self.config.penalty.lazy / (self.config.penalty.lazy + 1)
+        for group in self.critic_optimizer.param_groups:
+            for name in group.keys() & {"betas", "alpha", "momentum"}:
+                value = group[name]
+                group[name] = tuple(beta**share for beta in value) if name == "betas" else value**share
 
     def load_networks(self, state: Mapping[str, Any]) -> None:
         self.generator.load_state_dict(state["average"] or state["generator"])
@@ -313,10 +327,32 @@ def adversarial_panels(config: AdversarialConfig) -> tuple[Panel, Panel, Panel]:
     return estimate, norm, losses
 
 
-def describe_critic(numbers: Mapping[str, float | None], symbol: str) -> str:
-    """The critic's numbers as a short text."""
-    held_out = numbers.get("held_out")
-    words = f"{symbol} {numbers['estimate']:.3f}" + ("" if held_out is None else f" (held out {held_out:.3f})")
+def largest_distance(dataset: Dataset, pack: int = 1) -> float:
+    """How far apart two packs of samples can be whose values lie in [-1, 1]; infinite for data without such a range."""
+    some = dataset.samples(torch.linspace(0, len(dataset) - 1, min(16, len(dataset))).long())
+    if dataset.kind.name == "points" or float(some.abs().max()) > 1:
+        return math.inf
+    return 2 * math.sqrt(pack * math.prod(dataset.shape))
+
+
+def describe_estimate(symbol: str, estimate: float, apart: float) -> str:
+    """The estimate under the symbol of its divergence, unless it is above every distance and so is none.
+
+    Args:
+        symbol: Of the objective's divergence.
+        estimate: The critic's.
+        apart: See ``largest_distance``.
+    """
+    if symbol == "W1" and estimate > apart:
+        return f"estimate {estimate:.3f}, no distance: at most {apart:.1f}"
+    return f"{symbol} {estimate:.3f}"
+
+
+def describe_critic(numbers: Mapping[str, float | None], symbol: str, apart: float = math.inf) -> str:
+    """The critic's numbers as a short text; see ``describe_estimate``."""
+    held_out, estimate = numbers.get("held_out"), numbers["estimate"]
+    assert estimate is not None
+    words = describe_estimate(symbol, estimate, apart) + ("" if held_out is None else f" (held out {held_out:.3f})")
     if numbers["penalty"] is not None:
         words += f"  penalty {numbers['penalty']:.3f}  |grad| {numbers['norm_mean']:.3f} +- {numbers['norm_std']:.3f}"
     return words

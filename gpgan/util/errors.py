@@ -4,8 +4,13 @@ from __future__ import annotations
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type if it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of an error's message; with its type if that is only a key or a number, as of ``KeyError: 3``."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    line = next((line for line in str(error).splitlines() if line.strip()), "")
+    if " " in line.strip() and any(map(str.isalpha, line)):
+        return line
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 class NotFiniteSamplesError(ValueError):
