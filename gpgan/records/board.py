@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,12 +27,12 @@ class Board:
     """
 
     def __init__(self, run: Path, purge_step: int | None = None) -> None:
-        try:
+        self._writer: Any = None
+        # UnicodeEncodeError: TensorBoard does not write to a folder whose name is not text.
+        with contextlib.suppress(ImportError, UnicodeEncodeError):
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(run), purge_step=purge_step, flush_secs=30)
-        except (ImportError, UnicodeEncodeError):  # the latter for a folder whose name is not text
-            self._writer = None
 
     def add(self, stats: Mapping[str, float | None], step: int) -> None:
         """Adds named numbers at a step; those that are None, and the step itself, are skipped."""
