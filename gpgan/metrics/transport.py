@@ -121,7 +121,10 @@ def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
             "W1",
             f"{values['w1']:.4f}  exact, between {values['reals']} generated and as many real samples, {where}{beyond}",
         ),
-        ("W1 of reals", f"{values['w1_floor']:.4f}  between two sets of real samples; blurred images can be below it"),
+        (
+            "W1 of reals",
+            f"{values['w1_floor']:.4f}  between two sets of real samples; samples that vary less can be below it",
+        ),
     ]
 
 
