@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,13 @@ from gpgan.critic.compiled import Compiled, NotCompiled
 from gpgan.critic.cuda_graph import CudaGraphs, Update
 from gpgan.critic.scheduled import Scheduled, run
 from gpgan.penalty import Penalty
-from gpgan.penalty.checks import is_compiled, warn_if_compiled
+from gpgan.penalty.checks import check_scores, is_compiled, warn_if_compiled
+from gpgan.penalty.probe import warn_of_scores
 from gpgan.schedule.maps import Convolution
 from gpgan.schedule.sweeps import Schedule
 from gpgan.schedule.tape import Unsupported
 from gpgan.torch_private import grad_mode_functions
+from gpgan.util import threads
 from gpgan.util.errors import first_line
 
 NO_DOUBLE_BACKWARD = "torch.compile has no double backward, which this path needs"
@@ -53,6 +56,12 @@ class Plan:
         """Whether a step on a CPU runs on one thread. None if not known yet."""
         return self._restored_serial if self._path is None else self._path.serial
 
+    @property
+    def learned(self) -> Sequence[Tensor]:
+        """The parameters that got gradients in the last step, in the optimizer or not."""
+        assert self._path is not None
+        return self._path.learned
+
     def restore(self, serial: bool | None) -> None:
         """Sets ``serial`` to its saved value: the general path counts its operations at its first step only."""
         self._restored_serial = serial
@@ -62,7 +71,7 @@ class Plan:
         if path is None:
             return "not known before the first step"
         parts = [_words(path)]
-        if path.serial and self._graphs is None:
+        if path.serial and self._graphs is None and threads.may_set():
             parts.append("on one CPU thread, too small for more")
         if self.compile and not isinstance(path, Compiled):
             parts.append(f"not compiled: {self._not_compiled or NO_DOUBLE_BACKWARD}")
@@ -90,11 +99,14 @@ class Plan:
                     return self._graphs(inputs, penalty)
                 except RuntimeError as error:
                     self._graphs, self._not_captured = None, first_line(error)
-            return update(inputs, penalty)
+            stats = update(inputs, penalty)
         except Exception:
             if first:  # a failed first step must not fix the plan
                 self._forget()
             raise
+        if first and stats.norms is not None and not isinstance(self._path, General):
+            warn_of_scores(self.settings.critic, stats.real_scores, stats.norms.amax().item())
+        return stats
 
     def gradients(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
         """Computes the gradients of all parameters, by another path if the chosen one fails."""
@@ -176,7 +188,7 @@ def _trial(critic: nn.Module, batch: Tensor, rows: int) -> Schedule:
     schedule = Schedule(tape, scores, rows)
     points = batch[-rows:].detach().requires_grad_()
     with torch.enable_grad():
-        alone = critic(points)
+        alone = check_scores(critic(points), rows)
         (expected,) = torch.autograd.grad(alone.sum(), points)
     _check_close(scores[-rows:], alone.detach())
     _check_close(schedule.input_gradient(torch.ones_like(scores)), expected)

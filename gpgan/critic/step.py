@@ -12,17 +12,19 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gpgan.critic.common import CriticLoss, CriticStats, Inputs, PenaltyTerm, Settings
-from gpgan.critic.optimizer import average_gradients, check_limit, choose_fused, update
+from gpgan.critic.observations import refuse_not_finite
+from gpgan.critic.optimizer import average_gradients, check_holds, check_limit, check_step, choose_fused, update
 from gpgan.critic.plan import Plan
 from gpgan.nn.spectral import is_normalised
 from gpgan.objectives.objective import Objective
 from gpgan.objectives.wasserstein import WASSERSTEIN
-from gpgan.ops._checks import check_same, check_samples
+from gpgan.ops._checks import check_same
 from gpgan.ops.backend import backend_for
 from gpgan.penalty import Critic, Penalty
-from gpgan.penalty.checks import check_rows
-from gpgan.penalty.points import draw_points
-from gpgan.util.threads import cpu_threads
+from gpgan.penalty.checks import check_grad_mode, check_rows
+from gpgan.penalty.points import check_batch, draw_points
+from gpgan.penalty.probe import Identity
+from gpgan.util import threads
 
 
 class CriticStep:
@@ -40,8 +42,10 @@ class CriticStep:
     Args:
         critic: Any callable from ``[B, ...]`` to scores ``[B, ...]``. The schedule works for ``nn.Module``s only, and
             may call the critic with real, fake and penalty samples as one batch.
-        optimizer: The optimizer of the critic's parameters. An Adam or AdamW with the default implementation
-            (``fused=None, foreach=None``) that has not stepped yet is switched to the fused one.
+        optimizer: The optimizer of the critic's parameters. If it holds none of those that require grad, the first step
+            raises an error; if only some, it warns. One whose ``step`` requires a closure (LBFGS) is refused. An Adam
+            or AdamW with the default implementation (``fused=None, foreach=None``) that has not stepped yet is switched
+            to the fused one.
         penalty: None for no penalty.
         objective: An ``Objective``, as ``gpgan.objectives.get(name)`` gives it; or its ``critic``: ``(real_term,
             fake_term)``, each from scores ``[B, ...]`` to a 0-d loss, or one function of (real scores, fake scores)
@@ -98,6 +102,7 @@ class CriticStep:
         self.settings = Settings(critic, objective, autocast, optimizer, scaler)
         self.max_grad_norm, self.max_weight, self.process_group = max_grad_norm, max_weight, process_group
         self.steps = 0
+        self._learned = 0
         choose_fused(optimizer)
         self._plan = Plan(self.settings, penalty, compile, cuda_graph, distributed=process_group is not None)
 
@@ -130,15 +135,10 @@ class CriticStep:
             TypeError, ValueError: As ``gradient_penalty``.
             RuntimeError: Grad mode is off; or as ``gradient_penalty``.
         """
-        if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
-            raise RuntimeError(
-                "CriticStep was called with grad mode off, so the critic has no gradients; call it outside"
-            )
-        check_samples("real", real)
+        check_grad_mode("CriticStep")
+        check_batch("real", real)
         check_same("fake", fake, "real", real)
-        if real.shape[0] == 0:
-            raise ValueError(f"real has shape {tuple(real.shape)}: an empty batch has no gradients; skip the step")
-        check_rows(critic_args, critic_kwargs or {}, real.shape[0])
+        check_rows(critic_args, {} if critic_kwargs is None else critic_kwargs, real.shape[0])
         penalty = self.penalty if self.steps % self.lazy == 0 else None
         if penalty is not None and self.lazy > 1:
             penalty = replace(penalty, weight=penalty.weight * self.lazy)
@@ -149,7 +149,8 @@ class CriticStep:
 
     def _update(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
         real = inputs.real
-        with cpu_threads(1) if self._plan.serial and not real.is_cuda else contextlib.nullcontext():
+        one_thread = self._plan.serial and not real.is_cuda and threads.may_set()
+        with threads.cpu_threads(1) if one_thread else contextlib.nullcontext():
             term = None
             if penalty is not None:
                 backend = backend_for(penalty.impl, real)
@@ -157,6 +158,13 @@ class CriticStep:
                 term = PenaltyTerm(penalty, backend, x)
             self.optimizer.zero_grad()
             stats = self._plan.gradients(inputs, term)
+            # Not on a GPU, which this would wait for, nor among processes, of which the others would wait for this one.
+            if not real.is_cuda and self.process_group is None:
+                refuse_not_finite(inputs, stats)
+            learned = self._plan.learned
+            if len(learned) != self._learned:  # at the first step, and if the critic grows
+                check_holds(self.optimizer, self.settings.critic, learned)
+                self._learned = len(learned)
             if self.process_group is not None:
                 average_gradients(self.optimizer, self.process_group)
             update(self.optimizer, self.max_grad_norm, self.settings.scaler, self.max_weight)
@@ -164,13 +172,19 @@ class CriticStep:
 
     def state_dict(self) -> dict[str, Any]:
         """The state that the next step depends on, besides the critic and its optimizer: the number of steps (for
-        ``lazy``) and whether steps run on one CPU thread."""
-        return {"steps": self.steps, "serial": self._plan.serial}
+        ``lazy``), whether steps run on one CPU thread, and whether the critic was found to couple its samples a little,
+        which it may do more once it is trained."""
+        return {"steps": self.steps, "serial": self._plan.serial, "couples": self._identity().known()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from a ``state_dict``."""
         self.steps = int(state["steps"])
         self._plan.restore(state["serial"])
+        if state.get("couples") is not None:
+            self._identity().remember(state["couples"])
+
+    def _identity(self) -> Identity:
+        return Identity(self.settings.critic, self.penalty is not None and self.penalty.allow_batch_coupling)
 
 
 def _check(
@@ -189,6 +203,7 @@ def _check(
         raise TypeError(
             f"optimizer is a {type(optimizer).__name__}; expected a torch.optim.Optimizer of the critic's parameters"
         )
+    check_step(optimizer)
     if penalty is not None and not isinstance(penalty, Penalty):
         raise TypeError(f"penalty is a {type(penalty).__name__}; expected gpgan.Penalty(weight=10.0) or None")
     pair = isinstance(objective, tuple) and len(objective) == 2 and all(callable(term) for term in objective)

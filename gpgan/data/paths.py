@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -12,15 +13,32 @@ from gpgan.util.errors import first_line
 # Called with (files done, files in all).
 Progress = Callable[[int, int], None]
 
+# Names of folders and arrays for parts of the data: those in HELD_OUT are never trained on.
+TRAINING = ("train", "training")
+HELD_OUT = ("test", "testing", "val", "valid", "validation")
+PARTS = {*TRAINING, *HELD_OUT}
+
 
 def check_file(path: Path, wanted: str) -> None:
-    """Raises ValueError if ``path`` is missing, a folder or an empty file."""
+    """Raises ValueError unless ``path`` is a regular file that is not empty."""
     if not path.exists():
         raise ValueError(f"{path} does not exist; expected {wanted}")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; expected {wanted}")
+    # Opening a FIFO waits for ever; a device may never end.
+    if not path.is_file():
+        raise ValueError(f"{path} is not a regular file; expected {wanted}: copy the data into a file")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty; expected {wanted}")
+
+
+def check_memory(size: int, where: str, fix: str) -> None:
+    """Raises ValueError if ``size`` bytes do not fit into this machine's memory, or into what the container may use."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # Without a limit there is no such file, or no number in it.
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    if size > memory:
+        raise ValueError(f"{where} {size >> 20} MiB of values; expected at most {memory >> 20} MiB, the memory: {fix}")
 
 
 def name_of(path: Path) -> str:
@@ -50,6 +68,45 @@ def files_under(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def test_folders(names: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """The training files, the held-out files, and the path of every file, in this order, without train, test or val.
+
+    All files are training files unless folders of these names, at one depth, hold them all, such as train/cat/1.png and
+    test/cat/2.png, or cat/train/1.png and cat/val/2.png.
+    """
+    for depth, words in _levels(names):
+        if {*words} <= PARTS and {*words} & {*TRAINING} and {*words} & {*HELD_OUT}:
+            trained = [name for name, word in zip(names, words, strict=True) if word in TRAINING]
+            held_out = [name for name, word in zip(names, words, strict=True) if word in HELD_OUT]
+            split = [name.split("/") for name in trained + held_out]
+            return trained, held_out, ["/".join(parts[:depth] + parts[depth + 1 :]) for parts in split]
+    return names, [], names
+
+
+def part_note(names: list[str], held_out: list[str]) -> list[str]:
+    """A note if folders named train, test or val were not taken as such by ``test_folders``."""
+    for _, words in _levels(names):
+        found = sorted({*words} & PARTS)
+        if not held_out and len(found) > 1:
+            return [
+                f"folders {' and '.join(found)}, but not all files are in training and test folders: nothing is held out "
+                "for them, and all files are trained on"
+            ]
+    return []
+
+
+def _levels(names: list[str]) -> list[tuple[int, list[str]]]:
+    """Each depth of the folders, and at this depth the folder of every file, in lower case; "" if it has none."""
+    folders = [name.lower().split("/")[:-1] for name in names]
+    depths = range(max(map(len, folders), default=0))
+    return [(depth, [parts[depth] if depth < len(parts) else "" for parts in folders]) for depth in depths]
+
+
 def skipped_line(name: str, reason: str) -> str:
-    """The log line of a skipped file. A name that is not valid text is made so."""
-    return f"{name}: {reason}".encode(errors="replace").decode()
+    """The log line of a skipped file."""
+    return as_text(f"{name}: {reason}")
+
+
+def as_text(line: str) -> str:
+    """A line with file names, of which those that are not valid text are made so."""
+    return line.encode(errors="replace").decode()

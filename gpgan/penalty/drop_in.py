@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gpgan.ops._checks import check_reduction
 from gpgan.ops.backend import backend_for
-from gpgan.penalty.checks import check_rows, twice, warn_if_compiled
+from gpgan.penalty.checks import check_grad_mode, check_rows, twice, warn_if_compiled
 from gpgan.penalty.penalty import Critic, Penalty
 from gpgan.penalty.points import check_points, draw_points
 from gpgan.penalty.value import penalty_at
@@ -130,7 +130,8 @@ def gradient_penalty(
         grad_scale: For float16 under AMP: the ``GradScaler``, or its scale as a float or 0-d Tensor. The critic's
             gradient is computed scaled and unscaled in float32 before its norm is taken. The result itself is not
             scaled: pass the loss through ``scaler.scale`` as usual.
-        allow_batch_coupling: Accept a critic whose BatchNorm uses batch statistics. Finite differences are then taken
+        allow_batch_coupling: Accept a critic whose samples depend on each other, as with BatchNorm in training mode,
+            normalisation or attention over the batch, or scores minus their mean. Finite differences are then taken
             along one direction of the whole batch, and ``reduction="none"`` is not possible.
         return_norms: Also return the norms, ``[B]`` or ``[2B]``, detached.
 
@@ -144,7 +145,12 @@ def gradient_penalty(
         RuntimeError: Grad mode is off; ``impl="native"`` without the library; ``method="exact"`` and an operator of the
             critic has no second derivative (the message names it and the cure); ``method="finite_difference"`` with a
             reentrant checkpoint in a critic whose module is not found, with a checkpoint around layers that change
-            their buffers, or during the capture of a CUDA graph.
+            their buffers, during the capture of a CUDA graph, or with a critic whose backward is not the derivative of
+            its forward; a transform of torch.func is active.
+
+    Warns:
+        UserWarning, once: Samples are coupled a little; the gradient is zero at all points; a critic's parameters are
+            all frozen; it returns several scores per sample. Looked for at a critic's first penalty.
 
     Source:
         Gulrajani et al., Improved Training of Wasserstein GANs, arXiv 1704.00028, equation 3 and algorithm 1.
@@ -155,24 +161,11 @@ def gradient_penalty(
         weight, target, one_sided, "between", method, second_order, impl, allow_batch_coupling=allow_batch_coupling
     )
     exact = method == "exact"
-    if not exact and allow_batch_coupling and reduction == "none":
-        raise ValueError(
-            'reduction is "none" with method="finite_difference" and allow_batch_coupling=True, which takes one difference '
-            'for the whole batch; expected "mean" or "sum", or method="exact"'
-        )
     if not callable(critic):
         raise TypeError(f"critic is a {type(critic).__name__}; expected a callable from [B, ...] to scores [B, ...]")
-    if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
-        mode, cure = (
-            ("torch.inference_mode", "call it outside")
-            if torch.is_inference_mode_enabled()
-            else ("torch.no_grad", "call it outside, or inside torch.enable_grad()")
-        )
-        raise RuntimeError(
-            f"gradient_penalty was called with grad mode off ({mode}), so the critic has no gradient to penalise; {cure}"
-        )
+    check_grad_mode("gradient_penalty")
     samples = check_points(points, real, fake)
-    kwargs = critic_kwargs or {}
+    kwargs = {} if critic_kwargs is None else critic_kwargs
     check_rows(critic_args, kwargs, len(samples))
     backend = backend_for(impl, samples)
     x = draw_points(backend, points, real, fake, alpha, generator)

@@ -25,7 +25,7 @@ def exact(request: Request, pruned: bool) -> tuple[Tensor, Tensor]:
     x = request.x
     # A compiled graph has no double backward. Always uncompiled: a compiled critic may hide in a partial or a closure.
     with uncompiled(), Pruning() if pruned else contextlib.nullcontext():
-        scores = request.run(x)
+        scores = request.run(x.clone())  # not a leaf, which a critic could not change in place
     behind = request.graph_behind(scores)
 
     def differentiate(seed: Tensor) -> Tensor | None:
@@ -37,9 +37,11 @@ def exact(request: Request, pruned: bool) -> tuple[Tensor, Tensor]:
                 raise
             raise explained from error
 
-    penalty, norms = request.value(request.input_gradient(scores, differentiate))
+    grads = request.input_gradient(scores, differentiate)
+    if request.unprobed():
+        request.probe(scores, grads, behind, lambda seed: torch.autograd.grad(scores, x, seed, retain_graph=True)[0])
+    penalty, norms = request.value(grads)
     if penalty.grad_fn is None:
         return penalty, norms
-    reached = set(graph.nodes(penalty.grad_fn))
-    failures.refuse_failing(reached, behind, x)
-    return graph.reach_every_leaf(penalty, reached, behind, x) if pruned else penalty, norms
+    failures.refuse_failing(graph.nodes(penalty.grad_fn), behind, x)
+    return graph.reach_every_leaf(penalty, grads, behind, x) if pruned else penalty, norms

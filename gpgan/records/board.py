@@ -6,10 +6,13 @@ import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 # Pictures are scaled down to at most this many pixels per side: they are encoded again, and the report has them in
 # full.
@@ -27,8 +30,8 @@ class Board:
     """
 
     def __init__(self, run: Path, purge_step: int | None = None) -> None:
-        self._writer: Any = None
-        # UnicodeEncodeError: TensorBoard does not write to a folder whose name is not text.
+        self._writer: SummaryWriter | None = None
+        # A folder's name may be bytes that are no text.
         with contextlib.suppress(ImportError, UnicodeEncodeError):
             from torch.utils.tensorboard import SummaryWriter
 

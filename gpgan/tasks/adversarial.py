@@ -27,7 +27,7 @@ from gpgan.penalty import Penalty
 from gpgan.settings.config import AdversarialConfig, OptimizerConfig
 from gpgan.tasks.average import Average
 from gpgan.tasks.task import Curve, Number, Panel
-from gpgan.tasks.updates import descend, verdict
+from gpgan.tasks.updates import descend, load_optimizer, verdict
 from gpgan.torch_private import batch_norms
 from gpgan.util.frozen import frozen
 from gpgan.util.processes import Processes
@@ -107,11 +107,9 @@ class Adversarial(abc.ABC):
         self.apart = largest_distance(dataset, self.pack)
         # Always on the CPU, so that a run can continue on another device.
         self.rng = torch.Generator().manual_seed(config.seed)
-        # The correction for lazy regularisation: Karras et al., arXiv 1912.04958, appendix B.
-        lazy = config.penalty.lazy if config.penalty.weight else 1
-        self.ratio = lazy / (lazy + 1) if lazy > 1 else 1.0
+        self.critic_share = 1.0
         self.generator_optimizer = make_optimizer(config.optimizer, self.generator)
-        self.critic_optimizer = make_optimizer(config.optimizer, self.critic, self.ratio)
+        self.critic_optimizer = make_optimizer(config.optimizer, self.critic)
         self.autocast = AUTOCAST[config.precision]
         scaled = config.precision == "fp16"
         self.generator_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
@@ -124,7 +122,7 @@ class Adversarial(abc.ABC):
             self.critic_optimizer,
             penalty=penalty_of(config, self.critic),
             objective=self.objective.critic,
-            lazy=lazy,
+            lazy=config.penalty.lazy if config.penalty.weight else 1,
             max_grad_norm=self.clip,
             max_weight=config.weight_clip or None,
             autocast=self.autocast,
@@ -145,7 +143,7 @@ class Adversarial(abc.ABC):
         config = self.config
         rate = config.optimizer.lr * learning_rate_factor(config.optimizer.schedule, n - 1, config.steps)
         _set_lr(self.generator_optimizer, rate)
-        _set_lr(self.critic_optimizer, rate * self.ratio)
+        _set_lr(self.critic_optimizer, rate * self.critic_share)
         # Drawn all at once: for small networks the calls themselves are the cost.
         real, labels = self._draw_real(n)
         given = self.given(real, labels)
@@ -242,15 +240,31 @@ class Adversarial(abc.ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.generator.load_state_dict(state["generator"])
         self.critic.load_state_dict(state["critic"])
-        self.generator_optimizer.load_state_dict(state["generator_optimizer"])
-        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        load_optimizer(self.generator_optimizer, state["generator_optimizer"])
+        load_optimizer(self.critic_optimizer, state["critic_optimizer"])
+        if state["critic_step"]["serial"] not in (None, True, False):
+            raise ValueError(f"critic_step.serial is {state['critic_step']['serial']!r}; expected true, false or none")
         self.critic_step.load_state_dict(state["critic_step"])
+        rates = {state[name]["param_groups"][0]["lr"] for name in ("critic_optimizer", "generator_optimizer")}
+        if len(rates) > 1:
+            self.correct_lazy()
         self.rng.set_state(state["rng"])
         for name, scaler in (("generator_scaler", self.generator_scaler), ("critic_scaler", self.critic_scaler)):
             if scaler is not None:
+                if _types(state[name]) != _types(scaler.state_dict()):
+                    raise ValueError(f"{name} is {state[name]}; expected numbers such as {scaler.state_dict()}")
                 scaler.load_state_dict(state[name])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
+
+    def correct_lazy(self) -> None:
+        """Gives the critic's optimizer the smaller rate and betas of StyleGAN2 (Karras et al., arXiv 1912.04958, appendix
+        B), which earlier versions gave to runs with a lazy penalty. Such runs continue with them."""
+        share = self.critic_share = self.config.penalty.lazy / (self.config.penalty.lazy + 1)
+        for group in self.critic_optimizer.param_groups:
+            for name in group.keys() & {"betas", "alpha", "momentum"}:
+                value = group[name]
+                group[name] = tuple(beta**share for beta in value) if name == "betas" else value**share
 
     def load_networks(self, state: Mapping[str, Any]) -> None:
         self.generator.load_state_dict(state["average"] or state["generator"])
@@ -344,6 +358,10 @@ def describe_critic(numbers: Mapping[str, float | None], symbol: str, apart: flo
     return words
 
 
+def _types(values: Mapping[str, Any]) -> dict[str, type]:
+    return {name: type(value) for name, value in values.items()}
+
+
 def move(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device, copied without blocking."""
     if tensor.device == device or (tensor.is_cuda and device.index is None and device.type == "cuda"):
@@ -351,9 +369,8 @@ def move(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def make_optimizer(config: OptimizerConfig, module: nn.Module, ratio: float = 1.0) -> torch.optim.Optimizer:
-    """The optimizer of a network, with its learning rate times ``ratio`` and its betas to the power of ``ratio``."""
-    lr, beta1, beta2 = config.lr * ratio, config.beta1**ratio, config.beta2**ratio
+def make_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
+    lr, beta1, beta2 = config.lr, config.beta1, config.beta2
     if config.kind == "rmsprop":
         return torch.optim.RMSprop(module.parameters(), lr=lr, alpha=beta2)
     if config.kind == "sgd":

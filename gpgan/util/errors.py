@@ -1,4 +1,4 @@
-"""What an error says."""
+"""What an error says, and the errors of several subjects."""
 
 from __future__ import annotations
 
@@ -18,3 +18,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error) if " " in str(error) and not isinstance(error, OSError) else first_line(error)
+
+
+class NotFiniteSamplesError(ValueError):
+    """A batch holds NaN or infinite values."""

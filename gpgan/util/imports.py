@@ -5,8 +5,25 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
+
+
+def origin(where: str) -> str:
+    """The file that module:attribute would be imported from, by its outermost module, "" if none; imports nothing."""
+    outermost = where.partition(":")[0].partition(".")[0]
+    folder = str(Path.cwd())
+    module = sys.modules.get(outermost)
+    if module is None:
+        spec = PathFinder.find_spec(outermost, sys.path if folder in sys.path else [folder, *sys.path])
+    else:
+        spec = getattr(module, "__spec__", None)
+    if spec is None:  # not found, or the script that runs
+        return getattr(module, "__file__", None) or ""
+    if spec.has_location and spec.origin:
+        return spec.origin
+    return next(iter(spec.submodule_search_locations or ()), "")  # a folder without __init__.py
 
 
 def find_attribute(name: str, where: str, wanted: str) -> Any:
