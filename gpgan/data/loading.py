@@ -14,7 +14,7 @@ from gpgan.data.idx import load_idx
 from gpgan.data.kinds import Kind, kind_of_file, kind_of_folder
 from gpgan.data.numpy_files import load_npy, load_npz
 from gpgan.data.objects import load_object
-from gpgan.data.paths import Progress, as_text, files_under
+from gpgan.data.paths import Progress, files_under
 from gpgan.data.plane import load_grid, load_ring, load_swissroll
 from gpgan.util.nearest import nearest
 from gpgan.util.warn import warn
@@ -52,7 +52,7 @@ def load(data: str, *, size: int | None = None, progress: Progress | None = None
         raise ValueError(f"size is {size}; expected 1 or more")
     dataset = _load(data, size, progress)
     for note in dataset.notes:
-        warn(as_text(f"{data}: {note}"))
+        warn(shown(f"{data}: {note}"))
     return dataset
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gpgan.util.errors import first_line
+from gpgan.util.words import shown
 
 # Called with (files done, files in all).
 Progress = Callable[[int, int], None]
@@ -104,10 +105,4 @@ def _levels(names: list[str]) -> list[tuple[int, list[str]]]:
 
 def skipped_line(name: str, reason: str) -> str:
     """The log line of a skipped file."""
-    return as_text(f"{name}: {reason}")
-
-
-def as_text(line: str) -> str:
-    """A line with file names, of which those that are not valid text are made so, and escapes and newlines are shown."""
-    text = line.encode(errors="replace").decode()
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return shown(f"{name}: {reason}")
