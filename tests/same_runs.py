@@ -51,9 +51,10 @@ def files_of(run):
 
 
 def state_of(run, name="latest.pt"):
-    """The content of a checkpoint, without times and checksum."""
+    """The content of a checkpoint, without times, checksum and the run's id, which is random."""
     state = torch.load(run / "checkpoints" / name, weights_only=True)
     del state["seconds"], state["sha256"]
+    state.pop("id", None)
     return state
 
 

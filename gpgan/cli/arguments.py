@@ -62,6 +62,10 @@ class Parser(argparse.ArgumentParser):
             ValueError: They are invalid.
             SystemExit: Help was requested and has been printed.
         """
+        if self._run:
+            self.add_argument(
+                "--trust-code", action="store_true", help="import the code that a run from elsewhere names, and run it"
+            )
         self.add_argument("-h", "--help", action="store_true", help="show this help")
         given = self.parse_args(list(arguments))
         if given.help:

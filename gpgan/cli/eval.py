@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
             raise ValueError(f"n is {given.n}; expected a whole number from 2 to {LARGEST}")
         if not 0 <= given.seed < 2**63:
             raise ValueError(f"seed is {given.seed}; expected a whole number from 0 to {2**63 - 1}")
-        saved = open_run(given.run)
+        saved = open_run(given.run, given.trust_code)
         metrics = measure_run(saved, saved.dataset(), given.n, given.seed)
         write_json(saved.run / "eval.json", metrics)
         write_report(saved.run)

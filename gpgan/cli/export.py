@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (RUN/export)")
     try:
         given = parser.given(arguments)
-        saved = open_run(given.run)
+        saved = open_run(given.run, given.trust_code)
         out = given.out or saved.run / "export"
         sampler = saved.task.sampler
         out.mkdir(parents=True, exist_ok=True)

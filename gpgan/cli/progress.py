@@ -85,7 +85,8 @@ def loading(what: str = "reading data") -> Iterator[Callable[[int, int], None]]:
         if now - begun > PATIENCE and (now - told > 1 or done == total):
             told = now
             end = "\n" if done == total or not sys.stderr.isatty() else "\r"
-            sys.stderr.write(f"{what}: {done}/{total}{end}")
-            sys.stderr.flush()
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr may be closed
+                sys.stderr.write(f"{what}: {done}/{total}{end}")
+                sys.stderr.flush()
 
     yield tell

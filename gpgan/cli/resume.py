@@ -32,5 +32,8 @@ def run(arguments: Sequence[str]) -> int:
     except ValueError as error:
         return complain(str(error))
     return run_trainer(
-        lambda: Trainer.resume(given.run, steps=given.steps, minutes=given.minutes, device=given.device), given.json
+        lambda: Trainer.resume(
+            given.run, steps=given.steps, minutes=given.minutes, device=given.device, trust_code=given.trust_code
+        ),
+        given.json,
     )

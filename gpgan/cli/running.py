@@ -15,7 +15,10 @@ from rich.console import Console
 
 from gpgan import ops
 from gpgan.cli import complain
+from gpgan.cli.console import make_console
 from gpgan.cli.progress import ProgressLine
+from gpgan.records.lock import LockedError
+from gpgan.training.interrupt import hang_up
 from gpgan.training.trainer import DivergedError, Result, Trainer
 from gpgan.util.processes import ProcessLostError
 
@@ -30,13 +33,14 @@ LOOK = """\
 
 def run_trainer(make: Callable[[], Trainer], as_json: bool, asked_impl: str = "auto") -> int:
     """Makes and runs a trainer. Returns 0 when done, 1 if training failed, 2 on bad input, 128 + n after signal n."""
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = make_console()
     first = os.environ.get("RANK", "0") == "0"  # only one process prints what all would
     trainer = None
     progress = ProgressLine(console)
     begun = time.monotonic()
-    # A second SIGTERM, or one before there is anything to save, exits the process with cleanup.
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number)) if _main_thread() else None
+    # A second SIGTERM, or a signal before there is anything to save, exits the process with cleanup.
+    numbers = (signal.SIGTERM, *hang_up()) if _main_thread() else ()
+    before = {number: signal.signal(number, lambda number, frame: sys.exit(128 + number)) for number in numbers}
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
@@ -47,6 +51,8 @@ def run_trainer(make: Callable[[], Trainer], as_json: bool, asked_impl: str = "a
                 console.print(f"warning: {warning.message}")
             trainer.callbacks.append(progress)
         result = trainer.fit()
+    except LockedError as error:
+        return complain(str(error))
     except (ValueError, TypeError) as error:
         if trainer is not None and trainer.run is not None:  # an error in gpgan or the user's code, not bad input
             raise
@@ -65,8 +71,8 @@ def run_trainer(make: Callable[[], Trainer], as_json: bool, asked_impl: str = "a
         progress.stop()
         if trainer is not None:
             trainer.processes.leave()
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if first:
         _conclude(result, console, time.monotonic() - begun, as_json)
     return 128 + result.signal if result.reason == "signal" else 0

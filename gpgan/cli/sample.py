@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
             raise ValueError(f"seed is {given.seed}; expected a whole number from 0 to {2**63 - 1}")
         if given.truncation is not None and not 0 < given.truncation < math.inf:
             raise ValueError(f"truncation is {given.truncation}; expected a finite number above 0, e.g. 1")
-        saved = open_run(given.run)
+        saved = open_run(given.run, given.trust_code)
         rng = torch.Generator().manual_seed(given.seed)
         inputs, samples = saved.task.sample(given.n, rng, saved.dataset, given.truncation)
         if out.suffix == ".png":
@@ -88,7 +88,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _convert(given: argparse.Namespace) -> int:
     """Writes the run's outputs for a folder of inputs."""
-    saved, out = open_run(given.run), given.out or given.run / "enlarged"
+    saved, out = open_run(given.run, given.trust_code), given.out or given.run / "enlarged"
     with loading("images") as tell:
         skipped = saved.task.convert(given.input, out, tell)
     for problem in saved.problems:

@@ -63,9 +63,16 @@ def load(data: str, *, size: int | None = None, progress: Progress | None = None
         return load_npz(path)
     if IDX.search(path.name):
         return load_idx(path)
-    if ":" in data and not path.exists():
+    if names_code(data):
         return load_object(data, progress)
     raise ValueError(_refusal(data, path))
+
+
+def names_code(data: str) -> bool:
+    """Whether ``load`` takes ``data`` for module:attribute, which it imports and calls."""
+    path = Path(data)
+    is_array = path.suffix.lower() in (".npy", ".npz") or IDX.search(path.name)
+    return ":" in data and data not in BUILT_IN and not is_array and not path.exists() and _kind(path) is None
 
 
 def _kind(path: Path) -> Kind | None:

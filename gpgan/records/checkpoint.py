@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpgan.records import identity
 from gpgan.torch_private import metadata
 from gpgan.util.errors import first_line
-from gpgan.util.files import replacing
+from gpgan.util.files import partial_of, replacing
 
 FOLDER = "checkpoints"
 LATEST, PREVIOUS, BEST = "latest.pt", "previous.pt", "best.pt"
@@ -23,6 +24,10 @@ CHECKSUM = "sha256"
 
 class CheckpointError(ValueError):
     """A checkpoint is damaged, or there is none."""
+
+
+class MissingError(CheckpointError):
+    """There is no such file."""
 
 
 def save(run: Path, state: dict[str, Any], *, best: bool, keep: bool) -> Path:
@@ -46,22 +51,39 @@ def save(run: Path, state: dict[str, Any], *, best: bool, keep: bool) -> Path:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
-    names = [BEST] * best + [f"step-{state['step']:07d}.pt"] * keep
-    for name in names:
-        _link(latest, folder / name)
+    _name(latest, state["step"], best, keep)
     return latest
+
+
+def restore(run: Path, path: Path, step: int, *, best: bool, keep: bool) -> None:
+    """Makes the checkpoint that a run continues from the latest, and gives it the names that a killed save left out.
+
+    A damaged ``latest.pt`` would become ``previous.pt`` at the next save, and no intact one would be left meanwhile.
+    """
+    for partial in path.parent.glob(".*.partial"):
+        partial.unlink(missing_ok=True)
+    latest = run / FOLDER / LATEST
+    if path != latest:
+        _link(path, latest)
+    _name(latest, step, best, keep)
+
+
+def _name(latest: Path, step: int, best: bool, keep: bool) -> None:
+    for name in [BEST] * best + [f"step-{step:07d}.pt"] * keep:
+        _link(latest, latest.with_name(name))
 
 
 def _link(source: Path, target: Path) -> None:
     """Hard-links a file; copies it if the file system has no hard links."""
-    partial = target.with_name(f".{target.name}.partial")
-    partial.unlink(missing_ok=True)
+    partial = partial_of(target)
     try:
         os.link(source, partial)
         partial.replace(target)
     except OSError:
         with replacing(target) as file:
             file.write(source.read_bytes())
+    finally:
+        partial.unlink(missing_ok=True)  # a rename onto another name of the same file does nothing
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -74,8 +96,8 @@ def read(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         expected = state.pop(CHECKSUM, None) if isinstance(state, dict) else None
         found = checksum(state)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingError(f"{path} does not exist") from None
     except Exception as error:  # a damaged archive can raise many errors
         reason = first_line(error)
         raise CheckpointError(f"{path} cannot be read ({reason[:120]})") from error
@@ -92,18 +114,30 @@ def newest(run: Path) -> tuple[dict[str, Any], Path, list[str]]:
     Raises:
         CheckpointError: There is no intact checkpoint.
     """
+    own = identity.of(run)
     problems: list[str] = []
     kept = sorted((run / FOLDER).glob("step-*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
     for path in (run / FOLDER / LATEST, run / FOLDER / PREVIOUS, *kept, run / FOLDER / BEST):
-        # Between the two renames of a save there is no latest.pt; that is not an error.
-        if path.exists():
-            try:
-                return read(path), path, problems
-            except CheckpointError as error:
-                problems.append(str(error))
+        try:
+            state = read(path)
+        except MissingError:  # as latest.pt between the two renames of a save
+            continue
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        if own is None or state.get("id", own) == own:
+            return state, path, problems
+        problems.append(f"{path} is a checkpoint of another run: its id is not the one in {run / identity.FILE}")
     if problems:
         raise CheckpointError(f"{run} has no intact checkpoint: {'; '.join(problems)}")
     raise CheckpointError(f"{run} has no checkpoint; expected a run's folder: gpgan ls lists them")
+
+
+def stamp(run: Path) -> list[tuple[int, int]]:
+    """What changes whenever the run is saved."""
+    found = (run / FOLDER / name for name in (LATEST, PREVIOUS))
+    about = [path.stat() for path in found if path.exists()]
+    return [(each.st_ino, each.st_mtime_ns) for each in about]
 
 
 def checksum(value: Any) -> str:

@@ -11,6 +11,7 @@ from safetensors.torch import save
 
 from gpgan.data import Dataset
 from gpgan.data.facts import Facts
+from gpgan.records import identity
 from gpgan.records.animation import write_animation
 from gpgan.records.board import Board
 from gpgan.records.curves import Curves
@@ -21,7 +22,7 @@ from gpgan.records.stats import Stats
 from gpgan.settings.config import RunConfig
 from gpgan.settings.merging import settings_of
 from gpgan.tasks.task import Task
-from gpgan.util.files import append, replacing, write_json
+from gpgan.util.files import append, clear_partials, replacing, write_json
 
 # The share of a run's time that drawing curves and report may take; the report is written with every REPORT-th drawing.
 DRAWING = 0.01
@@ -36,10 +37,14 @@ class Recorder:
         dataset: The data set, split.
         facts: Of the data.
         task: What is trained.
+
+    Attributes:
+        run: The folder.
+        id: Of the run.
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset, facts: Facts, task: Task) -> None:
-        self.run = Path()
+        self.run, self.id = Path(), identity.new()
         self._config, self._dataset, self._facts, self._task = config, dataset, facts, task
         self._drawing, self._drawn = 0.0, 0
         self._board: Board | None = None
@@ -55,9 +60,13 @@ class Recorder:
         self._task.reals(run / "reals.png")
         self._task.picture(run / "fakes_init.png", self._config.seed, "Before training")
 
-    def resume(self, run: Path, step: int) -> None:
-        """Continues in a run's folder; what was written after ``step`` is removed."""
+    def resume(self, run: Path, step: int, done: bool = False) -> None:
+        """Continues in a run's folder; what was written after ``step`` is removed.
+
+        If the run is ``done``, what was written before its last checkpoint but may be incomplete is written again.
+        """
         self.run = run
+        clear_partials(run)
         path = run / "stats.jsonl"
         if path.exists():
             with replacing(path) as file:
@@ -67,19 +76,27 @@ class Recorder:
                     except (ValueError, KeyError, TypeError):  # incomplete, as the run was killed
                         continue
                     # A line written early, at an interrupt, is written again at its tick.
-                    if written <= step and written % self._config.tick == 0:
+                    if written <= step and (done or written % self._config.tick == 0):
                         file.write(line)
         for at, picture in snapshots(run, sys.maxsize):
             if at > step:
                 picture.unlink()
         self._board, self._curves = Board(run, purge_step=step + 1), None
         self.configured()
+        if done:
+            self._draw_curves()
+            self.weights()
 
     def configured(self) -> None:
-        """Writes config.json: the settings, the provenance, and the labels of the task's numbers."""
+        """Writes config.json: the run's id, the settings, the provenance, and the labels of the task's numbers."""
         numbers = {name: vars(number) for name, number in self._task.numbers.items()}
-        about = {"config": settings_of(self._config), **provenance(self._config, self._facts), "numbers": numbers}
-        write_json(self.run / "config.json", about)
+        about = {
+            "id": self.id,
+            "config": settings_of(self._config),
+            **provenance(self._config, self._facts),
+            "numbers": numbers,
+        }
+        write_json(self.run / identity.FILE, about)
 
     def log(self, text: str) -> None:
         """Adds a line to log.txt, with the current time."""
@@ -94,13 +111,16 @@ class Recorder:
         self._events().add(line, stats.step)
         if last or self._drawing <= DRAWING * stats.seconds:
             begun = time.monotonic()
-            if self._curves is None:
-                self._curves = Curves(self.run, self._task.panels)
-            self._curves.draw()
+            self._draw_curves()
             if self._drawn % REPORT == 0:
                 write_report(self.run)
             self._drawn += 1
             self._drawing += time.monotonic() - begun
+
+    def _draw_curves(self) -> None:
+        if self._curves is None:
+            self._curves = Curves(self.run, self._task.panels)
+        self._curves.draw()
 
     def snapshot(self, step: int) -> None:
         """Writes fakes_NNNNNN.png, from the same inputs every time."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import shlex
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+from gpgan.records import lock
+
+# A process that begins a run has locked its folder before so many seconds.
+YOUNG = 60.0
 
 
 def check_writable(out: Path, name: str | None) -> None:
@@ -37,7 +44,7 @@ def create_run(out: Path, name: str | None, data: str, fill: Callable[[Path], No
         out: The folder of runs, created if it does not exist.
         name: Of the run; None for a number.
         data: The data's short name.
-        fill: Writes the first files into the folder.
+        fill: Locks the folder and writes the first files into it.
 
     Raises:
         ValueError: The folder cannot be created, or already exists.
@@ -45,6 +52,7 @@ def create_run(out: Path, name: str | None, data: str, fill: Callable[[Path], No
     check_writable(out, name)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        _clear(out)
         partial = Path(tempfile.mkdtemp(prefix=".run-", suffix=".partial", dir=out))
         try:
             partial.chmod(0o777 & ~_umask())  # mkdtemp makes it private
@@ -61,6 +69,14 @@ def create_run(out: Path, name: str | None, data: str, fill: Callable[[Path], No
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise ValueError(f"no run can be created in {out} ({error.strerror}); choose another --out") from error
+
+
+def _clear(out: Path) -> None:
+    """Deletes the beginnings of runs whose process was killed."""
+    for partial in out.glob(".run-*.partial"):
+        with contextlib.suppress(OSError):
+            if time.time() - partial.stat().st_mtime > YOUNG and lock.is_free(partial):
+                shutil.rmtree(partial)
 
 
 def _next_number(out: Path) -> int:

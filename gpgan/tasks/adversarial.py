@@ -27,7 +27,7 @@ from gpgan.penalty import Penalty
 from gpgan.settings.config import AdversarialConfig, OptimizerConfig
 from gpgan.tasks.average import Average
 from gpgan.tasks.task import Curve, Number, Panel
-from gpgan.tasks.updates import descend, verdict
+from gpgan.tasks.updates import descend, load_optimizer, verdict
 from gpgan.torch_private import batch_norms
 from gpgan.util.frozen import frozen
 from gpgan.util.processes import Processes
@@ -241,8 +241,8 @@ class Adversarial(abc.ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.generator.load_state_dict(state["generator"])
         self.critic.load_state_dict(state["critic"])
-        self.generator_optimizer.load_state_dict(state["generator_optimizer"])
-        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        load_optimizer(self.generator_optimizer, state["generator_optimizer"])
+        load_optimizer(self.critic_optimizer, state["critic_optimizer"])
         self.critic_step.load_state_dict(state["critic_step"])
         self.rng.set_state(state["rng"])
         for name, scaler in (("generator_scaler", self.generator_scaler), ("critic_scaler", self.critic_scaler)):

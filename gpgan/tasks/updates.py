@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -34,3 +35,31 @@ def descend(
     if group is not None:
         average_gradients(optimizer, group)
     update(optimizer, max_grad_norm, scaler)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Continues from the ``state_dict`` of an optimizer with the same settings.
+
+    Raises:
+        ValueError: It lacks a tensor that the next step needs, which torch would notice only there.
+    """
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+    needed = _state_after_one_step(optimizer)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            own = optimizer.state.get(parameter, {})
+            for name, scalar in needed.items() if own else ():
+                value = own.get(name)
+                if not isinstance(value, Tensor) or value.shape != (() if scalar else parameter.shape):
+                    raise ValueError(
+                        f"an optimizer's {name} does not fit a parameter of shape {tuple(parameter.shape)}"
+                    )
+
+
+def _state_after_one_step(optimizer: torch.optim.Optimizer) -> dict[str, bool]:
+    """The tensors that such an optimizer keeps for each parameter, and whether each is a single number."""
+    parameter = torch.zeros(1, requires_grad=True)
+    parameter.grad = torch.ones(1)
+    other = type(optimizer)([parameter], **optimizer.defaults)
+    other.step()
+    return {name: value.dim() == 0 for name, value in other.state[parameter].items() if isinstance(value, Tensor)}

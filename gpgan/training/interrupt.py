@@ -1,4 +1,4 @@
-"""Turns Ctrl-C and a scheduler's SIGTERM into a request to stop."""
+"""Turns Ctrl-C, a scheduler's SIGTERM and a closed terminal's SIGHUP into a request to stop."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from typing import Any
 ECHO = 0.3
 
 
-class Interrupt:
-    """Within the block the first SIGINT or SIGTERM is only recorded in ``asked``, so that the step can finish and be saved.
+def hang_up() -> tuple[signal.Signals, ...]:
+    """SIGHUP, unless the system has none or it is ignored."""
+    number = getattr(signal, "SIGHUP", None)
+    return () if number is None or signal.getsignal(number) is signal.SIG_IGN else (number,)
 
-    A second one has its usual effect. Signals within ECHO seconds of the first count as the same request: Slurm and a
-    terminal signal every process, and torchrun forwards its own signal to them as well.
+
+class Interrupt:
+    """Within the block the first SIGINT, SIGTERM or SIGHUP is only recorded in ``asked``, so that the step can finish and
+    be saved.
+
+    A second one has its usual effect, except SIGHUP: a shell and the system may both send it when a terminal closes.
+    Signals within ECHO seconds of the first count as the same request: Slurm and a terminal signal every process, and
+    torchrun forwards its own signal to them as well. A SIGHUP that is ignored, as under nohup, stays ignored.
 
     Python delivers signals only to the main thread; in other threads ``asked`` stays 0.
 
@@ -29,7 +37,7 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, *hang_up()):
                 self._before[number] = signal.signal(number, self._ask)
         return self
 
@@ -42,7 +50,7 @@ class Interrupt:
         now = time.monotonic()
         if not self.asked:
             self.asked, self._since = number, now
-        elif now - self._since > ECHO:
+        elif now - self._since > ECHO and number not in hang_up():
             self._give_back()
             signal.raise_signal(number)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,11 @@ from torch import Tensor
 
 from gpgan.data import Dataset, load, split
 from gpgan.data.facts import Facts
-from gpgan.records import checkpoint
+from gpgan.records import checkpoint, trust
 from gpgan.settings.config import RunConfig
 from gpgan.tasks.configure import from_settings
 from gpgan.tasks.task import Task
-from gpgan.training.trainer import check_format
+from gpgan.training.content import check_content, reading
 from gpgan.util.errors import first_line
 
 
@@ -30,6 +31,7 @@ class Saved:
         facts: Of the data.
         state: The content of the checkpoint.
         problems: What is wrong with newer checkpoints.
+        trust_code: Whether to import the code that the settings name, whoever trained the run.
     """
 
     run: Path
@@ -38,6 +40,7 @@ class Saved:
     facts: Facts
     state: dict[str, Any]
     problems: list[str]
+    trust_code: bool = False
 
     def original(self, samples: Tensor) -> Tensor:
         """Samples scaled back to the values of the data."""
@@ -47,8 +50,11 @@ class Saved:
         """The run's data set, split.
 
         Raises:
-            ValueError: It cannot be read, or has changed.
+            ValueError: It cannot be read, has changed, or is made by code that is not trusted.
         """
+        if not self.trust_code:
+            code = trust.code_of(self.config)
+            trust.check(self.run, self.state.get("id"), {name: code[name] for name in code if name == "data"})
         dataset = load(self.config.data, size=self.config.size or None)
         if dataset.fingerprint() != self.facts.fingerprint:
             raise ValueError(
@@ -57,24 +63,38 @@ class Saved:
         return split(dataset)
 
 
-def open_run(run: Path) -> Saved:
-    """Opens a run's folder.
+def open_run(run: Path, trust_code: bool = False) -> Saved:
+    """Opens a run's folder. Writes nothing, so the run may be training.
+
+    Args:
+        run: The folder.
+        trust_code: Import the code that the run's settings name as module:attribute, even if there is no record that
+            the user trained the run with it.
 
     Raises:
-        ValueError: It has no intact checkpoint, or it was trained with the user's own modules passed as objects, which
-            cannot be rebuilt from the run.
+        ValueError: It has no intact checkpoint, it was trained with the user's own modules passed as objects, which
+            cannot be rebuilt from the run, or its settings name code that is not trusted.
     """
     state, path, problems = checkpoint.newest(run)
-    check_format(state, path)
-    cls, config = from_settings(json.loads(state["config"]))
-    config = replace(config, device="cpu")
-    facts = Facts.read(state["data"])
-    task: Task = cls(config, facts, {})
+    check_content(state, path)
+    with reading(path):
+        cls, config = from_settings(json.loads(state["config"]))
+        config = replace(config, device="cpu")
+        facts = Facts.read(state["data"])
+    code = trust.code_of(config, without=["data"])
+    if not trust_code:
+        trust.check(run, state.get("id"), code)
+    # The user's own networks raise their own errors.
+    with contextlib.nullcontext() if code else reading(path):
+        task: Task = cls(config, facts, {})
     try:
-        task.load_networks(state)
-    except RuntimeError as error:
+        with reading(path):
+            task.load_networks(state)
+    except checkpoint.CheckpointError as error:
+        if not isinstance(error.__cause__, RuntimeError):
+            raise
         raise ValueError(
-            f"{run} was trained with custom networks passed as objects ({first_line(error)}); expected a run with "
+            f"{run} was trained with custom networks passed as objects ({first_line(error.__cause__)}); expected a run with "
             f"gpgan's own networks, or with networks named as module:attribute in its settings"
         ) from error
-    return Saved(run, config, task, facts, state, problems)
+    return Saved(run, config, task, facts, state, problems, trust_code)

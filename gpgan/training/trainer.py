@@ -18,7 +18,8 @@ from torch import nn
 
 from gpgan.data import Dataset, load, split
 from gpgan.data.facts import Facts
-from gpgan.records import checkpoint
+from gpgan.records import checkpoint, identity, trust
+from gpgan.records.lock import LockedError, RunLock, check_free, was_cut_short
 from gpgan.records.recorder import Recorder
 from gpgan.records.run_folder import create_run
 from gpgan.records.stats import Meter, NotFiniteError, Stats, memory
@@ -30,15 +31,13 @@ from gpgan.tasks.resolve import resolve
 from gpgan.tasks.task import Task
 from gpgan.training.best import Best
 from gpgan.training.callbacks import Callback
+from gpgan.training.content import FORMAT, check_content, reading
 from gpgan.training.interrupt import Interrupt
 from gpgan.util import random_states
 from gpgan.util.nearest import nearest
 from gpgan.util.processes import Processes
 from gpgan.util.threads import cpu_threads
 
-FORMAT = 3
-# Format 2 is from before there were tasks; it has the content of a checkpoint of generation.
-READABLE = (2, FORMAT)
 Stop = Literal["", "minutes", "stopped", "signal"]
 
 
@@ -123,6 +122,7 @@ class Trainer:
         self._asked = False
         self.problems: list[str] = []
         self._states: dict[str, Any] | None = None
+        self._lock = RunLock()
         self._recorder = Recorder(self.config, self.dataset, self.facts, self.task)
 
     def _set_up(self, config: RunConfig, dataset: Dataset | None, modules: Mapping[str, nn.Module]) -> None:
@@ -166,54 +166,82 @@ class Trainer:
         steps: int | None = None,
         minutes: float | None = None,
         device: str | None = None,
+        trust_code: bool = False,
         dataset: Dataset | None = None,
         callbacks: Sequence[Callback] = (),
         **modules: nn.Module | None,
     ) -> Trainer:
         """A trainer that continues from a run's newest intact checkpoint.
 
+        If the run has reached its last step, but was killed before its last files were written, ``fit`` writes those.
+
         Args:
             run: The run's folder.
             steps: Total steps; None for the number the run was started with.
             minutes: Time limit in minutes, counted from the start of ``fit``; None for none.
             device: A different device; None for the same.
+            trust_code: Import the code that the run's settings name as module:attribute, even if there is no record
+                that you trained the run with it.
             dataset, modules: As for ``Trainer``, if the run was started with them.
             callbacks: As for ``Trainer``.
 
         Raises:
-            ValueError: There is no intact checkpoint, the data changed, or the run has already reached ``steps``.
+            ValueError: There is no intact checkpoint, the data changed, the run has already reached ``steps``, another
+                process is training it, or its settings name code that is not trusted.
         """
         run = Path(run)
+        check_free(run)
+        stamp = checkpoint.stamp(run)
         state, path, problems = checkpoint.newest(run)
         for folder in (run, path.parent):
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise ValueError(
                     f"{folder} is not writable; expected a run in a writable folder: copy the run to one and resume the copy"
                 )
-        check_format(state, path)
+        check_content(state, path)
         given = {"steps": steps, "device": device}
-        _, saved = from_settings(json.loads(state["config"]))
+        with reading(path):
+            _, saved = from_settings(json.loads(state["config"]))
         config = apply(
             saved,
             {"minutes": minutes or 0.0, **{name: value for name, value in given.items() if value is not None}},
         )
-        if config.steps <= state["step"]:
+        if config.steps < state["step"] or (config.steps == state["step"] and not was_cut_short(run)):
             raise ValueError(
                 f"steps is {config.steps} and {run} is already at step {state['step']}; expected more, counted from the run's "
                 f"start, e.g. --steps {2 * state['step']}"
             )
+        if not trust_code:
+            passed = [*(["data"] if dataset is not None else ()), *(f"network.{name}" for name in modules)]
+            trust.check(run, state.get("id"), trust.code_of(config, without=passed))
         trainer = cls(config, dataset=dataset, callbacks=callbacks, **modules)
-        now = trainer.facts.fingerprint
+        try:
+            trainer._resume(state, path, run)
+        except BaseException:
+            trainer.processes.leave()
+            raise
+        trainer.problems, trainer._stamp = problems, stamp
+        return trainer
+
+    def _resume(self, state: dict[str, Any], path: Path, run: Path) -> None:
+        now = self.facts.fingerprint
         if now != state["data"]["fingerprint"]:
             raise ValueError(
-                f"the data of {run} changed since it was saved: {config.data} has the hash {now[:12]}..., the data in the checkpoint "
+                f"the data of {run} changed since it was saved: {self.config.data} has the hash {now[:12]}..., the data in the checkpoint "
                 f"{state['data']['fingerprint'][:12]}...; expected the same data; for other data start a new run"
             )
-        with trainer.processes.watching():
-            trainer.processes.agree("checkpoint's step", state["step"])
-        trainer._load(state, run)
-        trainer.problems = problems
-        return trainer
+        with self.processes.watching():
+            self.processes.agree("checkpoint's step", state["step"])
+        with reading(path):
+            self.task.load_state_dict(state)
+            self.meter.load_state_dict(state["meter"])
+            self._best.load_state_dict(state["best"])
+            with random_states.borrowed():
+                random_states.restore(state["random"])
+        self._states, self._checkpoint = state["random"], path
+        self._names = state.get("names", {"best": False, "keep": False})
+        self.run, self.step, self._saved, self._seconds = run, state["step"], state["step"], state["seconds"]
+        self._recorder.id = state.get("id") or identity.of(run) or self._recorder.id
 
     def stop(self) -> None:
         """Ends the run after the current step and saves it. For callbacks."""
@@ -222,9 +250,10 @@ class Trainer:
     def fit(self) -> Result:
         """Trains up to ``config.steps``, or until it is stopped, and returns how it ended.
 
-        SIGINT and SIGTERM end the run after the current step and save it; a second signal ends it at once.
+        SIGINT, SIGTERM and SIGHUP end the run after the current step and save it; a second signal ends it at once.
 
         Raises:
+            LockedError: Another process trains the run, or has trained it since this trainer read or saved it.
             DivergedError: A loss or weight is no longer finite; the last checkpoint is kept.
             ProcessLostError: Another process of the run has died.
             OSError: A file cannot be written; the last checkpoint is kept.
@@ -236,6 +265,7 @@ class Trainer:
             _deterministic(self.config.deterministic),
             random_states.borrowed(),
             self.processes.watching(),
+            self._lock,
         ):
             self._begin()
             try:
@@ -268,40 +298,67 @@ class Trainer:
                 self._recorder.snapshot(step)
 
     def _begin(self) -> None:
-        first = self.processes.first
         if self.run is None:
             # Each process has its own random numbers, should its networks draw any.
             random_states.seed(self.config.seed + self.processes.rank)
-
-            def fill(folder: Path) -> None:
-                self._recorder.begin(folder)
-                self._log_warnings()
-                self._write(folder)
-
             self.run = self.processes.by_first(
-                lambda: create_run(self.config.out, self.config.name, self.dataset.name, fill)
+                lambda: create_run(self.config.out, self.config.name, self.dataset.name, self._fill)
             )
-            self._recorder.run = self.run
+            self._lock.run = self._recorder.run = self.run
         else:
-            assert self._states is not None
-            if first:
-                random_states.restore(self._states)
-                self._recorder.resume(self.run, self.step)
-                for problem in self.problems:
-                    self._recorder.log(f"{problem}; an older checkpoint is used")
-                self._recorder.log(f"resumed at step {self.step}, to step {self.config.steps}")
-                self._log_warnings()
-                if (
-                    self.step and self.step % self.config.snapshot == 0
-                ):  # it is drawn after the save, so it may be missing
-                    self._recorder.snapshot(self.step)
+            try:
+                warning = self.processes.by_first(self._take)
+            except ValueError as error:  # from the first process, with only its text
+                raise LockedError(str(error)) from None
+            if self.processes.first:
+                self._continue(self.run, warning)
             else:
                 random_states.seed(self.config.seed + self.processes.rank + self.step)
         self._call("on_begin")
 
-    def _log_warnings(self) -> None:
-        for problem in self.warnings:
+    def _fill(self, run: Path) -> None:
+        """Locks the folder of a new run and writes its first files."""
+        warning = self._lock.take(run)
+        self._recorder.begin(run)
+        self._log_start(warning)
+        self._write(run)
+
+    def _take(self) -> str:
+        """Locks a run that exists; returns a warning or ""."""
+        assert self.run is not None
+        warning = self._lock.take(self.run)
+        if checkpoint.stamp(self.run) != self._stamp:
+            raise LockedError(
+                f"{self.run} was trained by another process after its checkpoint of step {self._saved} was read here; "
+                f"expected no other process: resume it again, from its newest checkpoint"
+            )
+        return warning
+
+    def _continue(self, run: Path, warning: str) -> None:
+        """Sets the random states and the files of a run to where its training continues."""
+        assert self._states is not None
+        random_states.restore(self._states)
+        checkpoint.restore(run, self._checkpoint, self._saved, **self._names)
+        self._stamp = checkpoint.stamp(run)
+        done = self.step >= self.config.steps
+        self._recorder.resume(run, self.step, done)
+        for problem in self.problems:
+            self._recorder.log(f"{problem}; an older checkpoint is used")
+        what = "the last files are written again" if done else f"to step {self.config.steps}"
+        self._recorder.log(f"resumed at step {self.step}, {what}")
+        self._log_start(warning)
+        # Pictures are drawn after the save, so this one may be missing.
+        if self.step and (done or self.step % self.config.snapshot == 0):
+            self._recorder.snapshot(self.step)
+
+    def _log_start(self, warning: str) -> None:
+        """Logs the warnings, and records the run as the user's own."""
+        for problem in [*self.warnings, *([warning] if warning else ())]:
             self._recorder.log(f"warning: {problem}")
+        try:
+            trust.remember(self._recorder.id, self.config)
+        except OSError as error:
+            self._recorder.log(f"warning: other commands will need --trust-code for this run: {error}")
 
     def _agreed(self, asked: int, seconds: float) -> Stop:
         """Why all processes end after this step, the strongest reason of any of them; "" to continue."""
@@ -368,14 +425,18 @@ class Trainer:
         if self.step % self.config.checkpoint == 0:  # only checkpoints that an uninterrupted run makes too
             self._best.keep()
         keep = self.config.keep > 0 and self.step > 0 and self.step % self.config.keep == 0
-        path = checkpoint.save(run, self._state(), best=is_best, keep=keep)
+        self._names = {"best": is_best, "keep": keep}
+        self._checkpoint = checkpoint.save(run, self._state(), **self._names)
+        self._stamp = checkpoint.stamp(run)
         self._recorder.weights()
-        return path
+        return self._checkpoint
 
     def _state(self) -> dict[str, Any]:
         modes = self.dataset.modes
         return {
             "format": FORMAT,
+            "id": self._recorder.id,
+            "names": self._names,
             "step": self.step,
             "seconds": self._seconds,
             "config": json.dumps(settings_of(self.config)),
@@ -388,13 +449,6 @@ class Trainer:
             "best": self._best.state_dict(),
             "random": random_states.capture(),
         }
-
-    def _load(self, state: dict[str, Any], run: Path) -> None:
-        self.task.load_state_dict(state)
-        self.meter.load_state_dict(state["meter"])
-        self.run, self.step, self._saved, self._seconds = run, state["step"], state["step"], state["seconds"]
-        self._best.load_state_dict(state["best"])
-        self._states = state["random"]
 
     def _end(self, asked: int) -> Result:
         assert self.run is not None
@@ -411,15 +465,6 @@ class Trainer:
         if self.processes.first:
             for callback in self.callbacks:
                 getattr(callback, event)(self, *arguments)
-
-
-def check_format(state: Mapping[str, Any], path: Path) -> None:
-    """Raises CheckpointError if this version cannot read a checkpoint's format."""
-    if state.get("format") not in READABLE:
-        raise checkpoint.CheckpointError(
-            f"{path} has format {state.get('format')!r}, and this gpgan reads {' and '.join(map(str, READABLE))}; expected one "
-            "of these: resume the run with the gpgan version named in its config.json"
-        )
 
 
 def _first_not_finite(modules: Mapping[str, nn.Module]) -> str:

@@ -5,9 +5,42 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+PARTIAL = re.compile(r"\.(\d+)-[0-9a-f]+\.partial")
+
+
+def partial_of(path: Path) -> Path:
+    """A new name beside ``path`` for what is not complete yet; it holds the process's number.
+
+    Two processes that write the same file, such as two ``gpgan eval`` of one run, must not write into each other's.
+    """
+    return path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.partial")
+
+
+def clear_partials(folder: Path, every: bool = False) -> None:
+    """Deletes partial files left by processes that were killed; ``every`` also those of processes still running."""
+    for path in folder.glob(".*.partial"):
+        match = PARTIAL.fullmatch(path.name)
+        # In a container a process often has the number of its killed predecessor, and it is writing nothing now.
+        if every or match is None or int(match[1]) == os.getpid() or not is_running(int(match[1])):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def is_running(pid: int) -> bool:
+    """Whether this machine has a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it belongs to another user
+        return True
+    return True
 
 
 @contextlib.contextmanager
@@ -20,7 +53,7 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
         path: The file.
         keep: Where to move the previous file; None to drop it.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     try:
         with partial.open("wb") as file:
             yield file
@@ -31,6 +64,8 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
         partial.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
+        if str(error.filename) == str(partial):
+            error.filename = None
         raise naming(path, error) from error
     finally:
         partial.unlink(missing_ok=True)

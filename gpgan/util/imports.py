@@ -5,8 +5,21 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
+
+
+def origin(where: str) -> str:
+    """The file that module:attribute would be imported from, by its outermost module, "" if none; imports nothing."""
+    outermost = where.partition(":")[0].partition(".")[0]
+    if outermost in sys.modules:
+        return getattr(sys.modules[outermost], "__file__", None) or ""
+    folder = str(Path.cwd())
+    spec = PathFinder.find_spec(outermost, sys.path if folder in sys.path else [folder, *sys.path])
+    if spec is None:
+        return ""
+    return spec.origin or next(iter(spec.submodule_search_locations or ()), "")
 
 
 def find_attribute(name: str, where: str, wanted: str) -> Any:

@@ -69,7 +69,7 @@ def test_files_are_as_readable_as_others(digits_run):
 
 def test_config_is_resolved_and_says_what_the_run_was_made_of(digits_run):
     written = json.loads((digits_run / "config.json").read_text("utf-8"))
-    assert list(written) == ["config", "data", "device", "versions", "git", "numbers"]
+    assert list(written) == ["id", "config", "data", "device", "versions", "git", "numbers"]
     _, config = from_settings(written["config"])
     assert (config.data, config.steps, config.seed, config.n_critic, config.keep) == ("digits", 20, 3, 2, 10)
     assert (config.device, config.impl, config.threads) == ("cpu", "native", 1)
