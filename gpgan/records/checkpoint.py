@@ -14,7 +14,7 @@ from torch import Tensor
 from gpgan.records import identity
 from gpgan.torch_private import metadata
 from gpgan.util.errors import first_line
-from gpgan.util.files import partial_of, replacing
+from gpgan.util.files import clear_partials, partial_of, replacing
 
 FOLDER = "checkpoints"
 LATEST, PREVIOUS, BEST = "latest.pt", "previous.pt", "best.pt"
@@ -55,16 +55,15 @@ def save(run: Path, state: dict[str, Any], *, best: bool, keep: bool) -> Path:
     return latest
 
 
-def restore(run: Path, path: Path, step: int, *, best: bool, keep: bool) -> None:
-    """Makes the checkpoint that a run continues from the latest, and gives it the names that a killed save left out.
+def restore(run: Path, name: str, step: int, *, best: bool, keep: bool) -> None:
+    """Makes the checkpoint that a run continues from its latest, and adds the names that a killed save left out.
 
     A damaged ``latest.pt`` would become ``previous.pt`` at the next save, and no intact one would be left meanwhile.
     """
-    for partial in path.parent.glob(".*.partial"):
-        partial.unlink(missing_ok=True)
+    clear_partials(run / FOLDER, every=True)
     latest = run / FOLDER / LATEST
-    if path != latest:
-        _link(path, latest)
+    if name != LATEST:
+        _link(run / FOLDER / name, latest)
     _name(latest, step, best, keep)
 
 
@@ -125,7 +124,7 @@ def newest(run: Path) -> tuple[dict[str, Any], Path, list[str]]:
         except CheckpointError as error:
             problems.append(str(error))
             continue
-        if own is None or state.get("id", own) == own:
+        if own is None or str(state.get("id", own)) == own:
             return state, path, problems
         problems.append(f"{path} is a checkpoint of another run: its id is not the one in {run / identity.FILE}")
     if problems:

@@ -243,10 +243,14 @@ class Adversarial(abc.ABC):
         self.critic.load_state_dict(state["critic"])
         load_optimizer(self.generator_optimizer, state["generator_optimizer"])
         load_optimizer(self.critic_optimizer, state["critic_optimizer"])
+        if state["critic_step"]["serial"] not in (None, True, False):
+            raise ValueError(f"critic_step.serial is {state['critic_step']['serial']!r}; expected true, false or none")
         self.critic_step.load_state_dict(state["critic_step"])
         self.rng.set_state(state["rng"])
         for name, scaler in (("generator_scaler", self.generator_scaler), ("critic_scaler", self.critic_scaler)):
             if scaler is not None:
+                if _types(state[name]) != _types(scaler.state_dict()):
+                    raise ValueError(f"{name} is {state[name]}; expected numbers such as {scaler.state_dict()}")
                 scaler.load_state_dict(state[name])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
@@ -319,6 +323,10 @@ def describe_critic(numbers: Mapping[str, float | None], symbol: str) -> str:
     if numbers["penalty"] is not None:
         words += f"  penalty {numbers['penalty']:.3f}  |grad| {numbers['norm_mean']:.3f} +- {numbers['norm_std']:.3f}"
     return words
+
+
+def _types(values: Mapping[str, Any]) -> dict[str, type]:
+    return {name: type(value) for name, value in values.items()}
 
 
 def move(tensor: Tensor, device: torch.device) -> Tensor:

@@ -43,17 +43,14 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
     Raises:
         ValueError: It lacks a tensor that the next step needs, which torch would notice only there.
     """
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
     needed = _state_after_one_step(optimizer)
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            own = optimizer.state.get(parameter, {})
-            for name, scalar in needed.items() if own else ():
-                value = own.get(name)
-                if not isinstance(value, Tensor) or value.shape != (() if scalar else parameter.shape):
-                    raise ValueError(
-                        f"an optimizer's {name} does not fit a parameter of shape {tuple(parameter.shape)}"
-                    )
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, own in state["state"].items():  # a parameter that never had a gradient has none
+        for name, scalar in needed.items():
+            shape, value = parameters[index].shape, own.get(name)
+            if not isinstance(value, Tensor) or value.shape != (() if scalar else shape):
+                raise ValueError(f"an optimizer's {name} does not fit a parameter of shape {tuple(shape)}")
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
 
 
 def _state_after_one_step(optimizer: torch.optim.Optimizer) -> dict[str, bool]:

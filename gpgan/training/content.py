@@ -40,7 +40,7 @@ def check_content(state: Mapping[str, Any], path: Path) -> None:
 
     The networks and optimizers are checked when they are loaded.
     """
-    if state.get("format") not in READABLE:
+    if not _whole(state.get("format")) or state["format"] not in READABLE:
         raise CheckpointError(
             f"{path} has format {state.get('format')!r}, and this gpgan reads {' and '.join(map(str, READABLE))}; expected one "
             "of these: resume the run with the gpgan version named in its config.json"

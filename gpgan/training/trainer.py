@@ -238,7 +238,7 @@ class Trainer:
             self._best.load_state_dict(state["best"])
             with random_states.borrowed():
                 random_states.restore(state["random"])
-        self._states, self._checkpoint = state["random"], path
+        self._states, self._checkpoint = state["random"], path.name
         self._names = state.get("names", {"best": False, "keep": False})
         self.run, self.step, self._saved, self._seconds = run, state["step"], state["step"], state["seconds"]
         self._recorder.id = state.get("id") or identity.of(run) or self._recorder.id
@@ -426,10 +426,11 @@ class Trainer:
             self._best.keep()
         keep = self.config.keep > 0 and self.step > 0 and self.step % self.config.keep == 0
         self._names = {"best": is_best, "keep": keep}
-        self._checkpoint = checkpoint.save(run, self._state(), **self._names)
+        path = checkpoint.save(run, self._state(), **self._names)
+        self._checkpoint = path.name
         self._stamp = checkpoint.stamp(run)
         self._recorder.weights()
-        return self._checkpoint
+        return path
 
     def _state(self) -> dict[str, Any]:
         modes = self.dataset.modes
