@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import mmap
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,9 @@ class Dataset:
         held_out_labels: int64 ``[M]`` if there are both ``labels`` and ``held_out``, else None.
         modes: The mixture, if the samples were drawn from a mixture of Gaussians.
         skipped: What was skipped while loading and why, one line per item.
+        notes: What should be known about how the samples were read, one line per item.
+        mapped: The memory map that ``stored`` lies in, or None: samples from a file that has been cut are refused,
+            where reading them would end the process.
         rows: int64 ``[len(dataset)]``, ascending: the rows of ``stored`` to train on; None for all. ``split`` sets it.
 
     Raises:
@@ -65,6 +69,8 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     held_out_labels: Tensor | None = None
     rows: Tensor | None = None
+    notes: tuple[str, ...] = ()
+    mapped: mmap.mmap | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.stored, Tensor):
@@ -109,7 +115,16 @@ class Dataset:
         return tuple(self.stored.shape[1:])
 
     def samples(self, indices: Tensor | slice | None = None) -> Tensor:
-        """The scaled training samples, float32 ``[n, ...]``: all, or those at ``indices`` (int64 ``[n]`` or a slice)."""
+        """The scaled training samples, float32 ``[n, ...]``: all, or those at ``indices`` (int64 ``[n]`` or a slice).
+
+        Raises:
+            ValueError: The file that they are mapped from is now shorter.
+        """
+        if self.mapped is not None and self.mapped.size() < len(self.mapped):
+            raise ValueError(
+                f"the file of the data set {self.name} is now {self.mapped.size()} bytes long; expected "
+                f"{len(self.mapped)}, as when it was opened: it was overwritten while in use, so restore it"
+            )
         rows = self.rows
         if rows is not None:
             indices = rows if indices is None else rows[indices]

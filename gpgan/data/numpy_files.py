@@ -8,13 +8,12 @@ import numpy as np
 
 from gpgan.data.arrays import Array, dataset_of
 from gpgan.data.dataset import Dataset
-from gpgan.data.paths import check_file, name_of
+from gpgan.data.named import dataset_of_named
+from gpgan.data.paths import check_file, check_memory, name_of
 from gpgan.util.errors import first_line
 
 # Larger files are memory-mapped, not read.
 MAPPED_BYTES = 256 << 20
-SAMPLES = ("x", "images", "samples", "data")
-LABELS = ("labels", "y")
 
 
 def load_npy(path: Path) -> Dataset:
@@ -39,31 +38,31 @@ def load_npy(path: Path) -> Dataset:
 
 
 def load_npz(path: Path) -> Dataset:
-    """Samples from a ``.npz`` file: its only array, or that named x, images, samples or data; labels from labels or y.
+    """Samples, labels and test sets from a ``.npz`` file, found by the arrays' names as in ``dataset_of_named``.
 
     Raises:
         ValueError: As for ``load_npy``, or it is not clear which array holds the samples.
     """
     wanted = "a .npz file, as written by numpy.savez"
     check_file(path, wanted)
-    labels: Array | None = None
     try:
         archive = np.load(path, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise ValueError("it is a .npy file")
-        with archive:
-            samples = [name for name in archive.files if name.lower() in SAMPLES]
-            answers = [name for name in archive.files if name.lower() in LABELS]
-            if not samples:
-                samples = [name for name in archive.files if name not in answers]
-            if len(samples) == 1 and len(answers) <= 1:
-                array = archive[samples[0]]
-                labels = archive[answers[0]] if answers else None
     except Exception as error:
         raise ValueError(f"{path} cannot be read ({first_line(error)}); expected {wanted}") from error
-    if len(samples) != 1 or len(answers) > 1:
-        raise ValueError(
-            f"{path} holds the arrays {', '.join(archive.files) or 'none'}; expected one array, or one of them named "
-            f"{', '.join(SAMPLES)}, and at most one named {' or '.join(LABELS)}"
-        )
-    return dataset_of(array, f"{path} holds", name_of(path), labels)
+
+    def read(name: str) -> Array:
+        for member in archive.zip.infolist():
+            if member.filename in (name, f"{name}.npy"):
+                check_memory(member.file_size, f"{path} holds {name} with", "save it as .npy, which is mapped")
+        try:
+            array = archive[name]
+        except Exception as error:
+            raise ValueError(f"{path} cannot be read ({name}: {first_line(error)}); expected {wanted}") from error
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{path} holds {name}, which is not an array; expected {wanted}")
+        return array
+
+    with archive:
+        return dataset_of_named(archive.files, read, f"{path} holds", name_of(path))

@@ -10,15 +10,33 @@ from pathlib import Path
 # Called with (files done, files in all).
 Progress = Callable[[int, int], None]
 
+# Names of folders and arrays for parts of the data: those in HELD_OUT are never trained on.
+TRAINING = ("train", "training")
+HELD_OUT = ("test", "testing", "val", "valid", "validation")
+
 
 def check_file(path: Path, wanted: str) -> None:
-    """Raises ValueError if ``path`` is missing, a folder or an empty file."""
+    """Raises ValueError unless ``path`` is a regular file that is not empty."""
     if not path.exists():
         raise ValueError(f"{path} does not exist; expected {wanted}")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; expected {wanted}")
+    # Opening a FIFO waits for ever; a device may never end.
+    if not path.is_file():
+        raise ValueError(f"{path} is not a regular file; expected {wanted}: copy the data into a file")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty; expected {wanted}")
+
+
+def check_memory(size: int, where: str, fix: str) -> None:
+    """Raises ValueError if ``size`` bytes do not fit into this machine's memory, or into what the container may use."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        pass  # There is no such limit.
+    if size > memory:
+        raise ValueError(f"{where} {size >> 20} MiB of values; expected at most {memory >> 20} MiB, the memory: {fix}")
 
 
 def name_of(path: Path) -> str:
@@ -44,6 +62,23 @@ def files_under(folder: Path) -> list[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
     return sorted(found)
+
+
+def test_folders(names: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """The training files, the held-out files, and the path of every file, in this order, without train, test or val.
+
+    All files are training files unless folders of these names, at one depth, hold them all, such as train/cat/1.png and
+    test/cat/2.png, or cat/train/1.png and cat/val/2.png.
+    """
+    split = [name.split("/") for name in names]
+    for depth in range(min((len(parts) for parts in split), default=1) - 1):
+        words = [parts[depth].lower() for parts in split]
+        if {*words} <= {*TRAINING, *HELD_OUT} and {*words} & {*TRAINING} and {*words} & {*HELD_OUT}:
+            trained = [name for name, word in zip(names, words, strict=True) if word in TRAINING]
+            held_out = [name for name, word in zip(names, words, strict=True) if word in HELD_OUT]
+            without = ["/".join(parts[:depth] + parts[depth + 1 :]) for parts in (n.split("/") for n in trained + held_out)]
+            return trained, held_out, without
+    return names, [], names
 
 
 def skipped_line(name: str, reason: str) -> str:

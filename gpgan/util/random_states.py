@@ -45,6 +45,15 @@ def restore(states: dict[str, Any]) -> None:
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
 
 
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two results of ``capture`` are equal, so that no random number was drawn in between."""
+    tensors = zip(
+        [one["torch"], *one["cuda"], one["numpy"][1]], [other["torch"], *other["cuda"], other["numpy"][1]], strict=True
+    )
+    plain = [(each["python"], each["numpy"][2:]) for each in (one, other)]
+    return plain[0] == plain[1] and all(torch.equal(a, b) for a, b in tensors)
+
+
 @contextlib.contextmanager
 def borrowed() -> Iterator[None]:
     """Restores the states after the block."""
