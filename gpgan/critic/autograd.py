@@ -9,6 +9,9 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from gpgan.critic.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, PenaltyTerm, Settings
+from gpgan.critic.optimizer import identities
+from gpgan.penalty import graph
+from gpgan.penalty.calls import call
 from gpgan.penalty.checks import check_scores, twice
 from gpgan.penalty.value import penalty_at
 from gpgan.torch_private import has_gradient_hooks, outside_of_compiled_graphs
@@ -30,6 +33,7 @@ class General:
         self.cost: float | None = None
         self.counted = False
         self.serial = False
+        self.learned: list[Tensor] = []
 
     def __call__(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
         if term is not None and not self.counted:
@@ -59,9 +63,11 @@ class General:
         scores: list[Tensor] = []
         for which, samples in enumerate((inputs.real, inputs.fake)):
             with settings.casting(samples.device):
-                out = check_scores(settings.critic(samples, *args, **kwargs), len(samples))
-                if after_forward is not None and not scores:
-                    after_forward()
+                out = check_scores(call(settings.critic, samples, args, kwargs), len(samples))
+                if not scores:
+                    self._begin(out)
+                    if after_forward is not None:
+                        after_forward()
                 loss = None if paired else settings.term(which, out)
             scores.append(out if loss is None else out.detach())
             if loss is not None:
@@ -81,6 +87,15 @@ class General:
             value, norms = value.detach(), norms.detach()
         backward.finish()
         return CriticStats(scores[0], scores[1], value, norms, settings.objective)
+
+    def _begin(self, out: Tensor) -> None:
+        """Finds the parameters behind the first scores. Gradients are new at every step, also of those that the optimizer
+        does not hold and has not zeroed."""
+        self.learned = [] if out.grad_fn is None else graph.leaves(graph.nodes(out.grad_fn))
+        held = identities(self.settings.optimizer)
+        for leaf in self.learned:
+            if id(leaf) not in held:
+                leaf.grad = None
 
     def _hooked(self) -> bool:
         """Whether hooks act on the parameters' gradients, which must then come from one backward of the whole loss."""

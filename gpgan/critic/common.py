@@ -134,5 +134,9 @@ class Path(Protocol):
     serial: bool
     """Whether the step runs faster on one CPU thread."""
 
+    @property
+    def learned(self) -> Sequence[Tensor]:
+        """The parameters that got gradients in the last step, in the optimizer or not."""
+
     def __call__(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
-        """Computes the gradients of all parameters, which must have none before."""
+        """Computes the gradients of all parameters as new tensors. Those that the optimizer holds must have none before."""

@@ -27,6 +27,10 @@ class Compiled:
         self.scheduled, self.cost, self.serial = scheduled, scheduled.cost, scheduled.serial
         self._programs: dict[Any, tuple[Callable[[Tensor], tuple[Any, ...]], list[nn.Parameter]]] = {}
 
+    @property
+    def learned(self) -> list[nn.Parameter]:
+        return self.scheduled.learned
+
     def __call__(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
         # Inductor chooses the layout of what it computes.
         return self.scheduled.apply(self._sweep, torch.contiguous_format, inputs, term)

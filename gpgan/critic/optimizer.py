@@ -2,14 +2,64 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
+from gpgan.penalty.modules import reachable
 from gpgan.torch_private import clamp_all
+from gpgan.util.warn import warn_once
+
+
+def check_step(optimizer: torch.optim.Optimizer) -> None:
+    """Raises if the optimizer's step has an argument without default, such as LBFGS's closure."""
+    # Of the class: on the object, a learning rate scheduler puts a wrapper of another signature.
+    _, *arguments = inspect.signature(type(optimizer).step).parameters.values()
+    single = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
+    needed = [each.name for each in arguments if each.default is each.empty and each.kind in single]
+    if needed:
+        raise TypeError(
+            f"optimizer is a {type(optimizer).__name__}, whose step() requires {' and '.join(needed)}; CriticStep computes each "
+            "gradient once and calls step() without arguments; expected an optimizer such as torch.optim.Adam"
+        )
+
+
+def check_holds(optimizer: torch.optim.Optimizer, critic: Any, learned: Sequence[Tensor]) -> None:
+    """Raises if the optimizer holds no parameter of the critic, and warns if it holds only some.
+
+    Args:
+        learned: The leaves that the critic's scores depend on. FSDP computes with stand-ins for the parameters.
+    """
+    modules = (thing for thing in reachable(critic) if isinstance(thing, nn.Module))
+    own = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
+    expected = [leaf for leaf in learned if id(leaf) in own] or list(own.values()) or learned
+    held = identities(optimizer)
+    count = sum(id(parameter) in held for parameter in expected)
+    tensors = f"of the critic's {len(expected)} parameter tensors that require grad"
+    if not count:
+        raise ValueError(
+            f"optimizer holds none {tensors}, so the critic would never change; expected the critic's own optimizer, e.g. "
+            "torch.optim.Adam(critic.parameters())"
+        )
+    if count < len(expected):
+        warn_once(
+            f"CriticStep's optimizer holds {count} {tensors} and updates only these. Pass it the others too, update them with "
+            "another optimizer after each step, or freeze them by requires_grad_(False)"
+        )
+
+
+def identities(optimizer: torch.optim.Optimizer) -> set[int]:
+    """The ids of the parameters that the optimizer holds."""
+    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
 
 
 def update(

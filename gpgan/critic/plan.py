@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from gpgan.schedule.maps import Convolution
 from gpgan.schedule.sweeps import Schedule
 from gpgan.schedule.tape import Unsupported
 from gpgan.torch_private import grad_mode_functions
+from gpgan.util import threads
 from gpgan.util.errors import first_line
 
 NO_DOUBLE_BACKWARD = "torch.compile has no double backward, which this path needs"
@@ -53,6 +55,12 @@ class Plan:
         """Whether a step on a CPU runs on one thread. None if not known yet."""
         return self._restored_serial if self._path is None else self._path.serial
 
+    @property
+    def learned(self) -> Sequence[Tensor]:
+        """The parameters that got gradients in the last step, in the optimizer or not."""
+        assert self._path is not None
+        return self._path.learned
+
     def restore(self, serial: bool | None) -> None:
         """Sets ``serial`` to its saved value: the general path counts its operations at its first step only."""
         self._restored_serial = serial
@@ -62,7 +70,7 @@ class Plan:
         if path is None:
             return "not known before the first step"
         parts = [_words(path)]
-        if path.serial and self._graphs is None:
+        if path.serial and self._graphs is None and threads.may_set():
             parts.append("on one CPU thread, too small for more")
         if self.compile and not isinstance(path, Compiled):
             parts.append(f"not compiled: {self._not_compiled or NO_DOUBLE_BACKWARD}")

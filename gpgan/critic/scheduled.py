@@ -36,6 +36,7 @@ class Scheduled:
         done, forward_of_points = trial.operations()
         self.cost: float | None = done / (forward_of_points * rows / trial.point_rows)
         self.serial = done < SERIAL
+        self.learned: list[nn.Parameter] = []
 
     def __call__(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
         return self.apply(self.sweep, self.memory_format, inputs, term)
@@ -49,6 +50,7 @@ class Scheduled:
             stats, gradients = sweep(torch.cat(parts).contiguous(memory_format=memory_format), term)
         if not gradients:
             raise ValueError(NOTHING_TO_LEARN)
+        self.learned = list(gradients)
         for parameter, gradient in gradients.items():
             if parameter.requires_grad:
                 parameter.grad = gradient

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gpgan.critic.common import CriticLoss, CriticStats, Inputs, PenaltyTerm, Settings
-from gpgan.critic.optimizer import average_gradients, check_limit, choose_fused, update
+from gpgan.critic.optimizer import average_gradients, check_holds, check_limit, check_step, choose_fused, update
 from gpgan.critic.plan import Plan
 from gpgan.nn.spectral import is_normalised
 from gpgan.objectives.objective import Objective
@@ -22,7 +22,7 @@ from gpgan.ops.backend import backend_for
 from gpgan.penalty import Critic, Penalty
 from gpgan.penalty.checks import check_rows
 from gpgan.penalty.points import draw_points
-from gpgan.util.threads import cpu_threads
+from gpgan.util import threads
 
 
 class CriticStep:
@@ -40,8 +40,10 @@ class CriticStep:
     Args:
         critic: Any callable from ``[B, ...]`` to scores ``[B, ...]``. The schedule works for ``nn.Module``s only, and
             may call the critic with real, fake and penalty samples as one batch.
-        optimizer: The optimizer of the critic's parameters. An Adam or AdamW with the default implementation
-            (``fused=None, foreach=None``) that has not stepped yet is switched to the fused one.
+        optimizer: The optimizer of the critic's parameters. If it holds none of those that require grad, the first step
+            raises an error; if only some, it warns. One whose ``step`` requires a closure (LBFGS) is refused. An Adam
+            or AdamW with the default implementation (``fused=None, foreach=None``) that has not stepped yet is switched
+            to the fused one.
         penalty: None for no penalty.
         objective: An ``Objective``, as ``gpgan.objectives.get(name)`` gives it; or its ``critic``: ``(real_term,
             fake_term)``, each from scores ``[B, ...]`` to a 0-d loss, or one function of (real scores, fake scores)
@@ -98,6 +100,7 @@ class CriticStep:
         self.settings = Settings(critic, objective, autocast, optimizer, scaler)
         self.max_grad_norm, self.max_weight, self.process_group = max_grad_norm, max_weight, process_group
         self.steps = 0
+        self._learned = 0
         choose_fused(optimizer)
         self._plan = Plan(self.settings, penalty, compile, cuda_graph, distributed=process_group is not None)
 
@@ -149,7 +152,8 @@ class CriticStep:
 
     def _update(self, inputs: Inputs, penalty: Penalty | None) -> CriticStats:
         real = inputs.real
-        with cpu_threads(1) if self._plan.serial and not real.is_cuda else contextlib.nullcontext():
+        one_thread = self._plan.serial and not real.is_cuda and threads.may_set()
+        with threads.cpu_threads(1) if one_thread else contextlib.nullcontext():
             term = None
             if penalty is not None:
                 backend = backend_for(penalty.impl, real)
@@ -157,6 +161,10 @@ class CriticStep:
                 term = PenaltyTerm(penalty, backend, x)
             self.optimizer.zero_grad()
             stats = self._plan.gradients(inputs, term)
+            learned = self._plan.learned
+            if len(learned) != self._learned:  # at the first step, and if the critic grows
+                check_holds(self.optimizer, self.settings.critic, learned)
+                self._learned = len(learned)
             if self.process_group is not None:
                 average_gradients(self.optimizer, self.process_group)
             update(self.optimizer, self.max_grad_norm, self.settings.scaler, self.max_weight)
@@ -189,6 +197,7 @@ def _check(
         raise TypeError(
             f"optimizer is a {type(optimizer).__name__}; expected a torch.optim.Optimizer of the critic's parameters"
         )
+    check_step(optimizer)
     if penalty is not None and not isinstance(penalty, Penalty):
         raise TypeError(f"penalty is a {type(penalty).__name__}; expected gpgan.Penalty(weight=10.0) or None")
     pair = isinstance(objective, tuple) and len(objective) == 2 and all(callable(term) for term in objective)

@@ -37,9 +37,9 @@ def exact(request: Request, pruned: bool) -> tuple[Tensor, Tensor]:
                 raise
             raise explained from error
 
-    penalty, norms = request.value(request.input_gradient(scores, differentiate))
+    grads = request.input_gradient(scores, differentiate)
+    penalty, norms = request.value(grads)
     if penalty.grad_fn is None:
         return penalty, norms
-    reached = set(graph.nodes(penalty.grad_fn))
-    failures.refuse_failing(reached, behind, x)
-    return graph.reach_every_leaf(penalty, reached, behind, x) if pruned else penalty, norms
+    failures.refuse_failing(graph.nodes(penalty.grad_fn), behind, x)
+    return graph.reach_every_leaf(penalty, grads, behind, x) if pruned else penalty, norms

@@ -7,8 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 
+from gpgan.pruning.mode import NODES as PRUNED_NODES
 from gpgan.torch_private import leaf_of
+
+# The node types of linear operators, whose arguments all get a gradient if the result does.
+LINEAR_NODES = PRUNED_NODES | {
+    *("MmBackward0", "AddmmBackward0", "BmmBackward0", "MulBackward0", "AddBackward0", "SubBackward0")
+}
 
 
 def nodes(root: Any) -> list[Any]:
@@ -46,17 +53,35 @@ class _WithZeros(torch.autograd.Function):
         return grad, *(torch.zeros_like(leaf) for leaf in ctx.leaves)
 
 
-def reach_every_leaf(value: Tensor, reached: set[Any], behind: list[Any], x: Tensor) -> Tensor:
-    """Gives every other leaf a gradient, zero if pruned away.
+def reach_every_leaf(value: Tensor, grads: Tensor, behind: list[Any], x: Tensor) -> Tensor:
+    """Gives a gradient of zeros to every leaf that may get none.
 
-    Without this, a parameter whose part of the penalty was pruned away would have no gradient after the backward of a
-    penalty alone. Optimizers skip such a parameter, so its weight decay would be lost.
+    Without this, a parameter that does not affect the penalty would have no gradient after the backward of a penalty
+    alone. Optimizers skip such a parameter, so its weight decay would be lost.
 
     Args:
         value: The penalty.
-        reached: The nodes that the penalty depends on.
+        grads: The critic's gradients, that it is computed from.
         behind: The nodes that the scores depend on; x needs no gradient.
         x: The penalty's points.
     """
+    reached = _certain(grads.grad_fn)
     missed = [leaf for leaf in leaves([node for node in behind if node not in reached]) if leaf is not x]
     return _WithZeros.apply(value, *missed) if missed else value
+
+
+def _certain(root: Any) -> set[Any]:
+    """The nodes that certainly get a gradient if root does. An operator may give none to its later arguments, such as
+    the double backward of layer_norm to the bias; zeros for all leaves would be slower for the large ones."""
+    found = [root]
+    seen = {root}
+    for node in found:
+        kind = type(node).__name__
+        # An autograd.Function of the user's may return None for any argument.
+        foreign = isinstance(node, BackwardCFunction) and kind not in PRUNED_NODES
+        count = 0 if foreign else None if kind in LINEAR_NODES else 1
+        for parent, _ in node.next_functions[:count]:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                found.append(parent)
+    return seen

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from gpgan.ops.backend import Backend
+from gpgan.penalty.calls import call
 from gpgan.penalty.checks import BatchNormCalls, check_scores
 from gpgan.penalty.exact import exact
 from gpgan.penalty.finite_difference import FiniteDifference
@@ -40,7 +41,7 @@ def penalty_at(
 
     def run(points: Tensor) -> Tensor:
         with calls or contextlib.nullcontext():
-            return check_scores(critic(points, *args, **kwargs), len(points))
+            return check_scores(call(critic, points, args, kwargs), len(points))
 
     def value(grads: Tensor) -> tuple[Tensor, Tensor]:
         return backend.gradient_norm_penalty(grads, penalty.weight, penalty.target, penalty.one_sided, reduction)

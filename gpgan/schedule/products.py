@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import platform
 from collections.abc import Iterator
@@ -30,22 +31,23 @@ def onednn_is_faster() -> bool:
     return cpu.exists() and "GenuineIntel" not in cpu.read_text() and onednn_product() is not None
 
 
-_traced = False
+# Each thread has its own value.
+_traced = contextvars.ContextVar("traced", default=False)
 
 
 @contextlib.contextmanager
 def traced() -> Iterator[None]:
     """Within the block, only torch.mm computes products: inductor misreads oneDNN's operator as frozen weights."""
-    global _traced
-    before, _traced = _traced, True
+    before = _traced.set(True)
     try:
         yield
     finally:
-        _traced = before
+        _traced.reset(before)
 
 
 def _for_onednn(operations: int, a: Tensor) -> bool:
-    return operations >= LARGE and a.dtype == torch.float32 and not a.is_cuda and not _traced and onednn_is_faster()
+    large = operations >= LARGE and a.dtype == torch.float32 and not a.is_cuda
+    return large and not _traced.get() and onednn_is_faster()
 
 
 def product(a: Tensor, b: Tensor, row: Tensor | None = None) -> Tensor:

@@ -106,11 +106,8 @@ class Adversarial(abc.ABC):
         self.order = Order(len(dataset), config.seed)
         # Always on the CPU, so that a run can continue on another device.
         self.rng = torch.Generator().manual_seed(config.seed)
-        # The correction for lazy regularisation: Karras et al., arXiv 1912.04958, appendix B.
-        lazy = config.penalty.lazy if config.penalty.weight else 1
-        self.ratio = lazy / (lazy + 1) if lazy > 1 else 1.0
         self.generator_optimizer = make_optimizer(config.optimizer, self.generator)
-        self.critic_optimizer = make_optimizer(config.optimizer, self.critic, self.ratio)
+        self.critic_optimizer = make_optimizer(config.optimizer, self.critic)
         self.autocast = AUTOCAST[config.precision]
         scaled = config.precision == "fp16"
         self.generator_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
@@ -123,7 +120,7 @@ class Adversarial(abc.ABC):
             self.critic_optimizer,
             penalty=penalty_of(config, self.critic),
             objective=self.objective.critic,
-            lazy=lazy,
+            lazy=config.penalty.lazy if config.penalty.weight else 1,
             max_grad_norm=self.clip,
             max_weight=config.weight_clip or None,
             autocast=self.autocast,
@@ -144,7 +141,7 @@ class Adversarial(abc.ABC):
         config = self.config
         rate = config.optimizer.lr * learning_rate_factor(config.optimizer.schedule, n - 1, config.steps)
         _set_lr(self.generator_optimizer, rate)
-        _set_lr(self.critic_optimizer, rate * self.ratio)
+        _set_lr(self.critic_optimizer, rate)
         # Drawn all at once: for small networks the calls themselves are the cost.
         real, labels = self._draw_real(n)
         given = self.given(real, labels)
@@ -336,9 +333,8 @@ def move(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def make_optimizer(config: OptimizerConfig, module: nn.Module, ratio: float = 1.0) -> torch.optim.Optimizer:
-    """The optimizer of a network, with its learning rate times ``ratio`` and its betas to the power of ``ratio``."""
-    lr, beta1, beta2 = config.lr * ratio, config.beta1**ratio, config.beta2**ratio
+def make_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
+    lr, beta1, beta2 = config.lr, config.beta1, config.beta2
     if config.kind == "rmsprop":
         return torch.optim.RMSprop(module.parameters(), lr=lr, alpha=beta2)
     if config.kind == "sgd":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -17,3 +18,9 @@ def cpu_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def may_set() -> bool:
+    """Whether a step may change the number, which is process-wide: only in the main thread. Several threads that save it
+    and put it back would leave behind what another has set."""
+    return threading.current_thread() is threading.main_thread()
