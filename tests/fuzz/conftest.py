@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import child
 import pytest
 
-CHILD = Path(__file__).with_name("child.py")
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["child", "test_kills", "gpgan.cli.train", "gpgan.cli.resume", "torch._dynamo"])
 # Cases of one process.
 BATCH = 500
 
@@ -39,25 +41,34 @@ class Tally:
 
     def fault(self, number: int, what: str) -> None:
         """Adds a case that ended as it may not."""
-        self.faults.append(f"case {number}: {what}")
+        self.faults.append(f"case {number}: {what[:1000]}")
 
     def in_children(self, module: str, few: int, many: int) -> None:
         """Runs a module's cases in processes of their own; one that ends its process is a fault."""
         first, end = 0, len(self.cases(few, many))
         while first < end:
             answers = self._folder / f"{module}-{first}"
-            command = [sys.executable, str(CHILD), module, str(first), str(min(first + BATCH, end)), str(answers)]
-            paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-            environment = {**os.environ, "PYTHONPATH": paths, "XDG_CACHE_HOME": str(self._folder / "cache")}
-            ended = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=self._folder)
-            assert answers.exists(), ended.stderr
-            *answered, last = (json.loads(line) for line in answers.read_text("utf-8").splitlines())
-            for number, *found in [*answered, last]:
-                for outcome in found:
-                    self.fault(number, outcome) if outcome.startswith("!") else self.held(outcome)
-            if ended.returncode:
-                self.fault(last[0], f"the process ended with {ended.returncode}: {ended.stderr}")
-            first = last[0] + 1
+            process = PROCESSES.Process(target=child.run, args=(module, first, min(first + BATCH, end), answers))
+            process.start()
+            process.join()
+            found = [json.loads(line) for line in answers.read_text("utf-8").splitlines()]
+            for number, outcome in (line for line in found if len(line) == 2):
+                self.fault(number, outcome) if outcome.startswith("!") else self.held(outcome)
+            last = found[-1][0]
+            if process.exitcode:
+                self.fault(last, f"the process ended with {process.exitcode}")
+            first = last + 1
+
+
+@pytest.fixture(autouse=True)
+def _server() -> None:
+    """Starts the fork server, which imports everything once; processes then start at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        # It imports its modules before it is told the path of the tests.
+        patch.setenv("PYTHONPATH", os.pathsep.join(path or os.getcwd() for path in sys.path))
+        process = PROCESSES.Process(target=int)
+        process.start()
+        process.join()
 
 
 @pytest.fixture

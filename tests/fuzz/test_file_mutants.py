@@ -62,7 +62,9 @@ def zipped() -> bytes:
 RGB, GREY = Image.fromarray(pixels(12, 10, 3)), Image.fromarray(pixels(9, 9))
 DEEP = Image.fromarray(pixels(8, 8).astype(np.uint16) * 257)
 IDX = bytes([0, 0, 8, 3]) + struct.pack(">3I", 6, 5, 5) + pixels(6, 5, 5).tobytes()
-TOML = b'steps = 1\nn_critic = 2\nseed = 3\n[network]\nwidth = 4\nlatent = 2\n[optimizer]\nbetas = [0.0, 0.9]\nlr = 1e-4\n'
+TOML = (
+    b"steps = 1\nn_critic = 2\nseed = 3\n[network]\nwidth = 4\nlatent = 2\n[optimizer]\nbetas = [0.0, 0.9]\nlr = 1e-4\n"
+)
 POINTS = np.random.default_rng(0).normal(size=(20, 2))
 # Names and contents that load; a name's suffix decides who reads it.
 GOOD: dict[str, bytes] = {

@@ -265,7 +265,16 @@ def state(args: list[Any]) -> list[Any]:
     """The bits of the tensors among the arguments."""
     usual = [t for t in args if type(t) is Tensor and t.device.type == "cpu" and t.layout == torch.strided]
     small = [t for t in usual if not (t.is_nested or t.is_quantized or t._is_zerotensor()) and 0 < t.numel() < 1 << 20]
-    return [t.detach().resolve_neg().clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8).numpy().tobytes() for t in small]
+    return [
+        t.detach()
+        .resolve_neg()
+        .clone(memory_format=torch.contiguous_format)
+        .reshape(-1)
+        .view(torch.uint8)
+        .numpy()
+        .tobytes()
+        for t in small
+    ]
 
 
 def differentiated(rng: random.Random, out: list[Tensor], args: list[Any]) -> list[Tensor]:
@@ -306,7 +315,19 @@ def outcome(number: int) -> str:
     """What became of a call: "refused", "equal", "ran", or a fault after "!"."""
     rng, call = make(number)
     before = state(call.args)
-    names = {*call.kwargs, "critic", "real", "fake", "alpha", "grads", "weight", "target", "reduction", "points", "samples"}
+    names = {
+        *call.kwargs,
+        "critic",
+        "real",
+        "fake",
+        "alpha",
+        "grads",
+        "weight",
+        "target",
+        "reduction",
+        "points",
+        "samples",
+    }
 
     def ran(function: Any) -> Any:
         try:
@@ -329,7 +350,13 @@ def outcome(number: int) -> str:
     if isinstance(mine, Exception) and isinstance(theirs, Exception):
         named = any(re.search(rf"\b{name}\b", str(mine)) for name in names)
         # The last is how torch's stable interface reports that a result does not fit into memory.
-        known = named or "memory" in str(mine) or "API call failed" in str(mine) or "gpgan.ops cannot run on" in str(mine) or of_the_critic(mine)
+        known = (
+            named
+            or "memory" in str(mine)
+            or "API call failed" in str(mine)
+            or "gpgan.ops cannot run on" in str(mine)
+            or of_the_critic(mine)
+        )
         return "refused" if known else f"!{call.name}: {type(mine).__name__}: {mine}"
     if isinstance(mine, Exception) or isinstance(theirs, Exception):
         return f"!{call.name}: {mine!r:.300}, and the reference: {theirs!r:.300}"
