@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import random
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,19 @@ SIZE = {"steps": STEPS, "batch": 4, "n_critic": 1, "tick": 2, "checkpoint": 2, "
 
 
 class Others:
-    """Calls commands on a run, in a thread of their own, while its trainer takes a step."""
+    """Calls commands on a run, each in a process of its own, while its trainer takes steps."""
 
     def __init__(self, rng: random.Random, folder: Path) -> None:
-        self.rng, self.folder, self.faults = rng, folder, list[str]()
+        self.rng, self.folder, self.started = rng, folder, dict[int, str]()
 
     def __call__(self, trainer: Trainer) -> None:
         if self.rng.random() < 0.3:
-            other = threading.Thread(target=self.meddle, args=(trainer.run,))
-            other.start()
-            if self.rng.random() < 0.5:  # else beside the steps that follow
-                other.join()
+            assert trainer.run is not None
+            self.start(trainer.run)
+        if trainer.step == STEPS:  # a resume after the end would be right to continue the run
+            self.wait_for_all()
 
-    def meddle(self, run: Path) -> None:
+    def start(self, run: Path) -> None:
         expected, *arguments = self.rng.choice(
             [
                 ("refused", "resume", str(run), "--steps", str(2 * STEPS)),
@@ -43,14 +42,33 @@ class Others:
                 ("done", "ls", str(run.parent)),
             ]
         )
-        with OUTPUT:
+        at_once = self.rng.random() < 0.5  # or beside the steps that follow
+        process = os.fork()
+        if process == 0:
             found = judged(*command(*arguments))
-        if found != expected:
-            self.faults.append(f"{arguments[0]}: {found}")
+            os._exit(0 if found == expected else self.note(f"{arguments}: {found}"))
+        self.started[process] = " ".join(arguments)
+        if at_once:
+            self.wait(process)
 
+    def note(self, fault: str) -> int:
+        with (self.folder / "faults").open("a") as file:
+            file.write(f"{fault}\n")
+        return 0
 
-# The commands' output is caught by replacing sys.stdout, which one thread at a time may do.
-OUTPUT = threading.Lock()
+    def wait(self, process: int) -> None:
+        arguments = self.started.pop(process)
+        status = os.waitpid(process, 0)[1]
+        if status:
+            self.note(f"{arguments}: ended with {status}")
+
+    def wait_for_all(self) -> None:
+        for process in list(self.started):
+            self.wait(process)
+
+    def faults(self) -> str:
+        path = self.folder / "faults"
+        return path.read_text() if path.exists() else ""
 
 
 def outcome(number: int) -> str:
@@ -62,13 +80,10 @@ def outcome(number: int) -> str:
         others = Others(rng, folder)
         config = small(folder / "beside", str(folder / "points.npy"), name="run", **SIZE)
         run = Trainer(config, callbacks=[Do(others)]).fit().run
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread():
-                with contextlib.suppress(RuntimeError):
-                    thread.join(30)
+        faults = others.faults()
         alone = Trainer(small(folder / "alone", str(folder / "points.npy"), name="run", **SIZE)).fit().run
         assert_same(alone, run)
-    return "!" + "; ".join(others.faults) if others.faults else "refused, and ended as if it were alone"
+    return f"!{faults}" if faults else "others refused, and ended as if it were alone"
 
 
 def test_two_trainers(tally: Any) -> None:
