@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,6 +116,17 @@ def transformed() -> bool:
         return forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
     except (AttributeError, TypeError):
         return True
+
+
+def under_torch_func() -> bool:
+    """Whether a functorch transform is active.
+
+    Absent: False. The penalty then raises torch's own error.
+    """
+    try:
+        return torch._C._functorch.peek_interpreter_stack() is not None
+    except (AttributeError, TypeError):
+        return False
 
 
 @functools.cache
@@ -397,3 +408,26 @@ def operation_counting() -> tuple[type, Callable[[Any], Callable[..., int] | Non
     except ImportError:
         return None
     return TorchDispatchMode, lambda operator: flop_registry.get(getattr(operator, "_overloadpacket", None))
+
+
+@contextlib.contextmanager
+def without_dispatch_modes() -> Iterator[None]:
+    """Within the block, no TorchDispatchMode sees the operations.
+
+    Absent: they see them. A count of operations then includes the probe of a critic's first penalty.
+    """
+    try:
+        from torch.utils._python_dispatch import (  # type: ignore[attr-defined]
+            _len_torch_dispatch_stack,
+            _pop_mode,
+            _push_mode,
+        )
+    except ImportError:
+        yield
+        return
+    modes = [_pop_mode() for _ in range(_len_torch_dispatch_stack())]
+    try:
+        yield
+    finally:
+        for mode in reversed(modes):
+            _push_mode(mode)

@@ -157,6 +157,8 @@ void launch_backward(const Geometry& geometry, const Backward<T, kSize>& backwar
   }
 }
 
+// The direction's alignment must not decide how the squares are added: where it alone forbids wide stores, the
+// direction has a launch of its own.
 template <typename T, int kSize>
 void launch_penalty(const GradientNormPenaltyArgs& args, void* workspace, cudaStream_t stream) {
   using acc_t = acc_type<T>;
@@ -170,6 +172,7 @@ void launch_penalty(const GradientNormPenaltyArgs& args, void* workspace, cudaSt
   auto* block_values = chunk_sums + (geometry.chunks > 1 ? geometry.items() : 0);
   const bool is_long = geometry.chunks > 1;
   const bool each = args.penalty.reduction == Reduction::kNone;
+  const bool apart = is_long || (kSize > 1 && !aligned(direction));
   const unsigned blocks = is_long ? blocks_for(geometry.rows, kWarp) : blocks_for(geometry.rows, geometry.lanes);
   // With one block, its sum is the result.
   const Results<acc_t> results{formula, norms, each ? value : nullptr,
@@ -181,16 +184,23 @@ void launch_penalty(const GradientNormPenaltyArgs& args, void* workspace, cudaSt
            blocks_for(geometry.items(), geometry.lanes), kThreads, stream, geometry, squares, chunk_sums);
     launch("gradient_norm_penalty (rows)", finish_rows_kernel<acc_t>, blocks, kThreads, stream, chunk_sums,
            geometry.rows, geometry.chunks, results);
-    if (direction) {
-      geometry.from_last = true;
-      launch_backward(
-          geometry,
-          Backward<T, kSize>{formula, nullptr, nullptr, squares.grads, norms, direction, geometry.length, false, true},
-          stream);
-    }
+    geometry.from_last = true;
   } else {
     launch("gradient_norm_penalty", penalty_kernel<T, kSize>, blocks, kThreads, stream, geometry, squares, results,
-           direction);
+           apart ? nullptr : direction);
+  }
+  if (direction && apart) {
+    const auto write = [&](auto pack) {
+      launch_backward(geometry,
+                      Backward<T, decltype(pack)::value>{formula, nullptr, nullptr, squares.grads, norms, direction,
+                                                         geometry.length, false, true},
+                      stream);
+    };
+    if (aligned(direction)) {
+      write(std::integral_constant<int, kSize>{});
+    } else {
+      write(std::integral_constant<int, 1>{});
+    }
   }
   if (!each && blocks > 1) {
     launch("gradient_norm_penalty (value)", add_values_kernel<acc_t>, 1, kThreads, stream, block_values,
@@ -217,7 +227,7 @@ void gradient_norm_penalty(const GradientNormPenaltyArgs& args, void* workspace,
       [&](auto type, auto pack) {
         launch_penalty<decltype(type), decltype(pack)::value>(args, workspace, static_cast<cudaStream_t>(stream));
       },
-      args.grads, args.direction);
+      args.grads);
 }
 
 void gradient_norm_penalty_backward(const GradientNormPenaltyBackwardArgs& args, Stream stream) {

@@ -1,5 +1,6 @@
-// How rows are mapped to threads, and sums over rows. Everything follows from the shape, never from the device, so that
-// the same input gives the same bits on every device; there are no atomics.
+// How rows are mapped to threads, and sums over rows. Everything follows from the shape, and from whether the rows that
+// are summed begin at a 16-byte address, never from the device or from other arguments: the same input gives the same
+// bits on every device. There are no atomics.
 //
 //   short rows   (to 4 KiB)   1 to 32 lanes of a warp per row
 //   middle rows  (to 48 KiB)  one block per row

@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
         """
         if self._run:
             self.add_argument(
-                "--trust-code", action="store_true", help="import the code that a run from elsewhere names, and run it"
+                "--trust-code", action="store_true", help="run the Python code that a run from elsewhere names"
             )
         self.add_argument("-h", "--help", action="store_true", help="show this help")
         given = self.parse_args(list(arguments))

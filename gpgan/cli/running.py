@@ -100,7 +100,8 @@ def _introduce(trainer: Trainer, console: Console, asked_impl: str) -> None:
     for problem in trainer.problems:
         console.print(f"{problem}; an older checkpoint is used")
     if trainer.run is not None:
-        console.print(f"resuming {trainer.run} at step {trainer.step}")
+        done = ", its last one: the last files are written again" if trainer.step >= config.steps else ""
+        console.print(f"resuming {trainer.run} at step {trainer.step}{done}")
 
 
 def _conclude(result: Result, console: Console, seconds: float, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -18,16 +19,17 @@ from gpgan.training.trainer import Trainer
 def run(arguments: Sequence[str]) -> int:
     """Trains as the arguments specify; see ``run_trainer`` for the exit status."""
     try:
-        config, dataset, given = parse_train(arguments)
-        check_writable(config.out, config.name)
-        if given.dry_run:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", UserWarning)
-                trainer = Trainer(config, dataset=dataset)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            config, dataset, given = parse_train(arguments)
+            check_writable(config.out, config.name)
+            trainer = Trainer(config, dataset=dataset) if given.dry_run else None
+        if os.environ.get("RANK", "0") == "0":  # only one process prints what all would
+            for warning in caught:
+                sys.stderr.write(f"warning: {warning.message}\n")
+        if trainer is not None:
             trainer.processes.leave()
             if trainer.processes.first:
-                for warning in caught:
-                    sys.stderr.write(f"warning: {warning.message}\n")
                 sys.stdout.write(json.dumps(settings_of(trainer.config), indent=2) + "\n")
             return 0
     except (ValueError, OSError) as error:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from gpgan.critic.common import NOTHING_TO_LEARN, SERIAL, CriticStats, Inputs, PenaltyTerm, Settings
+from gpgan.critic.observations import warn_if_bounded
 from gpgan.critic.optimizer import identities
 from gpgan.penalty import graph
 from gpgan.penalty.calls import call
@@ -31,7 +32,7 @@ class General:
         """why: The reason why the critic cannot be scheduled."""
         self.settings, self.why = settings, why
         self.cost: float | None = None
-        self.counted = False
+        self.counted = self.looked = False
         self.serial = False
         self.learned: list[Tensor] = []
 
@@ -63,11 +64,14 @@ class General:
         scores: list[Tensor] = []
         for which, samples in enumerate((inputs.real, inputs.fake)):
             with settings.casting(samples.device):
-                out = check_scores(call(settings.critic, samples, args, kwargs), len(samples))
+                out = check_scores(call(settings.critic, samples.clone(), args, kwargs), len(samples))
                 if not scores:
                     self._begin(out)
                     if after_forward is not None:
                         after_forward()
+                if not self.looked:
+                    self.looked = True
+                    warn_if_bounded(out, settings.objective)
                 loss = None if paired else settings.term(which, out)
             scores.append(out if loss is None else out.detach())
             if loss is not None:

@@ -16,7 +16,8 @@ from gpgan.critic.compiled import Compiled, NotCompiled
 from gpgan.critic.cuda_graph import CudaGraphs, Update
 from gpgan.critic.scheduled import Scheduled, run
 from gpgan.penalty import Penalty
-from gpgan.penalty.checks import is_compiled, warn_if_compiled
+from gpgan.penalty.checks import check_scores, is_compiled, warn_if_compiled
+from gpgan.penalty.probe import warn_of_scores
 from gpgan.schedule.maps import Convolution
 from gpgan.schedule.sweeps import Schedule
 from gpgan.schedule.tape import Unsupported
@@ -98,11 +99,14 @@ class Plan:
                     return self._graphs(inputs, penalty)
                 except RuntimeError as error:
                     self._graphs, self._not_captured = None, first_line(error)
-            return update(inputs, penalty)
+            stats = update(inputs, penalty)
         except Exception:
             if first:  # a failed first step must not fix the plan
                 self._forget()
             raise
+        if first and stats.norms is not None and not isinstance(self._path, General):
+            warn_of_scores(self.settings.critic, stats.real_scores, stats.norms.amax().item())
+        return stats
 
     def gradients(self, inputs: Inputs, term: PenaltyTerm | None) -> CriticStats:
         """Computes the gradients of all parameters, by another path if the chosen one fails."""
@@ -184,7 +188,7 @@ def _trial(critic: nn.Module, batch: Tensor, rows: int) -> Schedule:
     schedule = Schedule(tape, scores, rows)
     points = batch[-rows:].detach().requires_grad_()
     with torch.enable_grad():
-        alone = critic(points)
+        alone = check_scores(critic(points), rows)
         (expected,) = torch.autograd.grad(alone.sum(), points)
     _check_close(scores[-rows:], alone.detach())
     _check_close(schedule.input_gradient(torch.ones_like(scores)), expected)

@@ -12,16 +12,18 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gpgan.critic.common import CriticLoss, CriticStats, Inputs, PenaltyTerm, Settings
+from gpgan.critic.observations import refuse_not_finite
 from gpgan.critic.optimizer import average_gradients, check_holds, check_limit, check_step, choose_fused, update
 from gpgan.critic.plan import Plan
 from gpgan.nn.spectral import is_normalised
 from gpgan.objectives.objective import Objective
 from gpgan.objectives.wasserstein import WASSERSTEIN
-from gpgan.ops._checks import check_same, check_samples
+from gpgan.ops._checks import check_same
 from gpgan.ops.backend import backend_for
 from gpgan.penalty import Critic, Penalty
-from gpgan.penalty.checks import check_rows
-from gpgan.penalty.points import draw_points
+from gpgan.penalty.checks import check_grad_mode, check_rows
+from gpgan.penalty.points import check_batch, draw_points
+from gpgan.penalty.probe import Identity
 from gpgan.util import threads
 
 
@@ -133,15 +135,10 @@ class CriticStep:
             TypeError, ValueError: As ``gradient_penalty``.
             RuntimeError: Grad mode is off; or as ``gradient_penalty``.
         """
-        if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
-            raise RuntimeError(
-                "CriticStep was called with grad mode off, so the critic has no gradients; call it outside"
-            )
-        check_samples("real", real)
+        check_grad_mode("CriticStep")
+        check_batch("real", real)
         check_same("fake", fake, "real", real)
-        if real.shape[0] == 0:
-            raise ValueError(f"real has shape {tuple(real.shape)}: an empty batch has no gradients; skip the step")
-        check_rows(critic_args, critic_kwargs or {}, real.shape[0])
+        check_rows(critic_args, {} if critic_kwargs is None else critic_kwargs, real.shape[0])
         penalty = self.penalty if self.steps % self.lazy == 0 else None
         if penalty is not None and self.lazy > 1:
             penalty = replace(penalty, weight=penalty.weight * self.lazy)
@@ -161,6 +158,9 @@ class CriticStep:
                 term = PenaltyTerm(penalty, backend, x)
             self.optimizer.zero_grad()
             stats = self._plan.gradients(inputs, term)
+            # Not on a GPU, which this would wait for, nor among processes, of which the others would wait for this one.
+            if not real.is_cuda and self.process_group is None:
+                refuse_not_finite(inputs, stats)
             learned = self._plan.learned
             if len(learned) != self._learned:  # at the first step, and if the critic grows
                 check_holds(self.optimizer, self.settings.critic, learned)
@@ -172,13 +172,19 @@ class CriticStep:
 
     def state_dict(self) -> dict[str, Any]:
         """The state that the next step depends on, besides the critic and its optimizer: the number of steps (for
-        ``lazy``) and whether steps run on one CPU thread."""
-        return {"steps": self.steps, "serial": self._plan.serial}
+        ``lazy``), whether steps run on one CPU thread, and whether the critic was found to couple its samples a little,
+        which it may do more once it is trained."""
+        return {"steps": self.steps, "serial": self._plan.serial, "couples": self._identity().known()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from a ``state_dict``."""
         self.steps = int(state["steps"])
         self._plan.restore(state["serial"])
+        if state.get("couples") is not None:
+            self._identity().remember(state["couples"])
+
+    def _identity(self) -> Identity:
+        return Identity(self.settings.critic, self.penalty is not None and self.penalty.allow_batch_coupling)
 
 
 def _check(

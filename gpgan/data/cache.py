@@ -17,6 +17,11 @@ import numpy as np
 from gpgan.data.arrays import Array
 from gpgan.data.dataset import BLOCK_BYTES
 
+# The types that rows may have.
+TYPES = {name: np.dtype(name) for name in ("uint8", "uint16")}
+# Bytes that are read of a file at its beginning, middle and end.
+PIECE = 4096
+
 
 def folder() -> Path:
     """``$XDG_CACHE_HOME/gpgan``, or ``~/.cache/gpgan``.
@@ -35,41 +40,70 @@ def key(*parts: Any) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def read(name: str) -> tuple[Array, dict[str, Any]] | None:
-    """The rows cached under a key, uint8 and memory-mapped, and their facts; None if missing or damaged."""
+def identity(file: Path) -> tuple[Any, ...]:
+    """What tells whether a file is still the same without reading all of it: size, times, and a hash of three pieces.
+
+    The second time is that of the last change, which cannot be set back as the first can.
+    """
     try:
-        facts = json.loads((folder() / f"{name}.json").read_text(encoding="utf-8"))
-        shape = tuple(facts.pop("shape"))
+        stat = file.stat()
+        if not file.is_file():
+            return ()
+        with file.open("rb") as opened:
+            digest = hashlib.sha256()
+            for start in (0, stat.st_size // 2, max(0, stat.st_size - PIECE)):
+                opened.seek(start)
+                digest.update(opened.read(PIECE))
+    except OSError:
+        return ()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, digest.hexdigest()
+
+
+def read(name: str) -> tuple[Array, dict[str, Any]] | None:
+    """The rows cached under a key, memory-mapped, and their facts; None if missing or damaged."""
+    try:
+        about = json.loads((folder() / f"{name}.json").read_text(encoding="utf-8"))
+        stated, shape, dtype = about.pop("sha256"), tuple(about["shape"]), TYPES[about["type"]]
         path = folder() / f"{name}.u8"
-        if path.stat().st_size != math.prod(shape):
+        if path.stat().st_size != math.prod(shape) * dtype.itemsize:
             return None
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while block := file.read(BLOCK_BYTES):
                 digest.update(block)
-        if digest.hexdigest() != facts.pop("sha256"):
+        if _sum(digest, about) != stated:
             return None
-        return np.memmap(path, np.uint8, "c", shape=shape), facts
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        del about["shape"], about["type"]
+        return np.memmap(path, dtype, "c", shape=shape), about
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None
+
+
+def _sum(rows: Any, facts: dict[str, Any]) -> str:
+    """The checksum of rows, given their digest, and of what is known about them."""
+    rows.update(json.dumps(facts, sort_keys=True).encode())
+    return str(rows.hexdigest())
 
 
 class Rows:
     """Rows being written to the cache: see ``writing``."""
 
     def __init__(self, file: Any) -> None:
-        self._file, self._digest, self._shape, self._count = file, hashlib.sha256(), (0,), 0
+        self._file, self._digest, self._count = file, hashlib.sha256(), 0
+        self._shape: tuple[int, ...] = (0,)
+        self._type = "uint8"
 
     def append(self, row: Array) -> None:
-        """Writes one uint8 row; all rows have the same shape."""
+        """Writes one row; all rows have the same shape and one of the types in ``TYPES``."""
         content = row.tobytes()
         self._file.write(content)
         self._digest.update(content)
-        self._shape, self._count = row.shape, self._count + 1
+        self._shape, self._type, self._count = row.shape, row.dtype.name, self._count + 1
 
-    def facts(self) -> dict[str, Any]:
-        """The shape and checksum that ``read`` checks."""
-        return {"shape": [self._count, *self._shape], "sha256": self._digest.hexdigest()}
+    def facts(self, more: dict[str, Any]) -> dict[str, Any]:
+        """The shape and type, ``more``, and the checksum of all this and of the rows, which ``read`` checks."""
+        about = {**more, "shape": [self._count, *self._shape], "type": self._type}
+        return {**about, "sha256": _sum(self._digest, about)}
 
 
 @contextlib.contextmanager
@@ -87,6 +121,6 @@ def writing(name: str, facts: dict[str, Any]) -> Iterator[Rows]:
         with rows.open("wb") as file:
             kept = Rows(file)
             yield kept
-        about.write_text(json.dumps({**facts, **kept.facts()}), encoding="utf-8")
+        about.write_text(json.dumps(kept.facts(facts)), encoding="utf-8")
         rows.replace(home / f"{name}.u8")
         about.replace(home / f"{name}.json")

@@ -32,7 +32,8 @@ LEGEND = 6
 def image_grid(path: Path, images: Tensor, *_: object) -> None:
     """Writes images ``[n, C, H, W]`` in [-1, 1] as a square grid without axes.
 
-    Three channels are RGB; of any other number only the first is shown, in grey.
+    Three channels are RGB, and four are RGB and opacity, shown on white; of any other number only the first is shown, in
+    grey.
     """
     import matplotlib.image
 
@@ -54,7 +55,7 @@ def volume_grid(path: Path, volumes: Tensor, *_: object) -> None:
     """Writes the central slices across z, y and x of each volume ``[n, C, D, H, W]`` in [-1, 1].
 
     z is the axis D, y is H and x is W. Slices, not projections: they show the inside, and the projection of a filled
-    volume is an even grey. Three channels are RGB; of any other number only the first is shown, in grey.
+    volume is an even grey. Channels are shown as in ``image_grid``.
     """
     z, y, x = (length // 2 for length in volumes.shape[2:])
     slices = [_pixels(s) for s in (volumes[:, :, z], volumes[:, :, :, y], volumes[:, :, :, :, x])]
@@ -109,7 +110,11 @@ def _grouped(path: Path, tiles: Sequence[Pixels], names: Sequence[str]) -> None:
 
 def _pixels(images: Tensor) -> Pixels:
     """Images [n, C, H, W] in [-1, 1] as RGB [n, H, W, 3]."""
-    images = images.detach().float().cpu().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+    images = images.detach().float().cpu().clamp(-1, 1)
+    if images.shape[1] == 4:
+        # Opacity from -1 to 1; white is 1.
+        images = 1 - (1 - images[:, :3]) * (1 + images[:, 3:]) / 2
+    images = images.add(1).mul(127.5).round().to(torch.uint8)
     images = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
     return images.permute(0, 2, 3, 1).numpy()
 

@@ -43,3 +43,10 @@ class Facts:
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "shape": list(self.shape), "classes": list(self.classes)}
+
+
+def seeds(data: str) -> str:
+    """Ends the message that data changed, if it may come from code that draws from generators of its own."""
+    if ":" not in data:
+        return ""
+    return ". Code must seed the generators that it makes, e.g. numpy.random.default_rng(0)"

@@ -12,8 +12,13 @@ import numpy as np
 
 from gpgan.data.arrays import Array, dataset_of
 from gpgan.data.dataset import Dataset
-from gpgan.data.paths import check_file, name_of
+from gpgan.data.paths import check_file, check_memory, name_of
 
+WANTED = "an IDX file, the format of MNIST, plain or .gz"
+# An array of more axes is no kind of data.
+AXES = 5
+# Bytes that deflate packs into one, at most.
+DENSITY = 1032
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -35,23 +40,35 @@ def read_idx(path: Path) -> Array:
     Raises:
         ValueError: The file is missing, truncated, longer than its header says, or not an IDX file.
     """
-    wanted = "an IDX file, the format of MNIST, plain or .gz"
-    check_file(path, wanted)
+    check_file(path, WANTED)
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            start = file.read(4)
+            if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in TYPES:
+                raise _unlike(path, start)
+            lengths = file.read(4 * start[3])
+            if len(lengths) < 4 * start[3]:
+                raise _unlike(path, start)
+            shape, dtype = struct.unpack(f">{start[3]}I", lengths), np.dtype(TYPES[start[2]])
+            if len(shape) > AXES:
+                raise ValueError(f"{path} has {len(shape)} axes; expected at most {AXES}")
+            size = math.prod(shape) * dtype.itemsize
+            check_memory(size, f"{path} claims", "save a part of it")
+            # No more than that is unpacked, however much is packed; a packed byte holds at most DENSITY.
+            most = path.stat().st_size * (DENSITY if path.suffix == ".gz" else 1)
+            content = file.read(min(size, most) + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read ({error}); expected {wanted}: download the file again") from error
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES or len(content) < 4 + 4 * content[3]:
+        raise ValueError(f"{path} cannot be read ({error}); expected {WANTED}: download the file again") from error
+    if len(content) != size:
         raise ValueError(
-            f"{path} begins with {content[:4]!r}; expected {wanted}: two zero bytes, a type of "
-            f"{', '.join(f'0x{code:02x}' for code in TYPES)}, and the number of axes with their lengths"
+            f"{path} has {'at least ' * (len(content) > size)}{len(content)} bytes of values; expected {size}, as its "
+            f"header gives shape {shape} of {dtype.name}: download the file again"
         )
-    start = 4 + 4 * content[3]
-    shape = struct.unpack(f">{content[3]}I", content[4:start])
-    dtype = np.dtype(TYPES[content[2]])
-    if len(content) - start != math.prod(shape) * dtype.itemsize:
-        raise ValueError(
-            f"{path} has {len(content) - start} bytes of values; expected {math.prod(shape) * dtype.itemsize}, as its header "
-            f"gives shape {shape} of {dtype.name}: download the file again"
-        )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _unlike(path: Path, start: bytes) -> ValueError:
+    return ValueError(
+        f"{path} begins with {start!r}; expected {WANTED}: two zero bytes, a type of "
+        f"{', '.join(f'0x{code:02x}' for code in TYPES)}, and the number of axes with their lengths"
+    )

@@ -17,6 +17,7 @@ from gpgan.data.objects import load_object
 from gpgan.data.paths import Progress, files_under
 from gpgan.data.plane import load_grid, load_ring, load_swissroll
 from gpgan.util.nearest import nearest
+from gpgan.util.warn import warn
 
 BUILT_IN: dict[str, Callable[[], Dataset]] = {
     "digits": load_digits,
@@ -40,12 +41,22 @@ def load(data: str, *, size: int | None = None, progress: Progress | None = None
             .mrc volumes are cut into; None chooses it from the data.
         progress: Called with (files done, files in all), if there are many files.
 
+    Warns:
+        UserWarning: For each of the data set's ``notes``.
+
     Raises:
         ValueError: There is no such data set, or it does not hold samples; the message names the fix.
         ModuleNotFoundError: The data set needs a package that is not installed.
     """
     if size is not None and size < 1:
         raise ValueError(f"size is {size}; expected 1 or more")
+    dataset = _load(data, size, progress)
+    for note in dataset.notes:
+        warn(f"{data}: {note}")
+    return dataset
+
+
+def _load(data: str, size: int | None, progress: Progress | None) -> Dataset:
     path = Path(data)
     # An empty string would be the path of the current folder.
     kind = _kind(path) if data and data not in BUILT_IN else None

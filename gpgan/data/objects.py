@@ -45,20 +45,22 @@ def load_object(data: str, progress: Progress | None = None) -> Dataset:
     """
     with random_states.borrowed():
         random_states.seed(SEED)
+        value = find_attribute("data", data, WANTED)
+        # Again: a module that is already imported draws nothing.
+        random_states.seed(SEED)
         before = random_states.capture()
-        dataset = _load(data, progress)
+        dataset = _load(value, data, progress)
         drew = not random_states.same(before, random_states.capture())
     if not drew:
         return dataset
     note = (
-        f"{data} draws random numbers: its samples are drawn once, from a fixed seed, and stay the same in all epochs "
-        "and runs; random augmentation does not vary"
+        "its code draws random numbers: samples are drawn once, with fixed seeds, and are the same in all epochs and "
+        "runs; random augmentation does not vary"
     )
     return dataclasses.replace(dataset, notes=(*dataset.notes, note))
 
 
-def _load(data: str, progress: Progress | None) -> Dataset:
-    value = find_attribute("data", data, WANTED)
+def _load(value: Any, data: str, progress: Progress | None) -> Dataset:
     if callable(value) and not isinstance(value, (Tensor, torch.utils.data.Dataset)):
         try:
             inspect.signature(value).bind()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -31,10 +32,8 @@ def check_file(path: Path, wanted: str) -> None:
 def check_memory(size: int, where: str, fix: str) -> None:
     """Raises ValueError if ``size`` bytes do not fit into this machine's memory, or into what the container may use."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
+    with contextlib.suppress(OSError, ValueError):  # Without a limit there is no such file, or no number in it.
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):
-        pass  # There is no such limit.
     if size > memory:
         raise ValueError(f"{where} {size >> 20} MiB of values; expected at most {memory >> 20} MiB, the memory: {fix}")
 
@@ -76,11 +75,18 @@ def test_folders(names: list[str]) -> tuple[list[str], list[str], list[str]]:
         if {*words} <= {*TRAINING, *HELD_OUT} and {*words} & {*TRAINING} and {*words} & {*HELD_OUT}:
             trained = [name for name, word in zip(names, words, strict=True) if word in TRAINING]
             held_out = [name for name, word in zip(names, words, strict=True) if word in HELD_OUT]
-            without = ["/".join(parts[:depth] + parts[depth + 1 :]) for parts in (n.split("/") for n in trained + held_out)]
+            without = [
+                "/".join(parts[:depth] + parts[depth + 1 :]) for parts in (n.split("/") for n in trained + held_out)
+            ]
             return trained, held_out, without
     return names, [], names
 
 
 def skipped_line(name: str, reason: str) -> str:
-    """The log line of a skipped file. A name that is not valid text is made so."""
-    return f"{name}: {reason}".encode(errors="replace").decode()
+    """The log line of a skipped file."""
+    return as_text(f"{name}: {reason}")
+
+
+def as_text(line: str) -> str:
+    """A line with file names, of which those that are not valid text are made so."""
+    return line.encode(errors="replace").decode()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import dataclasses
+import gzip
+import math
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +14,20 @@ import numpy as np
 from gpgan.data.arrays import Array, dataset_of
 from gpgan.data.dataset import Dataset
 from gpgan.data.kinds import KINDS_BY_NAME
-from gpgan.data.paths import Progress, check_file, files_under, name_of, skipped_line
+from gpgan.data.paths import Progress, check_file, check_memory, files_under, name_of, skipped_line, test_folders
 from gpgan.util.errors import first_line
 
 CUBE = 32
+# Bytes of a header, and of one value in each mode; two values of 4 bits share a byte.
+HEADER = 1024
+BYTES = {0: 1, 1: 2, 2: 4, 3: 4, 4: 8, 6: 2, 12: 2, 101: 0.5}
 WANTED = "an MRC file with a volume, or a stack of volumes or images"
 
 
 def load_mrc(path: Path, size: int | None = None, progress: Progress | None = None) -> Dataset:
     """Volumes ``[1, size, size, size]`` or stacks from an MRC file or a folder of them, read into memory.
+
+    Files in test folders are held out: see ``test_folders``.
 
     A volume is cut into cubes that do not overlap, starting at its first voxel; the remainder at the far ends is
     dropped. A stack of volumes or of images is used as it is. The file's header says which one it is.
@@ -33,7 +42,10 @@ def load_mrc(path: Path, size: int | None = None, progress: Progress | None = No
         ModuleNotFoundError: mrcfile is not installed.
     """
     suffixes = KINDS_BY_NAME["volumes"].suffixes
-    names = [name for name in files_under(path) if name.lower().endswith(suffixes)] if path.is_dir() else [""]
+    names, tests = [""], list[str]()
+    if path.is_dir():
+        names, tests, _ = test_folders([name for name in files_under(path) if name.lower().endswith(suffixes)])
+        names += tests
     skipped, found = [], []
     for number, name in enumerate(names, 1):
         try:
@@ -51,6 +63,7 @@ def load_mrc(path: Path, size: int | None = None, progress: Progress | None = No
 
     shortest = min((min(data.shape) for _, data, whole in found if whole), default=CUBE)
     pieces: list[Array] = []
+    held_out: list[Array] = []
     for file, data, whole in found:
         if size and not whole:
             raise ValueError(f"size is {size}, and {file} is a stack, which is not cut; expected no size")
@@ -64,8 +77,10 @@ def load_mrc(path: Path, size: int | None = None, progress: Progress | None = No
                 f"{file} has samples of shape {piece.shape[1:]}, and {found[0][0]} {pieces[0].shape[1:]}; expected one "
                 "shape"
             )
-        pieces.append(piece)
-    dataset = dataset_of(np.concatenate(pieces), f"{path} holds", name_of(path))
+        (held_out if file.relative_to(path).as_posix() in tests else pieces).append(piece)
+    if not pieces:
+        raise ValueError(f"{path} holds only MRC files to hold out that can be read; expected some to train on")
+    dataset = dataset_of(np.concatenate(pieces), f"{path} holds", name_of(path), held_out=held_out)
     return dataclasses.replace(dataset, skipped=tuple(skipped))
 
 
@@ -74,6 +89,7 @@ def _read(path: Path) -> tuple[Array, bool]:
     import mrcfile  # type: ignore[import-untyped,unused-ignore]
 
     check_file(path, WANTED)
+    _check_header(path)
     try:
         with mrcfile.open(path) as file:
             data, volume = np.array(file.data), file.is_volume()
@@ -82,6 +98,35 @@ def _read(path: Path) -> tuple[Array, bool]:
     if data.ndim < 3:
         raise ValueError(f"{path} holds a single image of shape {data.shape}; expected {WANTED}")
     return data, volume
+
+
+def _check_header(path: Path) -> None:
+    """Raises ValueError if a file's header contradicts the file, before anything is read that it says is there."""
+    with path.open("rb") as file:
+        start = file.read(3)
+    packed = start[:2] == b"\x1f\x8b" or start == b"BZh"
+    try:
+        with gzip.open(path) if start[:2] == b"\x1f\x8b" else bz2.open(path) if packed else path.open("rb") as opened:
+            header = opened.read(HEADER)
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read ({first_line(error)}); expected {WANTED}") from error
+    if len(header) < HEADER:
+        raise ValueError(f"{path} cannot be read ({len(header)} bytes of a header of {HEADER}); expected {WANTED}")
+    # The machine stamp: big-endian is 0x11 0x11.
+    order = ">" if header[212:213] == b"\x11" else "<"
+    *shape, mode = struct.unpack(f"{order}4i", header[:16])
+    (more,) = struct.unpack(f"{order}i", header[92:96])
+    if min(shape) < 1 or mode not in BYTES or more < 0:
+        raise ValueError(
+            f"{path} says that it has {' x '.join(map(str, shape))} values of mode {mode} and {more} bytes of an extended "
+            f"header; expected sides of 1 or more, a mode of {', '.join(map(str, BYTES))}, and 0 or more bytes"
+        )
+    size = HEADER + more + math.ceil(math.prod(shape) * BYTES[mode])
+    check_memory(size, f"{path} says that it has", "cut it into several files")
+    if not packed and size > path.stat().st_size:
+        raise ValueError(
+            f"{path} cannot be read (its header says {size} bytes, and it has {path.stat().st_size}); expected {WANTED}"
+        )
 
 
 def _cubes(volume: Array, side: int) -> Array:

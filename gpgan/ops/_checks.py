@@ -17,9 +17,18 @@ def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def check_samples(name: str, value: Tensor) -> None:
-    """Raises unless value is a real floating point tensor with a batch dimension."""
+    """Raises unless value is a dense tensor of real floating point numbers with a batch dimension."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} is a {type(value).__name__}; expected a torch.Tensor of shape [B, ...]")
+    if value.layout != torch.strided or value.is_nested:
+        layout, dense = (
+            ("is a nested tensor", "to_padded_tensor(0.0)")
+            if value.is_nested
+            else (f"has layout {value.layout}", "to_dense()")
+        )
+        raise TypeError(
+            f"{name} {layout}; expected torch.strided, a dense tensor. If a dense copy is wanted, pass {name}.{dense}"
+        )
     if value.dtype not in DTYPES:
         raise TypeError(
             f"{name} has dtype {value.dtype}; expected one of float32, float16, bfloat16, float64: convert it, e.g. {name}.float()"
@@ -30,7 +39,8 @@ def check_samples(name: str, value: Tensor) -> None:
 
 def check_same(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
     """Raises unless value has the shape, dtype and device of other, whose own checks have passed."""
-    if not isinstance(value, Tensor) or value.dtype != other.dtype or value.dim() == 0:
+    alike = isinstance(value, Tensor) and value.dtype == other.dtype and value.layout == other.layout
+    if not alike or value.is_nested or value.dim() == 0:
         check_samples(name, value)
     for what in ("shape", "dtype", "device"):
         came, expected = getattr(value, what), getattr(other, what)
@@ -67,8 +77,12 @@ def check_penalty(weight: float, target: float, reduction: str) -> None:
     for name, value in (("weight", weight), ("target", target)):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name} is a {type(value).__name__}; expected a float")
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value}; expected a finite number, zero or above")
+        try:
+            number = float(value)
+        except OverflowError:  # an int too large for a float
+            number = math.inf
+        if not 0 <= number < math.inf:
+            raise ValueError(f"{name} is {number}; expected a finite number, zero or above")
     check_reduction(reduction)
 
 

@@ -79,7 +79,8 @@ def penalty_and_direction_of(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``gradient_norm_penalty_with_direction`` without its checks."""
     with torch.enable_grad():
-        leaf = _autocast(grads).detach().requires_grad_()
+        leaf = _autocast(grads).detach()
+        leaf = (leaf.clone() if leaf.is_inference() else leaf).requires_grad_()
         penalty, norms = penalty_of(leaf, weight, target, one_sided, reduction)
         (direction,) = torch.autograd.grad(penalty.sum(), leaf)
     return penalty.detach(), norms.detach(), direction

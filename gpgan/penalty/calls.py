@@ -11,10 +11,9 @@ from gpgan.penalty.penalty import Critic
 
 
 def call(critic: Critic, samples: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What the critic returns. It gets copies of all tensors, so that nothing of the caller's changes if it works in
-    place. The copy of a leaf that requires grad is not a leaf, which autograd would not let it change."""
+    """What the critic returns. It may change ``samples``, but only copies of the other tensors."""
 
     def copy(value: Any) -> Any:
         return value.clone() if isinstance(value, Tensor) else value
 
-    return critic(samples.clone(), *map(copy, args), **{name: copy(value) for name, value in kwargs.items()})
+    return critic(samples, *map(copy, args), **{name: copy(value) for name, value in kwargs.items()})

@@ -16,10 +16,34 @@ from gpgan.penalty.modules import reachable
 from gpgan.util.warn import warn_once
 
 
+def check_grad_mode(caller: str) -> None:
+    """Raises where the critic can have no gradient: grad mode is off, or torch.func differentiates the caller."""
+    if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
+        mode, cure = (
+            ("torch.inference_mode", "call it outside")
+            if torch.is_inference_mode_enabled()
+            else ("torch.no_grad", "call it outside, or inside torch.enable_grad()")
+        )
+        raise RuntimeError(f"{caller} was called with grad mode off ({mode}), so the critic has no gradient; {cure}")
+    if torch_private.under_torch_func():
+        raise RuntimeError(
+            f"{caller} was called inside a torch.func transform (grad, vjp, vmap, ...), which its own autograd.grad does not "
+            "work in; call it outside, with torch.func.functional_call for the critic if need be, and differentiate the "
+            "result by backward() or torch.autograd.grad"
+        )
+
+
 def check_rows(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any], batch: int) -> None:
-    """Raises if a tensor argument of the critic does not have one row per sample, and so would broadcast."""
-    if isinstance(critic_args, Tensor):
-        raise TypeError("critic_args is a Tensor; expected a tuple of arguments, e.g. critic_args=(labels,)")
+    """Raises unless the critic's further arguments are such, and each tensor has one row per sample: others broadcast."""
+    if not isinstance(critic_args, (tuple, list)):
+        raise TypeError(
+            f"critic_args is a {type(critic_args).__name__}; expected a tuple of arguments, e.g. critic_args=(labels,)"
+        )
+    if not isinstance(critic_kwargs, Mapping) or not all(isinstance(name, str) for name in critic_kwargs):
+        raise TypeError(
+            f"critic_kwargs is {critic_kwargs!r:.60}; expected a dict from names to arguments, e.g. "
+            'critic_kwargs={"labels": labels}'
+        )
     named = [(f"critic_args[{i}]", value) for i, value in enumerate(critic_args)]
     named += [(f"critic_kwargs[{name!r}]", value) for name, value in critic_kwargs.items()]
     for name, value in named:
@@ -50,6 +74,11 @@ def check_scores(scores: Any, batch: int) -> Tensor:
         )
     if not scores.dtype.is_floating_point:
         raise TypeError(f"critic returned {scores.dtype}; expected real floating point scores")
+    if scores.dim() == 0 and batch == 1:
+        raise ValueError(
+            "critic returned shape () for 1 sample; expected [1, ...]. squeeze() without a dimension drops the batch as well: "
+            "use squeeze(1), or flatten()"
+        )
     if scores.dim() == 0 or scores.shape[0] != batch:
         raise ValueError(
             f"critic returned shape {tuple(scores.shape)} for {batch} samples; expected [{batch}, ...], not averaged or "

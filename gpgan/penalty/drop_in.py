@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gpgan.ops._checks import check_reduction
 from gpgan.ops.backend import backend_for
-from gpgan.penalty.checks import check_rows, twice, warn_if_compiled
+from gpgan.penalty.checks import check_grad_mode, check_rows, twice, warn_if_compiled
 from gpgan.penalty.penalty import Critic, Penalty
 from gpgan.penalty.points import check_points, draw_points
 from gpgan.penalty.value import penalty_at
@@ -155,24 +155,11 @@ def gradient_penalty(
         weight, target, one_sided, "between", method, second_order, impl, allow_batch_coupling=allow_batch_coupling
     )
     exact = method == "exact"
-    if not exact and allow_batch_coupling and reduction == "none":
-        raise ValueError(
-            'reduction is "none" with method="finite_difference" and allow_batch_coupling=True, which takes one difference '
-            'for the whole batch; expected "mean" or "sum", or method="exact"'
-        )
     if not callable(critic):
         raise TypeError(f"critic is a {type(critic).__name__}; expected a callable from [B, ...] to scores [B, ...]")
-    if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
-        mode, cure = (
-            ("torch.inference_mode", "call it outside")
-            if torch.is_inference_mode_enabled()
-            else ("torch.no_grad", "call it outside, or inside torch.enable_grad()")
-        )
-        raise RuntimeError(
-            f"gradient_penalty was called with grad mode off ({mode}), so the critic has no gradient to penalise; {cure}"
-        )
+    check_grad_mode("gradient_penalty")
     samples = check_points(points, real, fake)
-    kwargs = critic_kwargs or {}
+    kwargs = {} if critic_kwargs is None else critic_kwargs
     check_rows(critic_args, kwargs, len(samples))
     backend = backend_for(impl, samples)
     x = draw_points(backend, points, real, fake, alpha, generator)

@@ -25,7 +25,7 @@ def exact(request: Request, pruned: bool) -> tuple[Tensor, Tensor]:
     x = request.x
     # A compiled graph has no double backward. Always uncompiled: a compiled critic may hide in a partial or a closure.
     with uncompiled(), Pruning() if pruned else contextlib.nullcontext():
-        scores = request.run(x)
+        scores = request.run(x.clone())  # not a leaf, which a critic could not change in place
     behind = request.graph_behind(scores)
 
     def differentiate(seed: Tensor) -> Tensor | None:
@@ -38,6 +38,8 @@ def exact(request: Request, pruned: bool) -> tuple[Tensor, Tensor]:
             raise explained from error
 
     grads = request.input_gradient(scores, differentiate)
+    if request.unprobed():
+        request.probe(scores, grads, behind, lambda seed: torch.autograd.grad(scores, x, seed, retain_graph=True)[0])
     penalty, norms = request.value(grads)
     if penalty.grad_fn is None:
         return penalty, norms

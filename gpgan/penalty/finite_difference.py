@@ -25,8 +25,10 @@ from gpgan.penalty import graph
 from gpgan.penalty.checks import is_compiled
 from gpgan.penalty.kinks import Kinks
 from gpgan.penalty.modules import reachable
+from gpgan.penalty.precision import epsilon
+from gpgan.penalty.probe import VANISHING
 from gpgan.penalty.request import Request
-from gpgan.torch_private import OPAQUE_NODES, REENTRANT_NODE, watch
+from gpgan.torch_private import REENTRANT_NODE, watch
 from gpgan.util.frozen import frozen
 from gpgan.util.warn import warn_once
 
@@ -34,7 +36,9 @@ from gpgan.util.warn import warn_once
 # tests/penalty/test_finite_difference.py in float64, float32 and bfloat16: half the step rounds more, twice
 # truncates more.
 STEP = 0.1
-TF32_EPS = 2.0**-10
+# The most by which the difference and |g| may differ, relative: this, and less where eps^(1/3) is smaller; beside so many
+# rounding errors. Measured on the critics of the same tests: 1e-8 in float64, 0.002 in float32, 0.01 in bfloat16.
+DISAGREEMENT, ROUNDINGS = 0.05, 8
 # Modules that reveal the kinks of a compiled critic.
 KINKED = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6, nn.Hardtanh, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 
@@ -60,7 +64,7 @@ class FiniteDifference:
 
     def __call__(self) -> tuple[Tensor, Tensor]:
         with _no_sync(self.parallel), contextlib.nullcontext() if self.kinks is None else self.kinks.recording():
-            scores = self.run(self.x)
+            scores = self._scores_at_x()
         if self._may_cross_kinks():
             warn_once(
                 "gradient_penalty by finite differences cannot hold piecewise-linear activations at their kinks inside of "
@@ -71,16 +75,47 @@ class FiniteDifference:
         kinds = graph.kinds(behind)
         reentrant = REENTRANT_NODE in kinds
 
-        def differentiate(seed: Tensor) -> Tensor | None:
+        compiled = self.kinks is None
+        probing = self.request.unprobed()
+
+        def differentiate(seed: Tensor, keep: bool = probing and not compiled) -> Tensor | None:
             if reentrant:
                 return self._full_backward(seed, graph.leaves(behind))
             with self.state.unchanged():
-                return torch.autograd.grad(scores, self.x, seed, allow_unused=True)[0]
+                return torch.autograd.grad(scores, self.x, seed, retain_graph=keep, allow_unused=True)[0]
+
+        def differentiate_again(seed: Tensor) -> Tensor | None:
+            nonlocal scores
+            if compiled and not reentrant:  # a compiled backward may reuse its inputs' memory
+                self.state.restore()
+                with _no_sync(self.parallel):
+                    scores = self.run(self.x)
+            return differentiate(seed, keep=False)
 
         grads = self.request.input_gradient(scores, differentiate)
+        if probing:
+            self.request.probe(scores, grads, behind, differentiate_again)
+        self.coupled = self.request.coupled or bool(self.request.identity.known())
         penalty, norms = self.request.value(grads)
-        surrogate = self._surrogate(grads, norms, _epsilon(self.x, scores, kinds), reentrant)
+        if self.coupled and penalty.dim():
+            raise ValueError(
+                'reduction is "none" with method="finite_difference" and a critic that couples the samples of a batch, for '
+                'which there is one difference for the whole batch; expected "mean" or "sum", or method="exact"'
+            )
+        surrogate = self._surrogate(grads, norms, scores.dtype, epsilon(self.x, scores, kinds), reentrant)
         return _WithGradientOf.apply(penalty, surrogate if penalty.dim() else surrogate.sum()), norms
+
+    def _scores_at_x(self) -> Tensor:
+        """The scores at x, of a copy, as a critic cannot change a leaf in place. But torch.compile warns of an argument
+        that requires grad and is not a leaf."""
+        if self.kinks is None:
+            try:
+                return self.run(self.x)
+            except RuntimeError as error:
+                if "a leaf Variable that requires grad" not in str(error):
+                    raise
+                self.state.restore()
+        return self.run(self.x.clone())
 
     def _may_cross_kinks(self) -> bool:
         """Whether some activations ran whose kinks are not held."""
@@ -100,26 +135,29 @@ class FiniteDifference:
         with frozen([tensor for tensor in (*parameters, *leaves) if tensor is not self.x]):
             self.state.restore()
             with _no_sync(self.parallel):
-                scores = self.run(self.x)
+                scores = self.run(self.x.clone())
             # retain_graph: the critic's arguments may have a graph that the caller still needs.
             with self.state.unchanged():
                 torch.autograd.backward(scores, seed, retain_graph=True)
         grads, self.x.grad = self.x.grad, None
         return grads
 
-    def _surrogate(self, grads: Tensor, norms: Tensor, eps: float, reentrant: bool) -> Tensor:
+    def _surrogate(
+        self, grads: Tensor, norms: Tensor, scores_dtype: torch.dtype, eps: float, reentrant: bool
+    ) -> Tensor:
         """The terms of S, ``[B]``.
 
         Args:
             grads: g ``[B, ...]``.
             norms: n ``[B]``.
+            scores_dtype: The dtype of the scores.
             eps: The machine epsilon of the critic's computation.
             reentrant: Whether the critic has a reentrant checkpoint.
         """
         leaf = norms.detach().requires_grad_()
         (slopes,) = torch.autograd.grad(self.request.value(leaf.unsqueeze(1))[0].sum(), leaf)
         steps = self._steps(eps)
-        if self.request.coupled:
+        if self.coupled:
             # A sample's score depends on all samples, so there is one difference, for the whole batch.
             largest = slopes.abs().amax()
             step = steps.mean() / largest.where(largest != 0, 1)
@@ -130,7 +168,35 @@ class FiniteDifference:
         lengths = torch.where(norms == 0, 0, lengths / norms)
         shift = grads * lengths.view(-1, *[1] * (grads.dim() - 1))
         plus, minus = (self._scores_at(self.x.detach() + shift * sign, reentrant) for sign in (1, -1))
-        return weights * (plus - minus)
+        terms = weights * (plus - minus)
+        rounding = eps * weights.abs() * (plus.abs() + minus.abs() + torch.finfo(scores_dtype).smallest_normal)
+        most = min(DISAGREEMENT, 10 * eps ** (1 / 3))
+        if norms.amax() > VANISHING:
+            self._refuse_another_derivative(terms.detach(), slopes * norms, rounding.detach(), most)
+        return terms
+
+    def _refuse_another_derivative(self, terms: Tensor, expected: Tensor, rounding: Tensor, most: float) -> None:
+        """Raises if the scores do not change along u as their gradient says.
+
+        Args:
+            terms: S's terms ``[B]``.
+            expected: What the gradient makes of them, c_i n_i ``[B]``.
+            rounding: The size of their rounding errors ``[B]``.
+            most: The largest relative error that is not rounding.
+        """
+        if self._may_cross_kinks():
+            return
+        if self.coupled:
+            terms, expected = terms.sum(), expected.sum()
+        error, size, rounded = torch.stack([(terms - expected).norm(), expected.norm(), rounding.norm()]).tolist()
+        if error > most * size + ROUNDINGS * rounded:
+            raise RuntimeError(
+                "critic's backward is not the derivative of its forward: along its gradient the scores change by another "
+                f"amount than its norm, with a relative error of {error / size:.2g}; expected at most {most:.2g} and "
+                "rounding. Causes are detach() or no_grad on a branch, gradient reversal or scaling, straight-through "
+                "rounding, and a state outside of the module's buffers that each forward changes. Make the two agree, or "
+                'pass method="exact", which differentiates the backward as it is'
+            )
 
     def _scores_at(self, points: Tensor, reentrant: bool) -> Tensor:
         """The scores at points, summed per sample to ``[B]``, with random numbers, buffers and kinks as at x."""
@@ -138,7 +204,7 @@ class FiniteDifference:
         points = points.to(self.x.dtype).requires_grad_(reentrant)
         self.state.restore()
         with contextlib.nullcontext() if self.kinks is None else self.kinks.replaying():
-            scores = self.run(points)
+            scores = self.run(points.clone() if reentrant else points)
         return scores.to(accumulate_dtype(scores.dtype)).unsqueeze(-1).flatten(1).sum(1)
 
     def _steps(self, eps: float) -> Tensor:
@@ -213,26 +279,3 @@ def _no_sync(parallel: list[DistributedDataParallel]) -> Iterator[None]:
         for module in parallel:
             stack.enter_context(module.no_sync())
         yield
-
-
-def _epsilon(x: Tensor, scores: Tensor, kinds: set[str]) -> float:
-    """The machine epsilon of the critic's computation: the largest of its input's, scores' and autocast's dtypes, and
-    of TF32 if enabled.
-
-    Args:
-        kinds: The kinds of node that the scores depend on.
-    """
-    device = x.device.type
-    dtypes = {x.dtype, scores.dtype}
-    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
-        dtypes.add(torch.get_autocast_dtype(device))
-    eps = max(torch.finfo(dtype).eps for dtype in dtypes)
-    if x.is_cuda and x.dtype != torch.float64:
-        used: list[Any] = [torch.backends.cuda.matmul]
-        if kinds & {"ConvolutionBackward0", *OPAQUE_NODES}:
-            used.append(torch.backends.cudnn.conv)  # type: ignore[attr-defined]
-        if kinds & {"CudnnRnnBackward0", *OPAQUE_NODES}:
-            used.append(torch.backends.cudnn.rnn)
-        if any(library.fp32_precision == "tf32" for library in used):
-            eps = max(eps, TF32_EPS)
-    return eps

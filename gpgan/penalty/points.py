@@ -32,12 +32,19 @@ def check_points(points: str | Tensor, real: Tensor | None, fake: Tensor | None)
     else:
         raise ValueError(f"points is {points!r}; expected a Tensor [B, ...] or one of {', '.join(map(repr, NEEDS))}")
     (first_name, first), *others = ((name, value) for name, value in samples.items() if value is not None)
-    check_samples(first_name, first)
+    check_batch(first_name, first)
     for name, value in others:
         check_same(name, value, first_name, first)
-    if first.shape[0] == 0:
-        raise ValueError(f"{first_name} has shape {tuple(first.shape)}: an empty batch has no penalty; skip the step")
     return first
+
+
+def check_batch(name: str, samples: Tensor) -> None:
+    """Raises unless samples are a batch ``[B, ...]`` with at least one sample in it."""
+    check_samples(name, samples)
+    if samples.shape[0] == 0:
+        raise ValueError(f"{name} has shape {tuple(samples.shape)}: an empty batch has no gradients; skip the step")
+    if samples.is_meta:
+        raise ValueError(f"{name} is on the meta device, which holds no numbers; expected samples on a CPU or GPU")
 
 
 def draw_points(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor
 
 from gpgan.ops._checks import accumulate_dtype
-from gpgan.penalty import graph
+from gpgan.penalty import graph, probe
 from gpgan.penalty.checks import BatchNormCalls, refuse_batch_statistics
+from gpgan.penalty.precision import epsilon
+from gpgan.torch_private import without_dispatch_modes
 
 # The largest power of two that float16 holds with room for one doubling.
 FLOAT16_SEED_MAX = 2.0**14
@@ -24,7 +27,7 @@ class Request:
     critic: Any
     """What ``run`` calls. Searched for modules."""
     run: Callable[[Tensor], Tensor]
-    """From points ``[B, ...]`` to the critic's scores there."""
+    """From points ``[B, ...]``, which the critic may change, to its scores there."""
     x: Tensor
     """The points ``[B, ...]``, a leaf that requires grad."""
     value: Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -36,6 +39,10 @@ class Request:
     calls: BatchNormCalls | None = None
     """The batch_norm calls of ``run``, if the graph does not show them."""
 
+    @functools.cached_property
+    def identity(self) -> probe.Identity:
+        return probe.Identity(self.critic, self.coupled)
+
     def graph_behind(self, scores: Tensor) -> list[Any]:
         """The graph nodes that the scores at x depend on. Raises if the samples are coupled and must not be."""
         behind = [] if scores.grad_fn is None else graph.nodes(scores.grad_fn)
@@ -43,14 +50,22 @@ class Request:
             refuse_batch_statistics(self.critic, behind, self.x, self.calls)
         return behind
 
-    def input_gradient(self, scores: Tensor, differentiate: Callable[[Tensor], Tensor | None]) -> Tensor:
+    def input_gradient(
+        self, scores: Tensor, differentiate: Callable[[Tensor], Tensor | None], rows: Tensor | None = None
+    ) -> Tensor:
         """d sum(scores) / dx ``[B, ...]``.
 
         Args:
             scores: The scores at x.
             differentiate: From a seed, of the shape of the scores, to seed . d scores / dx, or None if there is none.
+            rows: ``[B]``, bool: the samples whose scores are summed, or None for all.
         """
-        seed = torch.ones_like(scores)
+        # 1, and NaN where a score is NaN: NaN in the data reaches the scores, but not always their derivative, as the
+        # slope of a LeakyReLU is finite there.
+        seed = scores.detach()
+        seed = torch.where(seed == seed, 1, seed)
+        if rows is not None:
+            seed = seed * rows.view(-1, *[1] * (seed.dim() - 1))
         scale = self.scale
         if scale is not None:
             # The scaled gradient of one score must be finite in float16, which the critic may use even if its scores
@@ -64,3 +79,30 @@ class Request:
                 "expected a critic that is differentiable in its first argument"
             )
         return grads if scale is None else grads.to(accumulate_dtype(grads.dtype)) / scale
+
+    def unprobed(self) -> bool:
+        """Whether the critic is still to be probed. Runs on every call, so it must be fast."""
+        return self.identity.known() is None and not (self.x.is_cuda and torch.cuda.is_current_stream_capturing())
+
+    def probe(
+        self, scores: Tensor, grads: Tensor, behind: list[Any], differentiate: Callable[[Tensor], Tensor | None]
+    ) -> None:
+        """Raises if the critic couples the samples and must not, and says once what makes its penalty useless.
+
+        Args:
+            scores: The scores at x.
+            grads: Their input gradient ``[B, ...]``.
+            behind: The graph nodes that the scores depend on.
+            differentiate: As for ``input_gradient``.
+        """
+        with without_dispatch_modes():
+            grads = grads.detach()
+            couples: bool | None = False if self.coupled else None
+            if len(grads) > 1 and not self.coupled:
+                chosen = probe.half(len(grads), grads.device)
+                of_half = self.input_gradient(scores, differentiate, chosen).detach()
+                eps = epsilon(self.x, scores, graph.kinds(behind))
+                couples = probe.judge_coupling(grads, of_half, chosen, eps)
+            norms = torch.linalg.vector_norm(grads.unsqueeze(-1).flatten(1), dim=1, dtype=accumulate_dtype(grads.dtype))
+            if probe.warn_of_scores(self.critic, scores, norms.amax().item()) and couples is not None:
+                self.identity.remember(couples)

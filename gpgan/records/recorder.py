@@ -57,6 +57,8 @@ class Recorder:
         self.log(f"{self._config.data}: {len(self._dataset)} samples of {self._dataset.shape}")
         for line in self._dataset.skipped:
             self.log(f"skipped: {line}")
+        for line in self._dataset.notes:
+            self.log(f"note: {line}")
         self._task.reals(run / "reals.png")
         self._task.picture(run / "fakes_init.png", self._config.seed, "Before training")
 

@@ -250,7 +250,7 @@ class SuperResolution(Adversarial):
         ]
         for done, (name, file) in enumerate(zip(names, files, strict=True), 1):
             try:
-                image = read_image(source / name, self.small[0])
+                image = read_image(source / name, self.small[0], self.facts.scale, self.facts.offset)
             except Exception as error:  # each format's parser fails in its own ways
                 skipped.append(skipped_line(name, first_line(error)))
             else:

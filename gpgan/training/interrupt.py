@@ -14,7 +14,7 @@ ECHO = 0.3
 def hang_up() -> tuple[signal.Signals, ...]:
     """SIGHUP, unless the system has none or it is ignored."""
     number = getattr(signal, "SIGHUP", None)
-    return () if number is None or signal.getsignal(number) is signal.SIG_IGN else (number,)
+    return () if number is None or signal.getsignal(number) in (signal.SIG_IGN, None) else (number,)
 
 
 class Interrupt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from gpgan.data import Dataset, load, split
-from gpgan.data.facts import Facts
+from gpgan.data.facts import Facts, seeds
 from gpgan.records import checkpoint, trust
 from gpgan.settings.config import RunConfig
 from gpgan.tasks.configure import from_settings
@@ -55,10 +56,13 @@ class Saved:
         if not self.trust_code:
             code = trust.code_of(self.config)
             trust.check(self.run, self.state.get("id"), {name: code[name] for name in code if name == "data"})
-        dataset = load(self.config.data, size=self.config.size or None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # They were given when the run began.
+            dataset = load(self.config.data, size=self.config.size or None)
         if dataset.fingerprint() != self.facts.fingerprint:
             raise ValueError(
                 f"the data of {self.run} changed since it was saved; expected the same data: {self.config.data}"
+                f"{seeds(self.config.data)}"
             )
         return split(dataset)
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from gpgan.data import Dataset, load, split
-from gpgan.data.facts import Facts
+from gpgan.data.facts import Facts, seeds
 from gpgan.records import checkpoint, identity, trust
 from gpgan.records.lock import LockedError, RunLock, check_free, was_cut_short
 from gpgan.records.recorder import Recorder
@@ -34,6 +34,7 @@ from gpgan.training.callbacks import Callback
 from gpgan.training.content import FORMAT, check_content, reading
 from gpgan.training.interrupt import Interrupt
 from gpgan.util import random_states
+from gpgan.util.errors import NotFiniteSamplesError
 from gpgan.util.nearest import nearest
 from gpgan.util.processes import Processes
 from gpgan.util.threads import cpu_threads
@@ -229,6 +230,7 @@ class Trainer:
             raise ValueError(
                 f"the data of {run} changed since it was saved: {self.config.data} has the hash {now[:12]}..., the data in the checkpoint "
                 f"{state['data']['fingerprint'][:12]}...; expected the same data; for other data start a new run"
+                f"{seeds(self.config.data)}"
             )
         with self.processes.watching():
             self.processes.agree("checkpoint's step", state["step"])
@@ -270,6 +272,8 @@ class Trainer:
             self._begin()
             try:
                 self._loop(interrupt)
+            except NotFiniteSamplesError as error:
+                raise DivergedError(self._diverged(str(error))) from error
             finally:  # fit may be called again
                 self._states = random_states.capture()
             return self._end(interrupt.asked)
@@ -394,10 +398,10 @@ class Trainer:
         elif where:
             problem += f"; {where} is not finite either"
         if self.processes.largest(int(bool(problem))):
-            raise DivergedError(
-                f"{problem or 'a loss of another process is not finite'}. The checkpoint of step {self._saved} is intact. "
-                f"{self.task.cure()}"
-            )
+            raise DivergedError(self._diverged(problem or "a loss of another process is not finite"))
+
+    def _diverged(self, problem: str) -> str:
+        return f"{problem}. The checkpoint of step {self._saved} is intact. {self.task.cure()}"
 
     def _tell(self, stats: Stats, last: bool) -> None:
         if stats.step % self.config.tick == 0:
@@ -425,9 +429,9 @@ class Trainer:
         if self.step % self.config.checkpoint == 0:  # only checkpoints that an uninterrupted run makes too
             self._best.keep()
         keep = self.config.keep > 0 and self.step > 0 and self.step % self.config.keep == 0
-        self._names = {"best": is_best, "keep": keep}
-        path = checkpoint.save(run, self._state(), **self._names)
-        self._checkpoint = path.name
+        names = {"best": is_best, "keep": keep}
+        path = checkpoint.save(run, {**self._state(), "names": names}, **names)
+        self._checkpoint, self._names = path.name, names
         self._stamp = checkpoint.stamp(run)
         self._recorder.weights()
         return path
@@ -437,7 +441,6 @@ class Trainer:
         return {
             "format": FORMAT,
             "id": self._recorder.id,
-            "names": self._names,
             "step": self.step,
             "seconds": self._seconds,
             "config": json.dumps(settings_of(self.config)),

@@ -1,4 +1,4 @@
-"""What an error says."""
+"""What an error says, and the errors of several subjects."""
 
 from __future__ import annotations
 
@@ -11,3 +11,7 @@ STYLE = re.compile(r"\x1b\[[0-9;]*m")
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, without bold and colours, or its type if it has none."""
     return (STYLE.sub("", str(error)).splitlines() or [type(error).__name__])[0]
+
+
+class NotFiniteSamplesError(ValueError):
+    """A batch holds NaN or infinite values."""

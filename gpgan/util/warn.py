@@ -1,4 +1,4 @@
-"""Warnings that are given once and point at the caller's line."""
+"""Warnings that point at the caller's line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ _INSIDE = ("gpgan", "torch")
 
 def warn_once(message: str) -> None:
     """Warns once per process, at the line outside of gpgan and torch that led here."""
-    if message in _given:
-        return
-    _given.add(message)
+    if message not in _given:
+        _given.add(message)
+        warn(message)
+
+
+def warn(message: str) -> None:
+    """Warns at the line outside of gpgan and torch that led here."""
     level = 1
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INSIDE:

@@ -257,7 +257,7 @@ ANY_PATH: dict[str, Forward] = {
     "an autograd.Function of its own": _own_function,
     "requires_grad_ inside": _rebound,
 }
-# Forwards that couple the samples, which the penalty does not detect: the numbers must be those of three batches of B.
+# Forwards whose scores depend on the whole batch: with allow_batch_coupling the numbers must be those of three batches of B.
 COUPLED: dict[str, Forward] = {
     "the batch's size": _looks_at_the_batch,
     "the batch's mean": _mean_of_the_batch,

@@ -12,6 +12,7 @@ from gpgan.data import dataset as dataset_module
 from gpgan.data import load, numpy_files, split
 from gpgan.data.idx import read_idx
 from gpgan.data.kinds import KINDS, kind_of
+from gpgan.data.loading import names_code
 
 
 @pytest.mark.parametrize(
@@ -373,3 +374,15 @@ def test_every_kind_is_told_by_its_number_of_axes():
         assert kind_of((4,) * len(kind.axes)) is kind
     with pytest.raises(ValueError, match=r"shape \(1, 1, 1, 1, 1\); expected one of points \[D\], signals"):
         kind_of((1, 1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("data", ["module:attribute", "a.b:c.d", "none/x:y"])
+def test_what_is_imported_is_known_before(data):
+    assert names_code(data)
+
+
+@pytest.mark.parametrize("data", ["digits", "a:b.npy", "a:b.NPZ", "x:y.mrc", "a:b.idx", "there:it", "no_colon", ""])
+def test_what_is_not_imported_is_known_too(tmp_path, monkeypatch, data):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there:it").mkdir()
+    assert not names_code(data)

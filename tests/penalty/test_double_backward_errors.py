@@ -156,11 +156,16 @@ def test_a_compiled_critic_in_a_closure_has_its_double_backward(second_order: st
         assert_near(got, wanted)
 
 
-@pytest.mark.parametrize("critic", [smooth(3, torch.float32), quadratic, nn.GRU(3, 2)], ids=["MLP", "function", "GRU"])
+@pytest.mark.parametrize(
+    "critic", [smooth(3, torch.float32), quadratic, nn.GRU(3, 2, batch_first=True)], ids=["MLP", "function", "GRU"]
+)
 def test_critics_with_a_double_backward_pass(critic: Callable[[Tensor], Tensor], second_order: str) -> None:
     x = torch.randn(5, 3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gradient_penalty(
-            (lambda x: critic(x)[0]) if isinstance(critic, nn.GRU) else critic, x, -x, second_order=second_order
+            (lambda x: critic(x[:, None])[0][..., 0]) if isinstance(critic, nn.GRU) else critic,
+            x,
+            -x,
+            second_order=second_order,
         )

@@ -95,7 +95,7 @@ def test_what_the_critic_takes_beside_the_samples_comes_twice() -> None:
         return_norms=True,
     )
     assert seen["labels"].tolist() == [4, 5, 6, 4, 5, 6]
-    assert seen["count"] is count
+    assert torch.equal(seen["count"], count)
     assert seen["names"] == [labels]
     assert seen["flag"] is True
     assert_near(norms, torch.cat([real.norm(dim=1), fake.norm(dim=1)]) * weights.flatten().repeat(2))

@@ -86,6 +86,19 @@ def test_nan_and_inf_in_the_data_reach_the_penalty(bad: float, where: str, impl:
     assert math.isnan(each[1].item()) == math.isnan(bad)
 
 
+@pytest.mark.parametrize("method", ["exact", "finite_difference"])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.SiLU])
+def test_nan_reaches_the_penalty_through_every_activation(activation: type[nn.Module], method: str, impl: str) -> None:
+    # The slope of a LeakyReLU is finite at NaN, so that the gradient of NaN samples may be finite as well.
+    critic = nn.Sequential(nn.Linear(3, 16), activation(), nn.Linear(16, 1))
+    x = torch.randn(4, 3)
+    x[1, 2] = math.nan
+    each, norms = gradient_penalty(
+        critic, x, x, alpha=torch.ones(4), method=method, impl=impl, reduction="none", return_norms=True
+    )
+    assert each.isnan().tolist() == norms.isnan().tolist() == [False, True, False, False]
+
+
 # --- alpha
 
 

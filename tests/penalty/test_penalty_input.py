@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from critics import quadratic, smooth
-from torch import Tensor
+from torch import Tensor, nn
 
+import gpgan
 import gpgan.ops._native
 from gpgan import gradient_penalty, ops
+from gpgan.penalty.points import draw_points
 
 X = torch.arange(12.0).reshape(4, 3)
 
@@ -46,6 +49,43 @@ def test_dtype_that_has_no_gradient(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("value", [[1.0, 2.0], X.numpy(), 3.0])
 def test_samples_that_are_no_tensor(name: str, value: object) -> None:
     failure(TypeError, f"{name} is a {type(value).__name__}; expected a torch.Tensor", **{name: value})
+
+
+@pytest.mark.parametrize("name", ["real", "fake", "points"])
+@pytest.mark.parametrize(
+    ("make", "what", "cure"),
+    [
+        (lambda: X.to_sparse(), "has layout torch.sparse_coo", "to_dense()"),
+        (lambda: X.to_sparse_csr(), "has layout torch.sparse_csr", "to_dense()"),
+        (lambda: X.to_sparse_csc(), "has layout torch.sparse_csc", "to_dense()"),
+        (lambda: X.to_mkldnn(), "has layout torch._mkldnn", "to_dense()"),
+        (lambda: torch.nested.nested_tensor([X[0], X[1, :2]]), "is a nested tensor", "to_padded_tensor(0.0)"),
+        (
+            lambda: torch.nested.nested_tensor([X[0], X[1, :2]], layout=torch.jagged),
+            "is a nested tensor",
+            "to_padded_tensor(0.0)",
+        ),
+    ],
+    ids=["coo", "csr", "csc", "mkldnn", "nested", "jagged"],
+)
+@pytest.mark.filterwarnings("ignore:Sparse C", "ignore:The PyTorch API of nested tensors")
+def test_samples_that_are_not_dense(name: str, make: Callable[[], Tensor], what: str, cure: str) -> None:
+    match = rf"{name} {what}; expected torch.strided.*{name}\.{re.escape(cure)}"
+    failure(TypeError, match, **{name: make()})
+    if name != "points":
+        step = gpgan.CriticStep(net := nn.Linear(3, 1), torch.optim.SGD(net.parameters(), 0.1))
+        with pytest.raises(TypeError, match=match):
+            step(**{"real": X, "fake": X, name: make()})
+    with pytest.raises(TypeError, match=r"grads (has layout|is a nested)"):
+        ops.gradient_norm_penalty(make())
+
+
+def test_samples_without_numbers() -> None:
+    meta = X.to("meta")
+    failure(ValueError, "real is on the meta device, which holds no numbers", real=meta, fake=meta)
+    step = gpgan.CriticStep(net := nn.Linear(3, 1, device="meta"), torch.optim.SGD(net.parameters(), 0.1))
+    with pytest.raises(ValueError, match="real is on the meta device"):
+        step(meta, meta)
 
 
 @pytest.mark.parametrize("name", ["real", "fake"])
@@ -126,10 +166,9 @@ def test_alpha_of_another_floating_dtype_is_fine(impl: str) -> None:
 
 
 def test_generator_on_another_device() -> None:
-    meta = X.to("meta")
-    failure(
-        ValueError, "generator is on cpu and the samples are on meta", real=meta, fake=meta, generator=torch.Generator()
-    )
+    # The only other device of a machine without a GPU, and one that holds no samples.
+    with pytest.raises(ValueError, match="generator is on cpu and the samples are on meta"):
+        draw_points(gpgan.ops.reference, "noisy", X.to("meta"), None, None, torch.Generator())
 
 
 @pytest.mark.parametrize("generator", [0, "cpu"])
@@ -245,3 +284,71 @@ def test_reference_never_calls_the_library(monkeypatch: pytest.MonkeyPatch) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gradient_penalty(smooth(3, torch.float32), X, -X, impl="reference").backward()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 10**400], ids=["nan", "inf", "negative", "huge"])
+@pytest.mark.parametrize("name", ["weight", "target"])
+def test_numbers_that_are_not_finite_or_negative(name: str, value: float) -> None:
+    failure(ValueError, f"{name} is .*; expected a finite number, zero or above", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"critic_args": X}, "critic_args is a Tensor; expected a tuple"),
+        ({"critic_args": 3}, "critic_args is a int; expected a tuple"),
+        ({"critic_args": "y"}, "critic_args is a str; expected a tuple"),
+        ({"critic_kwargs": "y"}, "critic_kwargs is 'y'; expected a dict"),
+        ({"critic_kwargs": [3]}, r"critic_kwargs is \[3\]; expected a dict"),
+        ({"critic_kwargs": {1: 2}}, "critic_kwargs is {1: 2}; expected a dict from names"),
+    ],
+)
+def test_arguments_of_the_critic_that_are_none(options: dict[str, object], match: str) -> None:
+    failure(TypeError, match, **options)
+
+
+# --- calls that cannot work
+
+
+TRANSFORMS: dict[str, Callable[[Callable[..., Tensor], dict[str, Tensor]], object]] = {
+    "grad": lambda call, weights: torch.func.grad(call)(weights),
+    "jacrev": lambda call, weights: torch.func.jacrev(call)(weights),
+    "vjp": lambda call, weights: torch.func.vjp(call, weights),
+    "jvp": lambda call, weights: torch.func.jvp(call, (weights,), (weights,)),
+    "vmap": lambda call, weights: torch.func.vmap(call)({name: value[None] for name, value in weights.items()}),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_torch_func_is_named(transform: str) -> None:
+    net = nn.Linear(3, 1)
+    weights = {name: value.detach() for name, value in net.named_parameters()}
+    step = gpgan.CriticStep(net, torch.optim.SGD(net.parameters(), 0.1))
+
+    def penalty(weights: dict[str, Tensor]) -> Tensor:
+        return gradient_penalty(lambda x: torch.func.functional_call(net, weights, (x,)), X, X)
+
+    def update(weights: dict[str, Tensor]) -> Tensor:
+        return step(X, X).loss
+
+    for name, call in (("gradient_penalty", penalty), ("CriticStep", update)):
+        with pytest.raises(RuntimeError, match=f"{name} was called inside a torch.func transform.*backward"):
+            TRANSFORMS[transform](call, weights)
+    assert gradient_penalty(lambda x: torch.func.functional_call(net, weights, (x,)), X, X).isfinite()
+
+
+@pytest.mark.parametrize("method", ["exact", "finite_difference"])
+def test_a_squeezed_score_of_one_sample(method: str) -> None:
+    net = nn.Linear(3, 1)
+    squeezed = lambda x: net(x).squeeze()  # noqa: E731
+    assert gradient_penalty(squeezed, X, X, method=method).isfinite()
+    with pytest.raises(ValueError, match=r"critic returned shape \(\) for 1 sample; .*squeeze\(1\)"):
+        gradient_penalty(squeezed, X[:1], X[:1], method=method)
+
+    class Squeezed(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).squeeze()
+
+    critic = Squeezed(3, 1)
+    with pytest.raises(ValueError, match=r"for 1 sample; .*squeeze\(1\)"):
+        gpgan.CriticStep(critic, torch.optim.SGD(critic.parameters(), 0.1))(X[:1], X[:1])

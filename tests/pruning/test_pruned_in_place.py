@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from activation_forms import ALL, IN_PLACE, Activation, points
@@ -10,6 +12,7 @@ from critics import parameter_grads
 from torch import Tensor, nn
 
 from gpgan import gradient_penalty
+from gpgan.pruning.mode import Pruning
 
 
 @pytest.mark.parametrize("name", IN_PLACE)
@@ -52,11 +55,28 @@ def test_in_place_gradients_reach_base_and_views(name: str) -> None:
 @pytest.mark.parametrize("name", IN_PLACE)
 @pytest.mark.parametrize("second_order", ["pruned", "stock"])
 def test_in_place_on_a_leaf_is_an_error(name: str, second_order: str) -> None:
-    activation = IN_PLACE[name]()
-    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+    activation, leaf = IN_PLACE[name](), points(3, 2).requires_grad_()
+    mode = Pruning() if second_order == "pruned" else contextlib.nullcontext()
+    with mode, pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        activation(leaf)
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+@pytest.mark.parametrize("second_order", ["pruned", "stock"])
+def test_a_critic_may_begin_in_place(name: str, second_order: str) -> None:
+    activation, x = IN_PLACE[name](), points(3, 2)
+    values = [
         gradient_penalty(
-            lambda x: activation(x).sum((1, 2)), None, None, points=points(3, 2), second_order=second_order
+            lambda x, copy=copy: activation(x * 1.0 if copy else x).square().sum((1, 2)),
+            None,
+            None,
+            points=x,
+            second_order=second_order,
         )
+        for copy in (True, False)
+    ]
+    assert torch.equal(*values)
+    assert torch.equal(x, points(3, 2))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from gpgan.cli import main
-from gpgan.records import run_folder
+from gpgan.records import lock, run_folder
 from gpgan.util import files
 
 
@@ -152,3 +152,31 @@ def test_permissions_are_those_that_the_user_s_mask_gives(tmp_path):
         os.umask(before)
     assert stat.S_IMODE(run.stat().st_mode) == 0o750
     assert stat.S_IMODE((run / "a.json").stat().st_mode) == 0o640
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """Beginnings of runs: one of a process that was killed, one that is being filled, and one that just began."""
+    dead, live, young = (tmp_path / f".run-{name}.partial" for name in ("dead", "live", "young"))
+    for folder in (dead, live, young):
+        folder.mkdir()
+        fill(folder)
+    (dead / lock.NAME).touch()
+    with lock.RunLock() as held:
+        held.take(live)
+        for folder in (dead, live):
+            os.utime(folder, (0, 0))
+        yield dead, live, young
+
+
+def test_the_beginning_of_a_run_whose_process_was_killed_is_cleared(tmp_path, begun):
+    _, live, young = begun
+    run = create(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([live, young, run])
+
+
+def test_without_locks_no_beginning_is_cleared(tmp_path, begun, monkeypatch):
+    """It could be that of another process."""
+    monkeypatch.setattr(lock, "fcntl", None)
+    create(tmp_path)
+    assert all(folder.exists() for folder in begun)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import Tensor
@@ -33,3 +35,28 @@ def test_products(n: int, k: int, m: int, traced: bool) -> None:
 def test_an_outer_product_is_contiguous() -> None:
     d, x = matrices((5, 64), (5, 2))
     assert products.outer(d, x).is_contiguous()
+
+
+def test_threads_that_trace_at_the_same_time() -> None:
+    """The first one begins and ends before the second."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with products.traced():
+            begun.set()
+            entered.wait()
+        ended.set()
+
+    entered = threading.Event()
+    thread = threading.Thread(target=first)
+    thread.start()
+    begun.wait()
+    a, b = matrices((160, 160), (160, 160))
+    assert products._for_onednn(2**30, a) == products.onednn_is_faster()  # this thread does not trace
+    with products.traced():
+        entered.set()
+        ended.wait()
+        assert not products._for_onednn(2**30, a)
+    thread.join()
+    assert products._for_onednn(2**30, a) == products.onednn_is_faster()
+    torch.testing.assert_close(products.product(a, b), a @ b, rtol=1e-4, atol=1e-4)

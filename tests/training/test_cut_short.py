@@ -71,6 +71,7 @@ def test_resume_writes_what_is_missing(tmp_path, whole, monkeypatch, capsys, pla
     assert checkpoint.newest(trainer.run)[0]["step"] == 13
     assert main(["resume", str(trainer.run)]) == 0
     out = capsys.readouterr().out
+    assert "at step 13, its last one: the last files are written again" in out
     assert "Done at step 13" in out
     assert_same(whole, trainer.run)
     for path, content in files_of(whole).items():

@@ -194,9 +194,12 @@ def test_an_error_in_one_process(tmp_path, wrong):
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_an_interrupt_of_one_ends_all(tmp_path, rank):
+def test_an_interrupt_of_one_ends_all(tmp_path, capsys, rank):
+    """And until then the run is locked, by the first process for all."""
     with train(tmp_path) as pair:
         wait_for(lambda: under_way(tmp_path / "run"), "two lines of statistics")
+        assert main(["resume", str(tmp_path / "run")]) == 2
+        assert f"is being trained by process {pair.processes[0].pid} on " in capsys.readouterr().err
         pair.send(rank, signal.SIGINT)
         codes = pair.ended()
         assert codes[rank] == 130

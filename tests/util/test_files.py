@@ -59,3 +59,40 @@ def test_content_is_on_the_disk_before_it_has_its_name_and_the_name_after(tmp_pa
             file.write(content)
     first = ["file of 5 bytes", "rename to a", "folder"]
     assert events == [*first, "file of 3 bytes", "rename to b", "rename to a", "folder"]
+
+
+def test_two_that_write_one_file_do_not_disturb_each_other(tmp_path):
+    """As two ``gpgan eval`` of one run, or one while the run is training."""
+    path = tmp_path / "a"
+    with files.replacing(path) as one:
+        one.write(b"one")
+        with files.replacing(path) as other:
+            other.write(b"the other")
+        assert path.read_bytes() == b"the other"
+    assert path.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_longest_name_that_a_file_can_have(tmp_path):
+    path = tmp_path / ("x" * 255)
+    files.write_json(path, 1)
+    assert path.read_text() == "1\n"
+
+
+def test_errors_name_the_file_and_not_its_partial_one(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"No such file or directory: '.*/none/a'") as error,
+        files.replacing(tmp_path / "none" / "a"),
+    ):
+        pass
+    assert error.value.filename == str(tmp_path / "none" / "a")
+
+
+def test_partial_files_of_dead_processes_are_cleared(tmp_path):
+    dead, old, mine, running = ".999999999-0a.partial", ".a.png.partial", f".{os.getpid()}-0a.partial", ".1-0a.partial"
+    for name in (dead, old, mine, running, "a.partial"):
+        (tmp_path / name).touch()
+    files.clear_partials(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {running, "a.partial"}
+    files.clear_partials(tmp_path, every=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.partial"}
