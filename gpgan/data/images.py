@@ -16,7 +16,7 @@ from gpgan.data import cache
 from gpgan.data.arrays import Array, classes_of, limits
 from gpgan.data.dataset import Dataset
 from gpgan.data.kinds import KINDS_BY_NAME
-from gpgan.data.paths import Progress, as_text, files_under, name_of, skipped_line, test_folders
+from gpgan.data.paths import Progress, as_text, files_under, name_of, part_note, skipped_line, test_folders
 from gpgan.data.scaling import bounds
 from gpgan.util.errors import first_line
 
@@ -119,6 +119,11 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
     if len(files) > len(names):
         skipped.append(f"{len(files) - len(names)} files without an image suffix")
     count = sum(name in read for name in trained)
+    if count < 2 and skipped:
+        raise ValueError(
+            f"{path} holds {'one sample' if count else 'no samples'}{' to train on' * (len(held_out) > 0)}; expected two or "
+            f"more; left out: {skipped[-1]}"
+        )
     lows, highs = limits(pixels[:count], f"{path} holds")
     bottom, top = bounds(pixels.dtype, float(lows.min()), float(highs.max()))
     stored = torch.from_numpy(pixels)
@@ -129,10 +134,10 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
         (top + bottom) / 2,
         labels=None if labels is None else labels[:count],
         classes=classes,
-        held_out=stored[count:] if count < len(stored) else None,
+        held_out=stored[count:].clone() if count < len(stored) else None,
         held_out_labels=labels[count:] if labels is not None and count < len(stored) else None,
         skipped=tuple(skipped),
-        notes=tuple(facts["notes"]),
+        notes=(*facts["notes"], *part_note(names, held_out)),
         mapped=mapped,
     )
 
@@ -221,10 +226,11 @@ def _tell(headers: dict[str, _Header], side: int, largest: int, facts: dict[str,
             line = f"{what}: {len(names)} of {len(headers)} images, e.g. {names[0]} ({width} x {height} pixels)"
             facts[to].append(as_text(line))
 
-    tell("skipped", lambda header: header.several, "all pages or frames but the first")
+    pages = "all pages or frames but the first (save each in a file of its own)"
+    tell("skipped", lambda header: header.several, pages)
     tell("notes", lambda header: 2 * min(header.size) < side, f"enlarged more than twofold, to a side of {side}")
     tell("notes", lambda header: max(header.size) > 4 * min(header.size), "cropped to less than a quarter")
-    tell("notes", lambda header: header.cut, "colour of 16 bits, of which Pillow reads only the upper 8")
+    tell("notes", lambda header: header.cut, "channels of 16 bits, of which only the upper 8 are read")
     if not all(header.deep for header in headers.values()):
         rounded = f"16 bits (of 0 to 65535 they use up to {largest}) rounded to 8, as others have no more"
         tell("notes", lambda header: header.deep, rounded)
