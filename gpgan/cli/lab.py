@@ -23,6 +23,7 @@ import gpgan
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser
 from gpgan.labs import LABS, load
+from gpgan.util.errors import first_line
 from gpgan.util.files import replacing, write_json
 from gpgan.util.threads import cpu_threads
 
@@ -80,7 +81,7 @@ def _make(out: Path) -> None:
             pass
     except OSError as error:
         raise ValueError(
-            f"--out is {out}, which cannot be written to ({error.strerror}); expected a folder that can be written to"
+            f"--out is {out}, which cannot be written to ({first_line(error)}); expected a folder that can be written to"
         ) from error
 
 

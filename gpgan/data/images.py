@@ -73,7 +73,7 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
         path: The folder.
         size: None keeps the images' size if all are squares of one size of at most 128; otherwise it takes the largest
             of 128, 64 and 32 that is at most the median of the shorter sides, or 32 if none is.
-        progress: Called with (reads done, reads in all); each file is read twice: the header, then the pixels.
+        progress: Called with (files done, files in all); each file is read twice and counts half each time.
 
     Raises:
         ValueError: Fewer than two images can be read, all pixels are equal, or more than 1 GiB of them does not fit
@@ -152,7 +152,7 @@ def _decode_all(
         nonlocal done
         done += 1
         if progress:
-            progress(done, 2 * len(names))
+            progress(done // 2, len(names))  # a file counts half with its header, half with its pixels
 
     facts: dict[str, Any] = {"names": [], "skipped": [], "notes": [], "grey": True}
     largest = 0

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from gpgan.util.errors import first_line
+
 # Called with (files done, files in all).
 Progress = Callable[[int, int], None]
 
@@ -55,7 +57,9 @@ def files_under(folder: Path) -> list[str]:
     """
 
     def refuse(error: OSError) -> None:
-        raise ValueError(f"{error.filename} cannot be read ({error.strerror}); expected a readable folder") from error
+        raise ValueError(
+            f"{error.filename} cannot be read ({first_line(error)}); expected a readable folder"
+        ) from error
 
     found = []
     for parent, folders, files in os.walk(folder, onerror=refuse):

@@ -9,8 +9,14 @@ STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, without bold and colours, or its type if it has none."""
-    return (STYLE.sub("", str(error)).splitlines() or [type(error).__name__])[0]
+    """The first line of an error's message, without bold and colours; with its type if that is only a key or a number,
+    as of ``KeyError: 3``."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    line = next((line for line in STYLE.sub("", str(error)).splitlines() if line.strip()), "")
+    if " " in line.strip() and any(map(str.isalpha, line)):
+        return line
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 class NotFiniteSamplesError(ValueError):

@@ -37,7 +37,7 @@ def test_images_come_as_they_are_in_the_order_of_their_paths(picture, photos):
     assert [pixels(dataset, n).tolist() for n in range(4)] == [parts[n].tolist() for n in (1, 2, 3, 0)]
     assert (dataset.name, dataset.scale, dataset.offset, dataset.skipped) == ("photos", 127.5, 127.5, ())
     assert (dataset.samples().min(), dataset.samples().max()) == (-1, 1)
-    assert calls == [(n, 8) for n in range(1, 9)]
+    assert calls == [(n // 2, 4) for n in range(1, 9)]
     # One image is not in a sub-folder, so there are no labels.
     assert dataset.labels is None
 
