@@ -69,7 +69,7 @@ def test_kills(tally: Any, tmp_path: Path) -> None:
     begun = time.monotonic()
     started(whole, data).join(PATIENCE)
     takes = time.monotonic() - begun
-    for number in tally.cases(few=12, many=200):
+    for number in tally.cases(few=8, many=200):
         process = started(out, data)
         process.join(rng.uniform(0, takes))
         while process.exitcode is not None:  # it came to its end first

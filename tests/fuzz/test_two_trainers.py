@@ -87,4 +87,4 @@ def outcome(number: int) -> str:
 
 
 def test_two_trainers(tally: Any) -> None:
-    tally.in_children("test_two_trainers", few=4, many=60)
+    tally.in_children("test_two_trainers", few=3, many=60)
