@@ -88,6 +88,11 @@ def test_alpha_that_is_not_dense() -> None:
             ops.interpolate(X, X, odd)
 
 
+def test_scores_that_are_not_dense() -> None:
+    match = r"critic returned layout torch.sparse_coo; expected dense scores: call to_dense\(\)"
+    failure(TypeError, match, critic=lambda x: x.to_sparse())
+
+
 def test_samples_without_numbers() -> None:
     meta = X.to("meta")
     failure(ValueError, "real is on the meta device, which holds no numbers", real=meta, fake=meta)
