@@ -89,7 +89,7 @@ class FiniteDifference:
             if compiled and not reentrant:  # a compiled backward may reuse its inputs' memory
                 self.state.restore()
                 with _no_sync(self.parallel):
-                    scores = self.run(self.x)
+                    scores = self._scores_at_x()
             return differentiate(seed, keep=False)
 
         grads = self.request.input_gradient(scores, differentiate)

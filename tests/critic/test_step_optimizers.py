@@ -116,7 +116,7 @@ class Sharded(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         whole = self.weight.detach().requires_grad_()
         whole.register_post_accumulate_grad_hook(lambda each: setattr(self.weight, "grad", each.grad))
-        return torch.tanh(F.linear(x, whole))
+        return 2 * torch.tanh(F.linear(x, whole))
 
 
 def test_stand_ins_for_parameters_are_not_missed() -> None:
