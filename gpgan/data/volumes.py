@@ -16,7 +16,16 @@ import numpy as np
 from gpgan.data.arrays import Array, dataset_of
 from gpgan.data.dataset import Dataset
 from gpgan.data.kinds import KINDS_BY_NAME
-from gpgan.data.paths import Progress, check_file, check_memory, files_under, name_of, part_note, skipped_line, test_folders
+from gpgan.data.paths import (
+    Progress,
+    check_file,
+    check_memory,
+    files_under,
+    name_of,
+    part_note,
+    skipped_line,
+    test_folders,
+)
 from gpgan.util.errors import first_line
 
 CUBE = 32

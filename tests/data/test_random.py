@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from small_runs import without_pictures
 
 from gpgan.cli import main
 from gpgan.data import load
@@ -77,7 +78,8 @@ def test_nothing_is_said_of_code_that_draws_nothing():
     assert load("drawn:still").notes == ()
 
 
-def test_a_run_on_drawn_data_is_resumed_sampled_and_evaluated(tmp_path, capsys):
+def test_a_run_on_drawn_data_is_resumed_sampled_and_evaluated(tmp_path, capsys, monkeypatch):
+    without_pictures(monkeypatch)
     train = ["train", "drawn:waves", "--steps", "1", "--batch", "4", "--n-critic", "1", "--tick", "1", "--name", "r"]
     assert main([*train, "--out", str(tmp_path)]) == 0
     told = capsys.readouterr()
@@ -90,7 +92,8 @@ def test_a_run_on_drawn_data_is_resumed_sampled_and_evaluated(tmp_path, capsys):
         assert ("draws random" in "".join(capsys.readouterr())) == (arguments[0] == "resume")
 
 
-def test_a_generator_without_a_seed_is_named_when_the_data_is_another(tmp_path, capsys):
+def test_a_generator_without_a_seed_is_named_when_the_data_is_another(tmp_path, capsys, monkeypatch):
+    without_pictures(monkeypatch)
     train = ["train", "drawn:unseeded", "--steps", "1", "--batch", "4", "--n-critic", "1", "--name", "r"]
     assert main([*train, "--out", str(tmp_path)]) == 0
     capsys.readouterr()
