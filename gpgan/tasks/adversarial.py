@@ -106,6 +106,7 @@ class Adversarial(abc.ABC):
         self.order = Order(len(dataset), config.seed)
         # Always on the CPU, so that a run can continue on another device.
         self.rng = torch.Generator().manual_seed(config.seed)
+        self.critic_share = 1.0
         self.generator_optimizer = make_optimizer(config.optimizer, self.generator)
         self.critic_optimizer = make_optimizer(config.optimizer, self.critic)
         self.autocast = AUTOCAST[config.precision]
@@ -141,7 +142,7 @@ class Adversarial(abc.ABC):
         config = self.config
         rate = config.optimizer.lr * learning_rate_factor(config.optimizer.schedule, n - 1, config.steps)
         _set_lr(self.generator_optimizer, rate)
-        _set_lr(self.critic_optimizer, rate)
+        _set_lr(self.critic_optimizer, rate * self.critic_share)
         # Drawn all at once: for small networks the calls themselves are the cost.
         real, labels = self._draw_real(n)
         given = self.given(real, labels)
@@ -243,6 +244,9 @@ class Adversarial(abc.ABC):
         if state["critic_step"]["serial"] not in (None, True, False):
             raise ValueError(f"critic_step.serial is {state['critic_step']['serial']!r}; expected true, false or none")
         self.critic_step.load_state_dict(state["critic_step"])
+        rates = {state[name]["param_groups"][0]["lr"] for name in ("critic_optimizer", "generator_optimizer")}
+        if len(rates) > 1:
+            self.correct_lazy()
         self.rng.set_state(state["rng"])
         for name, scaler in (("generator_scaler", self.generator_scaler), ("critic_scaler", self.critic_scaler)):
             if scaler is not None:
@@ -251,6 +255,15 @@ class Adversarial(abc.ABC):
                 scaler.load_state_dict(state[name])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
+
+    def correct_lazy(self) -> None:
+        """Gives the critic's optimizer the smaller rate and betas of StyleGAN2 (Karras et al., arXiv 1912.04958, appendix
+        B), which earlier versions gave to runs with a lazy penalty. Such runs continue with them."""
+        share = self.critic_share = self.config.penalty.lazy / (self.config.penalty.lazy + 1)
+        for group in self.critic_optimizer.param_groups:
+            for name in group.keys() & {"betas", "alpha", "momentum"}:
+                value = group[name]
+                group[name] = tuple(beta**share for beta in value) if name == "betas" else value**share
 
     def load_networks(self, state: Mapping[str, Any]) -> None:
         self.generator.load_state_dict(state["average"] or state["generator"])

@@ -72,14 +72,13 @@ def packed(samples, m):
     return torch.cat([samples[i::m] for i in range(m)], 1)
 
 
-def optimizer_of(config, parameters, share):
+def optimizer_of(config, parameters):
     own = config.optimizer
-    memory1, memory2, lr = own.beta1**share, own.beta2**share, own.lr * share
     if own.kind == "adam":
-        return torch.optim.Adam(parameters, lr=lr, betas=(memory1, memory2))
+        return torch.optim.Adam(parameters, lr=own.lr, betas=(own.beta1, own.beta2))
     if own.kind == "rmsprop":
-        return torch.optim.RMSprop(parameters, lr=lr, alpha=memory2)
-    return torch.optim.SGD(parameters, lr=lr, momentum=memory1)
+        return torch.optim.RMSprop(parameters, lr=own.lr, alpha=own.beta2)
+    return torch.optim.SGD(parameters, lr=own.lr, momentum=own.beta1)
 
 
 class Script:
@@ -93,9 +92,8 @@ class Script:
         self.real, self.held_out = data.samples(), data.scaled(data.held_out)[shuffled]
         self.labels = (data.labels, data.held_out_labels[shuffled]) if config.conditional else None
         self.lazy = config.penalty.lazy if config.penalty.weight else 1
-        self.share = self.lazy / (self.lazy + 1) if self.lazy > 1 else 1
-        self.generator_optimizer = optimizer_of(config, self.generator.parameters(), 1)
-        self.critic_optimizer = optimizer_of(config, self.critic.parameters(), self.share)
+        self.generator_optimizer = optimizer_of(config, self.generator.parameters())
+        self.critic_optimizer = optimizer_of(config, self.critic.parameters())
         self.rng = torch.Generator().manual_seed(config.seed)
         epochs = [np.random.default_rng((config.seed, epoch)).permutation(len(self.real)) for epoch in range(9)]
         self.rows, self.turns = torch.from_numpy(np.concatenate(epochs)), 0
@@ -110,7 +108,7 @@ class Script:
         config, m = self.config, self.config.pack
         rate = config.optimizer.lr * (1 - (number - 1) / config.steps if config.optimizer.schedule == "linear" else 1)
         self.generator_optimizer.param_groups[0]["lr"] = rate
-        self.critic_optimizer.param_groups[0]["lr"] = rate * self.share
+        self.critic_optimizer.param_groups[0]["lr"] = rate
         latents = torch.randn(config.n_critic + 1, config.batch, config.network.latent, generator=self.rng)
         alpha = torch.rand(config.n_critic, config.batch // m, generator=self.rng)
         totals, estimates, penalties, norms = [], [], [], []
