@@ -14,6 +14,7 @@ from gpgan.cli.running import run_trainer
 from gpgan.records.run_folder import check_writable
 from gpgan.settings.merging import settings_of
 from gpgan.training.trainer import Trainer
+from gpgan.util.words import shown
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -26,7 +27,7 @@ def run(arguments: Sequence[str]) -> int:
             trainer = Trainer(config, dataset=dataset) if given.dry_run else None
         if os.environ.get("RANK", "0") == "0":  # only one process prints what all would
             for warning in caught:
-                sys.stderr.write(f"warning: {warning.message}\n")
+                sys.stderr.write(f"warning: {shown(warning.message)}\n")
         if trainer is not None:
             trainer.processes.leave()
             if trainer.processes.first:

@@ -130,7 +130,8 @@ def gradient_penalty(
         grad_scale: For float16 under AMP: the ``GradScaler``, or its scale as a float or 0-d Tensor. The critic's
             gradient is computed scaled and unscaled in float32 before its norm is taken. The result itself is not
             scaled: pass the loss through ``scaler.scale`` as usual.
-        allow_batch_coupling: Accept a critic whose BatchNorm uses batch statistics. Finite differences are then taken
+        allow_batch_coupling: Accept a critic whose samples depend on each other, as with BatchNorm in training mode,
+            normalisation or attention over the batch, or scores minus their mean. Finite differences are then taken
             along one direction of the whole batch, and ``reduction="none"`` is not possible.
         return_norms: Also return the norms, ``[B]`` or ``[2B]``, detached.
 
@@ -144,7 +145,12 @@ def gradient_penalty(
         RuntimeError: Grad mode is off; ``impl="native"`` without the library; ``method="exact"`` and an operator of the
             critic has no second derivative (the message names it and the cure); ``method="finite_difference"`` with a
             reentrant checkpoint in a critic whose module is not found, with a checkpoint around layers that change
-            their buffers, or during the capture of a CUDA graph.
+            their buffers, during the capture of a CUDA graph, or with a critic whose backward is not the derivative of
+            its forward; a transform of torch.func is active.
+
+    Warns:
+        UserWarning, once: Samples are coupled a little; the gradient is zero at all points; a critic's parameters are
+            all frozen; it returns several scores per sample. Looked for at a critic's first penalty.
 
     Source:
         Gulrajani et al., Improved Training of Wasserstein GANs, arXiv 1704.00028, equation 3 and algorithm 1.
