@@ -31,8 +31,9 @@ train: .venv/.ready gpgan/_C.abi3.so
 	gpgan train digits
 	@echo 'To have gpgan on the PATH of this shell: source $(BIN)/activate'
 
+# One process per core, each with one thread of torch; a file's tests stay together, as they share what they train.
 test: native
-	python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 fuzz: native
 	python -m benchmarks.reliability
