@@ -278,6 +278,7 @@ class Trainer:
             try:
                 self._loop(interrupt)
             except NotFiniteSamplesError as error:
+                self._check()  # says more, if a network is why
                 raise DivergedError(self._diverged(str(error))) from error
             finally:  # fit may be called again
                 self._states = random_states.capture()
