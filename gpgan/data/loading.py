@@ -18,6 +18,7 @@ from gpgan.data.paths import Progress, files_under
 from gpgan.data.plane import load_grid, load_ring, load_swissroll
 from gpgan.util.nearest import nearest
 from gpgan.util.warn import warn
+from gpgan.util.words import shown
 
 BUILT_IN: dict[str, Callable[[], Dataset]] = {
     "digits": load_digits,
