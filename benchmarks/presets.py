@@ -10,18 +10,20 @@ import argparse
 import datetime
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.command import gpgan
 from gpgan import objectives
 from gpgan.settings.presets import presets_of
 
 ROOT = Path(__file__).parent.parent
 # The papers' presets. The others are the defaults and a variant for points.
 PAPERS = [name for name in presets_of("generation") if name not in ("auto", "wgan-gp-toy")]
+# In a run's folder, beside its last checkpoint: the message of training that diverged.
+DIVERGED = "diverged.json"
 HEAD = """\
 # Each preset once on fashion
 
@@ -60,15 +62,18 @@ def main() -> int:
 
 
 def run(preset: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The run's settings and evaluation. Trains it only if there is no finished run of the same data and minutes."""
+    """The run's settings, and its evaluation or why it diverged. Trains it only if there is no finished run of the same data and minutes."""
     folder = options.runs / preset
     finished = recorded(folder, options)
     if finished is None:
         sys.stderr.write(f"{preset}: {options.minutes:g} minutes\n")
         shutil.rmtree(folder, ignore_errors=True)  # an interrupted run, or one with other settings
         train = ["--preset", preset, "--minutes", f"{options.minutes:g}", "--out", str(options.runs), "--name", preset]
-        gpgan("train", options.data, *train)
-        gpgan("eval", str(folder))
+        diverged = gpgan("train", options.data, *train)
+        if diverged:  # the table goes on, and shows it
+            (folder / DIVERGED).write_text(json.dumps(diverged) + "\n", "utf-8")
+        else:
+            gpgan("eval", str(folder))
         finished = recorded(folder, options)
     if finished is None:
         raise RuntimeError(
@@ -79,30 +84,30 @@ def run(preset: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def recorded(folder: Path, options: argparse.Namespace) -> dict[str, Any] | None:
     """The folder's finished run, or None if it has none of the same data and minutes."""
-    if not (folder / "eval.json").exists():
+    end = next((name for name in ("eval.json", DIVERGED) if (folder / name).exists()), None)
+    if end is None:
         return None
-    record = {name: json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("config", "eval")}
+    record = {Path(name).stem: json.loads((folder / name).read_text("utf-8")) for name in ("config.json", end)}
     record["config"] = record["config"]["config"]
     expected = (options.data, options.minutes)
     return record if (record["config"]["data"], record["config"]["minutes"]) == expected else None
-
-
-def gpgan(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "gpgan", *arguments], check=True, stdout=sys.stderr)
 
 
 def write(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:
     images = options.docs / "images" / "presets"
     images.mkdir(parents=True, exist_ok=True)
     options.output.mkdir(parents=True, exist_ok=True)
-    for preset in results:
+    finished = {preset: result for preset, result in results.items() if "eval" in result}
+    if not finished:
+        raise RuntimeError(f"every preset diverged on {options.data}; expected one that trains: see {options.runs}")
+    for preset in finished:
         for picture in ("samples", "curves"):
             shutil.copyfile(options.runs / preset / f"{picture}.png", images / f"{preset}-{picture}.png")
     date = str(datetime.date.today())
     described = machine.describe("cpu", f"python -m benchmarks.presets --minutes {options.minutes:g}")
     numbers = options.output / f"{machine.slug('cpu')}-presets-{date}.json"
     numbers.write_text(json.dumps({"machine": described, "date": date, "runs": results}, indent=1) + "\n", "utf-8")
-    first = next(iter(results.values()))
+    first = next(iter(finished.values()))
     page = HEAD.format(
         minutes=options.minutes,
         cpu=described["cpu"],
@@ -114,12 +119,17 @@ def write(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> No
         floor=first["eval"]["w1_floor"],
         rows="\n".join(row(preset, result) for preset, result in results.items()),
     )
-    page += "".join(PART.format(preset=preset) for preset in results)
+    page += "".join(
+        PART.format(preset=preset)
+        if preset in finished
+        else f"\n## {preset}\n\nIt diverged: {results[preset]['diverged']}\n"
+        for preset in results
+    )
     (options.docs / "presets.md").write_text(page, "utf-8")
 
 
 def row(preset: str, result: dict[str, Any]) -> str:
-    config, evaluation = result["config"], result["eval"]
+    config, evaluation = result["config"], result.get("eval")
     own = config["optimizer"]
     memory = {
         "adam": f"({own['beta1']:g}, {own['beta2']:g})",
@@ -128,9 +138,8 @@ def row(preset: str, result: dict[str, Any]) -> str:
     }
     rate = f"{own['kind']} {own['lr']:g} {memory[own['kind']]}, batch {config['batch']}, n_critic {config['n_critic']}"
     name = objectives.get(config["objective"]).name
-    return (
-        f"| `{preset}` | {name} | {regularisation(config)} | {rate} | {evaluation['step']} | {evaluation['w1']:.2f} |"
-    )
+    end = f"{evaluation['step']} | {evaluation['w1']:.2f}" if evaluation else "diverged | -"
+    return f"| `{preset}` | {name} | {regularisation(config)} | {rate} | {end} |"
 
 
 def regularisation(config: dict[str, Any]) -> str:

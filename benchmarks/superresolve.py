@@ -10,7 +10,6 @@ import argparse
 import datetime
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks import machine
+from benchmarks.command import gpgan
 from benchmarks.documents import write_into
 from gpgan.data import load, split
 from gpgan.data.degrade import downscale, upscale
@@ -67,30 +67,31 @@ def run(weight: float, options: argparse.Namespace) -> dict[str, Any]:
     sys.stderr.write(f"{name}: {options.minutes:g} minutes\n")
     train = ["--task", "superresolve", "--task.scale", str(SCALE), "--task.critic", str(weight), "--steps", "1000000"]
     where = ["--minutes", f"{options.minutes:g}", "--out", str(options.runs), "--name", name]
-    gpgan("train", options.data, *train, *where)
+    diverged = gpgan("train", options.data, *train, *where)
+    if diverged:  # the table goes on, and shows it
+        return {"name": title(weight), "diverged": diverged}
     gpgan("eval", str(folder), "-n", str(COUNT))
     return recorded(folder, weight)
+
+
+def title(weight: float) -> str:
+    return f"L1 + {weight:g} critic" if weight else "L1 alone"
 
 
 def recorded(folder: Path, weight: float) -> dict[str, Any]:
     """The numbers of a run that was trained and evaluated, with its history on held-out images."""
     measured = json.loads((folder / "eval.json").read_text("utf-8"))
     config = json.loads((folder / "config.json").read_text("utf-8"))["config"]
-    title = f"L1 + {weight:g} critic" if weight else "L1 alone"
     lines = [json.loads(line) for line in (folder / "stats.jsonl").read_text("utf-8").splitlines()]
     history = [{key: line[key] for key in ("step", "psnr", "ssim", "detail")} for line in lines]
     numbers = {key: measured[key] for key in ("step", "psnr", "ssim", "detail")}
-    return {"name": title, **numbers, "config": config, "history": history}
-
-
-def gpgan(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "gpgan", *arguments], check=True, stdout=sys.stderr)
+    return {"name": title(weight), **numbers, "config": config, "history": history}
 
 
 def write(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
     images = options.docs / "images" / "superresolve"
     images.mkdir(parents=True, exist_ok=True)
-    for picture in ("samples", "curves"):
+    for picture in ("samples", "curves") * ("diverged" not in rows[-1]):
         shutil.copyfile(options.runs / f"critic-{WEIGHTS[-1]:g}" / f"{picture}.png", images / f"{picture}.png")
     date = str(datetime.date.today())
     described = machine.describe("cpu", f"python -m benchmarks.superresolve --minutes {options.minutes:g}")
@@ -105,13 +106,15 @@ def table(
 ) -> str:
     side = load(options.data).shape[-1]
     head = (
-        f"{options.data}, {side // SCALE} to {side} pixels, {options.minutes:g} minutes each on {described['cpu']}, "
+        f"{options.data}, {side // SCALE} to {side} pixels, {options.minutes:g} {'minute' if options.minutes == 1 else 'minutes'} each on {described['cpu']}, "
         f"{described['cpu_threads']} threads, {date}; one seed; {COUNT} held-out images; [settings and numbers]"
         f"(../benchmarks/results/{numbers})\n\n"
         "|  | steps | PSNR, dB | SSIM | detail |\n| --- | --- | --- | --- | --- |\n"
     )
     return head + "".join(
-        f"| {row['name']} | {row['step']} | {row['psnr']:.2f} | {row['ssim']:.3f} | {row['detail']:.2f} |\n"
+        f"| {row['name']} | diverged | - | - | - |\n"
+        if "diverged" in row
+        else f"| {row['name']} | {row['step']} | {row['psnr']:.2f} | {row['ssim']:.3f} | {row['detail']:.2f} |\n"
         for row in rows
     )
 

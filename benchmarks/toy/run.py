@@ -66,7 +66,10 @@ def train(job: Job) -> dict[str, Any] | None:
         try:
             if trainer.fit().reason != "done":
                 return None
-            record |= score(trainer.sampler, config.network.latent, dataset, job.seed)
+            try:
+                record |= score(trainer.sampler, config.network.latent, dataset, job.seed)
+            except ValueError as error:  # finite weights, but samples that are not
+                raise DivergedError(str(error)) from error
         except DivergedError as error:
             record |= {"captured": 0, "high_quality": 0.0, "reverse_kl": math.nan, "diverged": str(error)}
         record["seconds"] = time.process_time() - begun

@@ -92,16 +92,18 @@ def summary(result: Mapping[str, Any], page: str) -> str:
     names = dict.fromkeys(row["name"] for row in result["rows"])
     rows = {(row["name"], row["data"]): row for row in result["rows"]}
     for name in names:
-        means = [[rows[name, data][number]["mean"] for number in NUMBERS] for data in DATA]
+        both = [rows[name, data] for data in DATA]
         good = all("seconds" in rows[name, data] and reached(rows[name, data]) for data in DATA)
-        cells.append([f"**{name}**" if good else name, *(_in_one(*each) for each in means)])
+        cells.append([f"**{name}**" if good else name, *map(_in_one, both)])
     bold = ", ".join(
         f"at least {percent:g} % and at most {most:g} on {data}" for data, (_, percent, most) in TARGETS.items()
     )
     return "\n".join(
         [
             f"Modes / high quality % / reverse KL of {SAMPLES} samples, means over {settings.SEEDS['wgan-gp']} seeds of nsgan and "
-            f"wgan-gp and {settings.SEEDS['gan']} of each other preset, {result['date']}. Bold: all modes, {bold}.",
+            f"wgan-gp and {settings.SEEDS['gan']} of each other preset, {result['date']}. Bold: all modes, {bold}. What the presets share "
+            "(networks, batch, learning rate, beta2) was found with wgan-gp on grid; another preset might do better with settings "
+            "of its own.",
             f"[Standard errors, settings](benchmarks/results/{page}); [what was tried](docs/toy.md); `make results-toy`",
             "",
             *markdown(["", *DATA], cells),
@@ -110,9 +112,10 @@ def summary(result: Mapping[str, Any], page: str) -> str:
     )
 
 
-def _in_one(modes: float | None, high_quality: float | None, reverse_kl: float | None) -> str:
-    numbers = zip((modes, high_quality, reverse_kl), (1, 1, 3), strict=True)
-    return " / ".join("-" if number is None else f"{number:.{digits}f}" for number, digits in numbers)
+def _in_one(row: Mapping[str, Any]) -> str:
+    numbers = zip((row[number]["mean"] for number in NUMBERS), (1, 1, 3), strict=True)
+    cell = " / ".join("-" if number is None else f"{number:.{digits}f}" for number, digits in numbers)
+    return cell + (f" ({row['diverged']} of {row['runs']} diverged)" if row.get("diverged") else "")
 
 
 def _section(rows: Sequence[Mapping[str, Any]], data: str) -> list[str]:

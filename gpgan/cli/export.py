@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser
 from gpgan.records.recorder import as_safetensors
 from gpgan.training.saved import Saved, open_run
-from gpgan.util.errors import first_line
+from gpgan.util.errors import first_line, reason
 from gpgan.util.files import write
+from gpgan.util.words import shown
 
 DESCRIPTION = """\
 Write the generator of RUN, a run's folder, for use without gpgan: its weights as
@@ -51,24 +52,23 @@ def run(arguments: Sequence[str]) -> int:
         try:
             exported = export(sampler, _example(saved), saved.task.free_axes)
         except Exception as error:  # whatever torch.export raises for the user's own network
-            reason = first_line(error)
             raise ValueError(
-                f"torch.export cannot export the generator of {saved.run} ({reason}); only its weights were written, to "
+                f"torch.export cannot export the generator of {saved.run} ({first_line(error)}); only its weights were written, to "
                 f"{weights}"
             ) from error
         content = io.BytesIO()
         torch.export.save(exported, content)
         write(program, lambda file: file.write(content.getvalue()))
     except (ValueError, OSError) as error:
-        return complain(str(error))
+        return complain(reason(error))
     for problem in saved.problems:
-        sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
+        sys.stderr.write(f"gpgan: {shown(problem)}; an older checkpoint is used\n")
     difference = _compare(saved, sampler, weights, program)
     if difference is None:
         return complain(f"{out} was written, but does not reproduce the generator's samples; do not use it", status=1)
-    sys.stdout.write(f"generator of step {saved.state['step']}: {weights}\n")
+    sys.stdout.write(f"generator of step {saved.state['step']}: {shown(weights)}\n")
     sys.stdout.write(
-        f"the same as a program: {program}; its samples differ from the generator's by at most {difference:.1e}\n"
+        f"the same as a program: {shown(program)}; its samples differ from the generator's by at most {difference:.1e}\n"
     )
     return 0
 
@@ -103,10 +103,10 @@ def _inputs(saved: Saved, count: int) -> tuple[Tensor, ...]:
 def _compare(saved: Saved, generator: nn.Module, weights: Path, program: Path) -> float | None:
     """The largest difference between the samples of the written files and of the generator; None if beyond rounding."""
     state = generator.state_dict()
-    again = load_file(weights)
+    again = load(weights.read_bytes())  # by its content: the path may not be UTF-8
     if again.keys() != state.keys() or not all(torch.equal(again[name], value) for name, value in state.items()):
         return None
-    module = torch.export.load(program).module()
+    module = torch.export.load(io.BytesIO(program.read_bytes())).module()
     pairs = [(module(*inputs), generator(*inputs)) for inputs in (_inputs(saved, count) for count in BATCHES)]
     close = all(torch.allclose(mine, its, rtol=1e-4, atol=1e-5) for mine, its in pairs)
     return max(float((mine - its).abs().max()) for mine, its in pairs) if close else None

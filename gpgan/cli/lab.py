@@ -23,8 +23,10 @@ import gpgan
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser
 from gpgan.labs import LABS, load
+from gpgan.util.errors import first_line
 from gpgan.util.files import replacing, write_json
 from gpgan.util.threads import cpu_threads
+from gpgan.util.words import shown
 
 if TYPE_CHECKING:
     from gpgan.labs.lab import Findings, Progress
@@ -44,7 +46,7 @@ DPI = 120
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs labs and writes their findings. Returns 0, 1 if they cannot be written, or 2 on bad input."""
+    """Runs labs and writes their findings. Returns 0, 1 if one fails or they cannot be written, or 2 on bad input."""
     labs = "\n".join(f"  {name:<17} {what}" for name, what in LABS.items())
     parser = Parser("gpgan lab", DESCRIPTION.format(labs=labs))
     parser.add_argument("name", nargs="?", metavar="NAME", help="the lab to run")
@@ -61,15 +63,22 @@ def run(arguments: Sequence[str]) -> int:
         _make(given.out)
     except ValueError as error:
         return complain(str(error))
+    results = {}
+    status = 0
     try:
-        results = {name: _run(name, module, given.out) for name, module in modules.items()}
+        for name, module in modules.items():
+            try:
+                results[name] = _run(name, module, given.out)
+            except (ArithmeticError, ValueError, RuntimeError) as error:  # e.g. training that diverged
+                others = "; the other labs are run" if given.all else ""
+                status = complain(f"the lab {name} failed ({first_line(error)}){others}", status=1)
         if given.all:
             from gpgan.labs.page import write_page
 
-            sys.stdout.write(f"all on one page: {write_page(given.out, results)}\n")
+            sys.stdout.write(f"all on one page: {shown(write_page(given.out, results))}\n")
     except OSError as error:
         return complain(f"{error}: the findings could not be written to {given.out}", status=1)
-    return 0
+    return status
 
 
 def _make(out: Path) -> None:
@@ -80,7 +89,7 @@ def _make(out: Path) -> None:
             pass
     except OSError as error:
         raise ValueError(
-            f"--out is {out}, which cannot be written to ({error.strerror}); expected a folder that can be written to"
+            f"--out is {out}, which cannot be written to ({first_line(error)}); expected a folder that can be written to"
         ) from error
 
 
@@ -106,7 +115,7 @@ def _run(name: str, module: ModuleType, out: Path) -> Findings:
         file.write(picture.getvalue())
     write_json(numbers, {"lab": name, **findings.numbers, "about": about})
     sys.stdout.write("\n".join([f"{name}: {module.TITLE}", *(f"  {line}" for line in findings.see)]))
-    sys.stdout.write(f"\n  {image}\n  {numbers}\n")
+    sys.stdout.write(f"\n  {shown(image)}\n  {shown(numbers)}\n")
     sys.stdout.flush()
     return findings
 

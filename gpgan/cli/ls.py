@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import stat
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +13,8 @@ from typing import Any
 
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser
+from gpgan.util.errors import reason
+from gpgan.util.words import duration, shown
 
 DESCRIPTION = """\
 List the runs in DIR with their step, their age, and their latest statistics.
@@ -29,11 +33,11 @@ def run(arguments: Sequence[str]) -> int:
         given = parser.given(arguments)
         if not given.dir.is_dir():
             raise ValueError(f"{given.dir} is not a folder; expected a folder of runs, the --out of gpgan train")
-        runs = [_run(folder) for folder in sorted(given.dir.glob("[!.]*")) if (folder / "config.json").is_file()]
+        runs = [_run(folder) for folder in sorted(given.dir.glob("[!.]*")) if _is_run(folder)]
     except (ValueError, OSError) as error:
-        return complain(str(error))
+        return complain(reason(error))
     if not runs:
-        sys.stdout.write(f"no runs in {given.dir}\n")
+        sys.stdout.write(f"no runs in {shown(given.dir)}\n")
         return 0
     columns = list(dict.fromkeys(column for _, numbers in runs for column in numbers))
     rows = [["run", "data", "step", "age", *columns]]
@@ -46,21 +50,30 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _is_run(folder: Path) -> bool:
+    try:
+        return stat.S_ISREG((folder / "config.json").stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # it may not be looked into
+        return True
+
+
 def _run(folder: Path) -> tuple[list[str], dict[str, Any]]:
     """A run's name, data, step and age; and the numbers that its task shows in columns, by column head."""
     try:
         settings = json.loads((folder / "config.json").read_text("utf-8"))
-        config = settings["config"]
-        data, steps = Path(config["data"]).name, config["steps"]
-        columns = {
-            number["column"]: name for name, number in settings.get("numbers", BEFORE_TASKS).items() if number["column"]
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return [folder.name, "config.json cannot be read", "", ""], {}
-    path = folder / "stats.jsonl"
-    last = last_line(path)
-    changed = (path if path.exists() else folder).stat().st_mtime
-    cells = [folder.name, data, f"{last.get('step', 0)}/{steps}", _age(time.time() - changed)]
+        data, steps = Path(settings["config"]["data"]).name, int(settings["config"]["steps"])
+        numbers = settings.get("numbers", BEFORE_TASKS).items()
+        columns = {shown(number["column"]): name for name, number in numbers if number["column"]}
+        path = folder / "stats.jsonl"
+        last = last_line(path)
+        step = max(int(last.get("step", 0)), _resumed_at(folder / "log.txt"))
+        changed = (path if path.exists() else folder).stat().st_mtime
+    # Whatever the file of one run holds, the others are listed.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return [shown(folder.name), "config.json cannot be read", "", ""], {}
+    cells = [shown(folder.name), shown(data), f"{step}/{steps}", duration(time.time() - changed)]
     return cells, {column: last.get(name) for column, name in columns.items()}
 
 
@@ -73,26 +86,32 @@ BEFORE_TASKS = {
 
 def last_line(path: Path) -> dict[str, Any]:
     """The last complete line of a stats.jsonl; {} if there is none."""
-    if not path.exists():
-        return {}
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 8192))
-        for line in reversed(file.read().splitlines()):
-            try:
-                found = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(found, dict):
-                return found
+    for line in reversed(_end(path).splitlines()):
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            return found
     return {}
 
 
+def _resumed_at(log: Path) -> int:
+    """The step at which a run was last resumed; it may have no statistics since."""
+    return int([b"0", *re.findall(rb"  resumed at step (\d{1,18}),", _end(log))][-1])
+
+
+def _end(path: Path) -> bytes:
+    """The last bytes of a file; none if it is not a regular file."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 8192))
+        return file.read()
+
+
 def _number(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, int | float) else "-"
-
-
-def _age(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+    try:
+        return f"{value:.3f}" if isinstance(value, int | float) else "-"
+    except OverflowError:  # a whole number beyond any float
+        return "-"

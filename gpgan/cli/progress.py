@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gpgan.records.stats import Stats
 from gpgan.training.callbacks import Callback
+from gpgan.util.words import duration, rate
 
 if TYPE_CHECKING:
     from gpgan.training.trainer import Result, Trainer
@@ -36,17 +37,19 @@ class ProgressLine(Callback):
             self._live = Progress(
                 MofNCompleteColumn(),
                 BarColumn(bar_width=12),
-                TextColumn("{task.fields[rate]} steps/s"),
+                TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(compact=True),
                 TextColumn("{task.fields[numbers]}"),
                 console=self._console,
             )
-            self._task = self._live.add_task("", total=trainer.config.steps, rate="-", numbers="")
+            self._task = self._live.add_task(
+                "", total=trainer.config.steps, completed=trainer.step, rate="", numbers=""
+            )
             self._live.start()
 
     def on_step(self, trainer: Trainer) -> None:
         if self._live:
-            self._live.update(self._task, completed=trainer.step, rate=f"{self._rate(trainer):.1f}")
+            self._live.update(self._task, completed=trainer.step, rate=rate(self._rate(trainer)))
 
     def on_tick(self, trainer: Trainer, stats: Stats) -> None:
         now, steps = time.monotonic(), trainer.config.steps
@@ -55,11 +58,11 @@ class ProgressLine(Callback):
             self._live.update(self._task, numbers=numbers)
         elif now - self._told >= SECONDS_BETWEEN_LINES or stats.step == steps:
             self._told = now
-            rate = self._rate(trainer)
-            left = (steps - stats.step) / rate
+            pace = self._rate(trainer)
+            left = (steps - stats.step) / pace
             if trainer.config.minutes:
                 left = min(left, 60 * trainer.config.minutes - (now - self._begun))
-            self._console.print(f"step {stats.step}/{steps}  {rate:.1f} steps/s  {max(left, 0):.0f} s left  {numbers}")
+            self._console.print(f"step {stats.step}/{steps}  {rate(pace)}  {duration(left)} left  {numbers}")
 
     def on_end(self, trainer: Trainer, result: Result) -> None:
         self.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -20,7 +21,9 @@ from gpgan.cli.progress import ProgressLine
 from gpgan.records.lock import LockedError
 from gpgan.training.interrupt import hang_up
 from gpgan.training.trainer import DivergedError, Result, Trainer
+from gpgan.util.errors import reason
 from gpgan.util.processes import ProcessLostError
+from gpgan.util.words import duration, shown
 
 LOOK = """\
   report.html        the whole run on one page
@@ -48,7 +51,7 @@ def run_trainer(make: Callable[[], Trainer], as_json: bool, asked_impl: str = "a
         if first:
             _introduce(trainer, console, asked_impl)
             for warning in caught:
-                console.print(f"warning: {warning.message}")
+                console.print(f"warning: {shown(warning.message)}")
             trainer.callbacks.append(progress)
         result = trainer.fit()
     except LockedError as error:
@@ -66,7 +69,7 @@ def run_trainer(make: Callable[[], Trainer], as_json: bool, asked_impl: str = "a
             all_processes=True,
         )
     except (OSError, UnicodeEncodeError) as error:
-        return complain(f"the run failed: {error}. Its records are in {_folder(trainer)}", status=1)
+        return complain(f"the run failed: {reason(error)}. Its records are in {_folder(trainer)}", status=1)
     finally:
         progress.stop()
         if trainer is not None:
@@ -88,27 +91,27 @@ def _introduce(trainer: Trainer, console: Console, asked_impl: str) -> None:
     held_out = "" if data.held_out is None else f" and {len(data.held_out)} held out"
     several = f", {trainer.processes.size} processes" if trainer.processes.size > 1 else ""
     console.print(
-        f"{config.data}: {len(data)} {data.kind.name} of {shape}{held_out}; {trainer.task.title()} on {config.device}{several}"
+        f"{shown(config.data)}: {len(data)} {data.kind.name} of {shape}{held_out}; {trainer.task.title()} on {config.device}{several}"
     )
     for line in data.skipped[:10]:
-        console.print(f"skipped: {line}")
+        console.print(f"skipped: {shown(line)}")
     if len(data.skipped) > 10:
         console.print(f"skipped: {len(data.skipped) - 10} more, see log.txt")
     why = f", because {ops.why_not_native(config.device)}" if (asked_impl, config.impl) == ("auto", "reference") else ""
     penalised = trainer.task.penalised
     console.print(f"penalty: {config.impl} operators{why}" if penalised else "penalty: none")
     for problem in trainer.problems:
-        console.print(f"{problem}; an older checkpoint is used")
+        console.print(f"{shown(problem)}; an older checkpoint is used")
     if trainer.run is not None:
         done = ", its last one: the last files are written again" if trainer.step >= config.steps else ""
-        console.print(f"resuming {trainer.run} at step {trainer.step}{done}")
+        console.print(f"resuming {shown(trainer.run)} at step {trainer.step}{done}")
 
 
 def _conclude(result: Result, console: Console, seconds: float, as_json: bool) -> None:
     words = {"done": "Done", "minutes": "Time limit reached; saved", "stopped": "Stopped and saved"}
     word = words.get(result.reason, "Interrupted and saved")
-    console.print(f"{word} at step {result.step}, after {seconds:.0f} s. Results are in {result.run}:")
-    console.print(LOOK.format(run=result.run))
+    console.print(f"{word} at step {result.step}, after {duration(seconds)}. Results are in {shown(result.run)}:")
+    console.print(LOOK.format(run=shown(shlex.quote(str(result.run)))))
     if as_json:
         summary = {"run": str(result.run.resolve()), "step": result.step, "reason": result.reason}
         console.print(json.dumps(summary))

@@ -17,7 +17,9 @@ from gpgan.cli import complain
 from gpgan.cli.arguments import Parser, add_json
 from gpgan.cli.progress import loading
 from gpgan.training.saved import open_run
+from gpgan.util.errors import reason
 from gpgan.util.files import write
+from gpgan.util.words import counted, shown
 
 DESCRIPTION = """\
 Draw samples from RUN, a run's folder, with its newest intact checkpoint.
@@ -54,6 +56,11 @@ def run(arguments: Sequence[str]) -> int:
     try:
         given = parser.given(arguments)
         if given.input is not None:
+            if (given.n, given.seed, given.truncation) != (64, 0, None):
+                raise ValueError(
+                    "--input is given with -n, --seed or --truncation, which apply to samples that are drawn; expected one "
+                    "or the other"
+                )
             return _convert(given)
         out = given.out or given.run / "sample.png"
         most = PICTURED if out.suffix == ".png" else LARGEST
@@ -75,12 +82,12 @@ def run(arguments: Sequence[str]) -> int:
             np.save(content, saved.original(samples).numpy())
             write(out, lambda file: file.write(content.getvalue()))
     except (ValueError, OSError) as error:
-        return complain(str(error))
+        return complain(reason(error))
     for problem in saved.problems:
-        sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
+        sys.stderr.write(f"gpgan: {shown(problem)}; an older checkpoint is used\n")
     if saved.task.note():
-        sys.stdout.write(f"{saved.task.note()}\n")
-    sys.stdout.write(f"{len(samples)} samples at step {saved.state['step']}: {out}\n")
+        sys.stdout.write(f"{shown(saved.task.note())}\n")
+    sys.stdout.write(f"{counted(len(samples), 'sample')} at step {saved.state['step']}: {shown(out)}\n")
     if given.json:
         sys.stdout.write(json.dumps({"run": str(given.run.resolve()), "out": str(out.resolve())}) + "\n")
     return 0
@@ -92,10 +99,12 @@ def _convert(given: argparse.Namespace) -> int:
     with loading("images") as tell:
         skipped = saved.task.convert(given.input, out, tell)
     for problem in saved.problems:
-        sys.stderr.write(f"gpgan: {problem}; an older checkpoint is used\n")
+        sys.stderr.write(f"gpgan: {shown(problem)}; an older checkpoint is used\n")
     for line in skipped:
-        sys.stderr.write(f"skipped: {line}\n")
-    sys.stdout.write(f"the images of {given.input}, by the network of step {saved.state['step']}: {out}\n")
+        sys.stderr.write(f"skipped: {shown(line)}\n")
+    sys.stdout.write(
+        f"the images of {shown(given.input)}, by the network of step {saved.state['step']}: {shown(out)}\n"
+    )
     if given.json:
         sys.stdout.write(json.dumps({"run": str(given.run.resolve()), "out": str(out.resolve())}) + "\n")
     return 0

@@ -14,6 +14,8 @@ from gpgan.cli.running import run_trainer
 from gpgan.records.run_folder import check_writable
 from gpgan.settings.merging import settings_of
 from gpgan.training.trainer import Trainer
+from gpgan.util.errors import reason
+from gpgan.util.words import shown
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -26,12 +28,12 @@ def run(arguments: Sequence[str]) -> int:
             trainer = Trainer(config, dataset=dataset) if given.dry_run else None
         if os.environ.get("RANK", "0") == "0":  # only one process prints what all would
             for warning in caught:
-                sys.stderr.write(f"warning: {warning.message}\n")
+                sys.stderr.write(f"warning: {shown(warning.message)}\n")
         if trainer is not None:
             trainer.processes.leave()
             if trainer.processes.first:
                 sys.stdout.write(json.dumps(settings_of(trainer.config), indent=2) + "\n")
             return 0
     except (ValueError, OSError) as error:
-        return complain(str(error))
+        return complain(reason(error))
     return run_trainer(lambda: Trainer(config, dataset=dataset), given.json, config.impl)

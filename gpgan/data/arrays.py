@@ -131,7 +131,9 @@ def limits(array: Array, where: str) -> tuple[Array, Array]:
         ValueError: There are fewer than two samples, some values are not finite, or all values are equal.
     """
     if len(array) < 2:
-        raise ValueError(f"{where} one sample; expected two or more, along the first axis")
+        raise ValueError(
+            f"{where} {'one sample' if len(array) else 'no samples'}; expected two or more, along the first axis"
+        )
     axes = None if array.shape[1] == 1 else (0, *range(2, array.ndim))
     found = [(np.atleast_1d(block.min(axes)), np.atleast_1d(block.max(axes))) for block in _blocks(array)]
     # Not as Python floats: neighbouring large integers would be equal.

@@ -120,11 +120,7 @@ class Dataset:
         Raises:
             ValueError: The file that they are mapped from is now shorter.
         """
-        if self.mapped is not None and self.mapped.size() < len(self.mapped):
-            raise ValueError(
-                f"the file of the data set {self.name} is now {self.mapped.size()} bytes long; expected "
-                f"{len(self.mapped)}, as when it was opened: it was overwritten while in use, so restore it"
-            )
+        self._check_mapped()
         rows = self.rows
         if rows is not None:
             indices = rows if indices is None else rows[indices]
@@ -143,8 +139,16 @@ class Dataset:
         """
         return self._fingerprint
 
+    def _check_mapped(self) -> None:
+        if self.mapped is not None and self.mapped.size() < len(self.mapped):
+            raise ValueError(
+                f"the file of the data set {self.name} is now {self.mapped.size()} bytes long; expected "
+                f"{len(self.mapped)}, as when it was opened: it was overwritten while in use, so restore it"
+            )
+
     @functools.cached_property
     def _fingerprint(self) -> str:
+        self._check_mapped()
         labels = self.labels
         if labels is not None and self.rows is not None and self.held_out_labels is not None:
             trained = torch.zeros(len(self.stored), dtype=torch.bool)

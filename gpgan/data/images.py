@@ -16,9 +16,10 @@ from gpgan.data import cache
 from gpgan.data.arrays import Array, classes_of, limits
 from gpgan.data.dataset import Dataset
 from gpgan.data.kinds import KINDS_BY_NAME
-from gpgan.data.paths import Progress, as_text, files_under, name_of, skipped_line, test_folders
+from gpgan.data.paths import Progress, files_under, name_of, part_note, skipped_line, test_folders
 from gpgan.data.scaling import bounds
 from gpgan.util.errors import first_line
+from gpgan.util.words import counted, shown
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -73,7 +74,7 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
         path: The folder.
         size: None keeps the images' size if all are squares of one size of at most 128; otherwise it takes the largest
             of 128, 64 and 32 that is at most the median of the shorter sides, or 32 if none is.
-        progress: Called with (reads done, reads in all); each file is read twice: the header, then the pixels.
+        progress: Called with (files done, files in all); each file is read twice and counts half each time.
 
     Raises:
         ValueError: Fewer than two images can be read, all pixels are equal, or more than 1 GiB of them does not fit
@@ -89,7 +90,7 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
     names = [name for name in files if name.lower().endswith(suffixes)]
     if not names:
         raise ValueError(
-            f"{path} holds {len(files)} files and no image; expected two or more images that end in {', '.join(suffixes)}"
+            f"{path} holds {counted(len(files), 'file')} and no image; expected two or more images that end in {', '.join(suffixes)}"
         )
     trained, held_out, labelled = test_folders(names)
     names = trained + held_out
@@ -117,8 +118,13 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
         labels, classes = classes_of(folders, len(folders), f"{path} holds")
     skipped = list(facts["skipped"])
     if len(files) > len(names):
-        skipped.append(f"{len(files) - len(names)} files without an image suffix")
+        skipped.append(f"{counted(len(files) - len(names), 'file')} without an image suffix")
     count = sum(name in read for name in trained)
+    if count < 2 and skipped:
+        raise ValueError(
+            f"{path} holds {'one sample' if count else 'no samples'}{' to train on' * (len(held_out) > 0)}; expected two or "
+            f"more; left out: {skipped[-1]}"
+        )
     lows, highs = limits(pixels[:count], f"{path} holds")
     bottom, top = bounds(pixels.dtype, float(lows.min()), float(highs.max()))
     stored = torch.from_numpy(pixels)
@@ -129,10 +135,10 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
         (top + bottom) / 2,
         labels=None if labels is None else labels[:count],
         classes=classes,
-        held_out=stored[count:] if count < len(stored) else None,
+        held_out=stored[count:].clone() if count < len(stored) else None,
         held_out_labels=labels[count:] if labels is not None and count < len(stored) else None,
         skipped=tuple(skipped),
-        notes=tuple(facts["notes"]),
+        notes=(*facts["notes"], *part_note(names, held_out)),
         mapped=mapped,
     )
 
@@ -147,7 +153,7 @@ def _decode_all(
         nonlocal done
         done += 1
         if progress:
-            progress(done, 2 * len(names))
+            progress(done // 2, len(names))  # a file counts half with its header, half with its pixels
 
     facts: dict[str, Any] = {"names": [], "skipped": [], "notes": [], "grey": True}
     largest = 0
@@ -179,7 +185,7 @@ def _decode_all(
                 yield pixels
             if not facts["names"]:
                 raise ValueError(
-                    f"{path} holds {len(names)} images, and none can be read (the first is {facts['skipped'][0]}); "
+                    f"{path} holds {counted(len(names), 'image')}, and none can be read (the first is {facts['skipped'][0]}); "
                     "expected two or more that can"
                 )
             _tell({name: headers[name] for name in facts["names"]}, side, largest, facts)
@@ -219,12 +225,13 @@ def _tell(headers: dict[str, _Header], side: int, largest: int, facts: dict[str,
         if names:
             width, height = headers[names[0]].size
             line = f"{what}: {len(names)} of {len(headers)} images, e.g. {names[0]} ({width} x {height} pixels)"
-            facts[to].append(as_text(line))
+            facts[to].append(shown(line))
 
-    tell("skipped", lambda header: header.several, "all pages or frames but the first")
+    pages = "all pages or frames but the first (save each in a file of its own)"
+    tell("skipped", lambda header: header.several, pages)
     tell("notes", lambda header: 2 * min(header.size) < side, f"enlarged more than twofold, to a side of {side}")
     tell("notes", lambda header: max(header.size) > 4 * min(header.size), "cropped to less than a quarter")
-    tell("notes", lambda header: header.cut, "colour of 16 bits, of which Pillow reads only the upper 8")
+    tell("notes", lambda header: header.cut, "channels of 16 bits, of which only the upper 8 are read")
     if not all(header.deep for header in headers.values()):
         rounded = f"16 bits (of 0 to 65535 they use up to {largest}) rounded to 8, as others have no more"
         tell("notes", lambda header: header.deep, rounded)

@@ -31,7 +31,7 @@ def layout(shape: Shape, where: str) -> tuple[Shape, tuple[str, ...]]:
     stored = stored_shape(shape)
     if _channels_last(shape, CHANNELS_LAST):
         raise ValueError(
-            f"{where} an array of shape {shape}, apparently with its {shape[-1]} channels last; expected "
+            f"{where} an array of shape {shape}, apparently with its {shape[-1]} channel{'s' * (shape[-1] > 1)} last; expected "
             f"{MOVES[len(shape)]}; {OTHERWISE[len(shape)]}"
         )
     if len(shape) == 5 and shape[1] > CHANNELS_MAX:
@@ -39,7 +39,8 @@ def layout(shape: Shape, where: str) -> tuple[Shape, tuple[str, ...]]:
             f"{where} an array of shape {shape}, {shape[1]} channels; expected [N, C, D, H, W] with at most {CHANNELS_MAX}"
         )
     if stored is None:
-        raise ValueError(f"{where} an array of shape {shape}; expected {ARRAYS}")
+        fix = ": array[:, None]" if len(shape) == 1 else ""
+        raise ValueError(f"{where} an array of shape {shape}; expected {ARRAYS}{fix}")
     if _channels_last(shape, CHANNELS_MAX):
         sides = " x ".join(map(str, stored[2:]))
         many = f"{stored[1]} channel{'s' * (stored[1] > 1)}"

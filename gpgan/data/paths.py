@@ -8,12 +8,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from gpgan.util.errors import first_line
+from gpgan.util.words import shown
+
 # Called with (files done, files in all).
 Progress = Callable[[int, int], None]
 
 # Names of folders and arrays for parts of the data: those in HELD_OUT are never trained on.
 TRAINING = ("train", "training")
 HELD_OUT = ("test", "testing", "val", "valid", "validation")
+PARTS = {*TRAINING, *HELD_OUT}
 
 
 def check_file(path: Path, wanted: str) -> None:
@@ -54,7 +58,9 @@ def files_under(folder: Path) -> list[str]:
     """
 
     def refuse(error: OSError) -> None:
-        raise ValueError(f"{error.filename} cannot be read ({error.strerror}); expected a readable folder") from error
+        raise ValueError(
+            f"{error.filename} cannot be read ({first_line(error)}); expected a readable folder"
+        ) from error
 
     found = []
     for parent, folders, files in os.walk(folder, onerror=refuse):
@@ -69,24 +75,34 @@ def test_folders(names: list[str]) -> tuple[list[str], list[str], list[str]]:
     All files are training files unless folders of these names, at one depth, hold them all, such as train/cat/1.png and
     test/cat/2.png, or cat/train/1.png and cat/val/2.png.
     """
-    split = [name.split("/") for name in names]
-    for depth in range(min((len(parts) for parts in split), default=1) - 1):
-        words = [parts[depth].lower() for parts in split]
-        if {*words} <= {*TRAINING, *HELD_OUT} and {*words} & {*TRAINING} and {*words} & {*HELD_OUT}:
+    for depth, words in _levels(names):
+        if {*words} <= PARTS and {*words} & {*TRAINING} and {*words} & {*HELD_OUT}:
             trained = [name for name, word in zip(names, words, strict=True) if word in TRAINING]
             held_out = [name for name, word in zip(names, words, strict=True) if word in HELD_OUT]
-            without = [
-                "/".join(parts[:depth] + parts[depth + 1 :]) for parts in (n.split("/") for n in trained + held_out)
-            ]
-            return trained, held_out, without
+            split = [name.split("/") for name in trained + held_out]
+            return trained, held_out, ["/".join(parts[:depth] + parts[depth + 1 :]) for parts in split]
     return names, [], names
+
+
+def part_note(names: list[str], held_out: list[str]) -> list[str]:
+    """A note if folders named train, test or val were not taken as such by ``test_folders``."""
+    for _, words in _levels(names):
+        found = sorted({*words} & PARTS)
+        if not held_out and len(found) > 1:
+            return [
+                f"folders {' and '.join(found)}, but not all files are in training and test folders: nothing is held out "
+                "for them, and all files are trained on"
+            ]
+    return []
+
+
+def _levels(names: list[str]) -> list[tuple[int, list[str]]]:
+    """Each depth of the folders, and at this depth the folder of every file, in lower case; "" if it has none."""
+    folders = [name.lower().split("/")[:-1] for name in names]
+    depths = range(max(map(len, folders), default=0))
+    return [(depth, [parts[depth] if depth < len(parts) else "" for parts in folders]) for depth in depths]
 
 
 def skipped_line(name: str, reason: str) -> str:
     """The log line of a skipped file."""
-    return as_text(f"{name}: {reason}")
-
-
-def as_text(line: str) -> str:
-    """A line with file names, of which those that are not valid text are made so."""
-    return line.encode(errors="replace").decode()
+    return shown(f"{name}: {reason}")

@@ -7,15 +7,27 @@ import dataclasses
 import gzip
 import math
 import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gpgan.data.arrays import Array, dataset_of
 from gpgan.data.dataset import Dataset
 from gpgan.data.kinds import KINDS_BY_NAME
-from gpgan.data.paths import Progress, check_file, check_memory, files_under, name_of, skipped_line, test_folders
+from gpgan.data.paths import (
+    Progress,
+    check_file,
+    check_memory,
+    files_under,
+    name_of,
+    part_note,
+    skipped_line,
+    test_folders,
+)
 from gpgan.util.errors import first_line
+from gpgan.util.words import counted
 
 CUBE = 32
 # Bytes of a header, and of one value in each mode; two values of 4 bits share a byte.
@@ -58,7 +70,7 @@ def load_mrc(path: Path, size: int | None = None, progress: Progress | None = No
             progress(number, len(names))
     if not found:
         raise ValueError(
-            f"{path} holds {len(names)} MRC files, and none can be read (the first: {skipped[0]}); expected at least one"
+            f"{path} holds {counted(len(names), 'MRC file')}, and none can be read (the first: {skipped[0]}); expected at least one"
         )
 
     shortest = min((min(data.shape) for _, data, whole in found if whole), default=CUBE)
@@ -81,7 +93,7 @@ def load_mrc(path: Path, size: int | None = None, progress: Progress | None = No
     if not pieces:
         raise ValueError(f"{path} holds only MRC files to hold out that can be read; expected some to train on")
     dataset = dataset_of(np.concatenate(pieces), f"{path} holds", name_of(path), held_out=held_out)
-    return dataclasses.replace(dataset, skipped=tuple(skipped))
+    return dataclasses.replace(dataset, skipped=tuple(skipped), notes=(*dataset.notes, *part_note(names, tests)))
 
 
 def _read(path: Path) -> tuple[Array, bool]:
@@ -101,17 +113,26 @@ def _read(path: Path) -> tuple[Array, bool]:
 
 
 def _check_header(path: Path) -> None:
-    """Raises ValueError if a file's header contradicts the file, before anything is read that it says is there."""
+    """Raises ValueError if a file is not as its header says, before memory is taken for what the header says."""
     with path.open("rb") as file:
-        start = file.read(3)
-    packed = start[:2] == b"\x1f\x8b" or start == b"BZh"
+        packed: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}.get(file.read(2), open)
     try:
-        with gzip.open(path) if start[:2] == b"\x1f\x8b" else bz2.open(path) if packed else path.open("rb") as opened:
-            header = opened.read(HEADER)
-    except (OSError, EOFError) as error:
+        with packed(path, "rb") as file:
+            header = file.read(HEADER)
+            if len(header) == HEADER:
+                size = _size(path, header)
+                file.seek(size - 1)
+                is_whole = len(file.read(1)) == 1
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read ({first_line(error)}); expected {WANTED}") from error
     if len(header) < HEADER:
         raise ValueError(f"{path} cannot be read ({len(header)} bytes of a header of {HEADER}); expected {WANTED}")
+    if not is_whole:
+        raise ValueError(f"{path} cannot be read (it ends before the {size} bytes of its header); expected {WANTED}")
+
+
+def _size(path: Path, header: bytes) -> int:
+    """The bytes of a file, as its header says."""
     # The machine stamp: big-endian is 0x11 0x11.
     order = ">" if header[212:213] == b"\x11" else "<"
     *shape, mode = struct.unpack(f"{order}4i", header[:16])
@@ -121,12 +142,9 @@ def _check_header(path: Path) -> None:
             f"{path} says that it has {' x '.join(map(str, shape))} values of mode {mode} and {more} bytes of an extended "
             f"header; expected sides of 1 or more, a mode of {', '.join(map(str, BYTES))}, and 0 or more bytes"
         )
-    size = HEADER + more + math.ceil(math.prod(shape) * BYTES[mode])
+    size: int = HEADER + more + math.ceil(math.prod(shape) * BYTES[mode])
     check_memory(size, f"{path} says that it has", "cut it into several files")
-    if not packed and size > path.stat().st_size:
-        raise ValueError(
-            f"{path} cannot be read (its header says {size} bytes, and it has {path.stat().st_size}); expected {WANTED}"
-        )
+    return size
 
 
 def _cubes(volume: Array, side: int) -> Array:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gpgan.util.words import counted
+
 
 class Projection(nn.Module):
     """Maps features [B, F] and labels [B] to the class-dependent part of the scores, [B].
@@ -66,7 +68,7 @@ def _check(labels: Tensor | None, rows: Tensor, table: nn.Embedding | Projection
     # Not len(), which would make torch.export treat the batch size as a constant.
     if labels.dim() != 1 or labels.shape[0] != rows.shape[0]:
         raise ValueError(
-            f"labels has shape {tuple(labels.shape)} for {rows.shape[0]} samples; expected {_expected(table)}"
+            f"labels has shape {tuple(labels.shape)} for {counted(rows.shape[0], 'sample')}; expected {_expected(table)}"
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from gpgan.util.words import counted
+
 
 def pack(samples: Tensor, m: int) -> Tensor:
     """Joins every m consecutive samples into one, for a critic that sees m at once and so notices that they are alike.
@@ -31,6 +33,6 @@ def pack(samples: Tensor, m: int) -> Tensor:
     batch, channels, *rest = samples.shape
     if batch % m:
         raise ValueError(
-            f"m is {m} and does not divide a batch of {batch} samples; expected a batch size that is a multiple of {m}"
+            f"m is {m} and does not divide a batch of {counted(batch, 'sample')}; expected a batch size that is a multiple of {m}"
         )
     return samples.reshape(batch // m, m * channels, *rest)

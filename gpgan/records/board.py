@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 # Pictures are scaled down to at most this many pixels per side: they are encoded again, and the report has them in
 # full.
@@ -15,7 +20,8 @@ SIDE = 448
 
 
 class Board:
-    """TensorBoard events in the run's own folder; nothing if the package ``tensorboard`` is missing.
+    """TensorBoard events in the run's own folder; nothing if the package ``tensorboard`` is missing, or
+    cannot write to a folder of that name.
 
     Args:
         run: The run's folder, which exists.
@@ -24,12 +30,12 @@ class Board:
     """
 
     def __init__(self, run: Path, purge_step: int | None = None) -> None:
-        try:
+        self._writer: SummaryWriter | None = None
+        # A folder's name may be bytes that are no text.
+        with contextlib.suppress(ImportError, UnicodeEncodeError):
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self._writer = None
-            return
-        self._writer = SummaryWriter(str(run), purge_step=purge_step, flush_secs=30)
+
+            self._writer = SummaryWriter(str(run), purge_step=purge_step, flush_secs=30)
 
     def add(self, stats: Mapping[str, float | None], step: int) -> None:
         """Adds named numbers at a step; those that are None, and the step itself, are skipped."""

@@ -15,6 +15,7 @@ import torch
 import gpgan
 from gpgan.data.facts import Facts
 from gpgan.settings.config import RunConfig
+from gpgan.util.words import counted
 
 
 def provenance(config: RunConfig, data: Facts) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def _processor() -> str:
     with contextlib.suppress(OSError, StopIteration):  # Linux, where Python reports only the architecture
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{name}, {torch.get_num_threads()} threads"
+    return f"{name}, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def _revision() -> str | None:

@@ -23,6 +23,7 @@ from gpgan.settings.config import RunConfig
 from gpgan.settings.merging import settings_of
 from gpgan.tasks.task import Task
 from gpgan.util.files import append, clear_partials, replacing, write_json
+from gpgan.util.words import counted, shown
 
 # The share of a run's time that drawing curves and report may take; the report is written with every REPORT-th drawing.
 DRAWING = 0.01
@@ -101,8 +102,8 @@ class Recorder:
         write_json(self.run / identity.FILE, about)
 
     def log(self, text: str) -> None:
-        """Adds a line to log.txt, with the current time."""
-        append(self.run / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
+        """Adds a line to log.txt, with the current time; control characters, as names may hold, are escaped."""
+        append(self.run / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {shown(text)}")
 
     def tick(self, stats: Stats, last: bool) -> None:
         """Adds a line to stats.jsonl and draws curves.png, unless drawing has taken more than its share of time."""
@@ -127,7 +128,7 @@ class Recorder:
     def snapshot(self, step: int) -> None:
         """Writes fakes_NNNNNN.png, from the same inputs every time."""
         name = f"fakes_{step:06d}.png"
-        self._task.picture(self.run / name, self._config.seed, f"After {step} steps")
+        self._task.picture(self.run / name, self._config.seed, f"After {counted(step, 'step')}")
         self._events().add_image(self.run / name, step)
 
     def weights(self) -> None:

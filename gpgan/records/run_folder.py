@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gpgan.records import lock
+from gpgan.util.errors import first_line
 
 # A process that begins a run has locked its folder before so many seconds.
 YOUNG = 60.0
@@ -68,7 +69,7 @@ def create_run(out: Path, name: str | None, data: str, fill: Callable[[Path], No
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise ValueError(f"no run can be created in {out} ({error.strerror}); choose another --out") from error
+        raise ValueError(f"no run can be created in {out} ({first_line(error)}); choose another --out") from error
 
 
 def _clear(out: Path) -> None:

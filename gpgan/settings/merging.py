@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from gpgan.settings.config import NAMES, RunConfig, options
+from gpgan.util.errors import first_line
 from gpgan.util.nearest import nearest
 
 C = TypeVar("C", bound=RunConfig)
@@ -26,16 +27,28 @@ def read_file(path: Path) -> dict[str, Any]:
         import tomli as tomllib
 
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        flat = flatten(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
         raise ValueError(
-            f"config is {str(path)!r}, which cannot be read ({error.strerror}); expected a TOML file"
+            f"config is {str(path)!r}, which cannot be read ({first_line(error)}); expected a TOML file"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"config is {str(path)!r}, which is not valid TOML ({error}); expected e.g. steps = 1000"
         ) from error
-    return {name.replace("-", "_"): value for name, value in flatten(content).items()}
+    except RecursionError as error:
+        raise ValueError(f"config is {str(path)!r}, which is nested too deeply; expected e.g. steps = 1000") from error
+    settings: dict[str, Any] = {}
+    written: dict[str, str] = {}
+    for name, value in flat.items():
+        known = name.replace("-", "_")
+        if known in settings:
+            raise ValueError(
+                f"config is {str(path)!r}, which sets {written[known]} and {name}, two spellings of one setting; expected "
+                "one of them"
+            )
+        settings[known], written[known] = value, name
+    return settings
 
 
 def apply(config: C, settings: Mapping[str, Any]) -> C:
@@ -114,11 +127,18 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name; ``task`` with a string means ``task.name``."""
+    """Nested settings by dotted name; ``task`` with a string means ``task.name``.
+
+    Raises:
+        ValueError: A setting is given twice, by its dotted name and nested.
+    """
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{prefix}{name}."))
+            found = flatten(value, f"{prefix}{name}.")
         else:
-            flat["task.name" if prefix + name == "task" else prefix + name] = value
+            found = {"task.name" if prefix + name == "task" else prefix + name: value}
+        for twice in found.keys() & flat.keys():
+            raise ValueError(f"{twice} is given twice, {flat[twice]!r} and {found[twice]!r}; expected it once")
+        flat |= found
     return flat

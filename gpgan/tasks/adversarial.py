@@ -104,6 +104,7 @@ class Adversarial(abc.ABC):
         small = 4 * len(dataset) * math.prod(dataset.shape) <= READY[self.device.type]
         self.ready = dataset.samples().to(self.device) if small else None
         self.order = Order(len(dataset), config.seed)
+        self.apart = largest_distance(dataset, self.pack)
         # Always on the CPU, so that a run can continue on another device.
         self.rng = torch.Generator().manual_seed(config.seed)
         self.critic_share = 1.0
@@ -326,10 +327,32 @@ def adversarial_panels(config: AdversarialConfig) -> tuple[Panel, Panel, Panel]:
     return estimate, norm, losses
 
 
-def describe_critic(numbers: Mapping[str, float | None], symbol: str) -> str:
-    """The critic's numbers as a short text."""
-    held_out = numbers.get("held_out")
-    words = f"{symbol} {numbers['estimate']:.3f}" + ("" if held_out is None else f" (held out {held_out:.3f})")
+def largest_distance(dataset: Dataset, pack: int = 1) -> float:
+    """How far apart two packs of samples can be whose values lie in [-1, 1]; infinite for data without such a range."""
+    some = dataset.samples(torch.linspace(0, len(dataset) - 1, min(16, len(dataset))).long())
+    if dataset.kind.name == "points" or float(some.abs().max()) > 1:
+        return math.inf
+    return 2 * math.sqrt(pack * math.prod(dataset.shape))
+
+
+def describe_estimate(symbol: str, estimate: float, apart: float) -> str:
+    """The estimate under the symbol of its divergence, unless it is above every distance and so is none.
+
+    Args:
+        symbol: Of the objective's divergence.
+        estimate: The critic's.
+        apart: See ``largest_distance``.
+    """
+    if symbol == "W1" and estimate > apart:
+        return f"estimate {estimate:.3f}, no distance: at most {apart:.1f}"
+    return f"{symbol} {estimate:.3f}"
+
+
+def describe_critic(numbers: Mapping[str, float | None], symbol: str, apart: float = math.inf) -> str:
+    """The critic's numbers as a short text; see ``describe_estimate``."""
+    held_out, estimate = numbers.get("held_out"), numbers["estimate"]
+    assert estimate is not None
+    words = describe_estimate(symbol, estimate, apart) + ("" if held_out is None else f" (held out {held_out:.3f})")
     if numbers["penalty"] is not None:
         words += f"  penalty {numbers['penalty']:.3f}  |grad| {numbers['norm_mean']:.3f} +- {numbers['norm_std']:.3f}"
     return words

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from gpgan.nn.spectral import is_normalised
-from gpgan.settings.config import AdversarialConfig, PenaltyConfig
+from gpgan.settings.config import AdversarialConfig, OptimizerConfig, PenaltyConfig
 from gpgan.torch_private import batch_norms
 
 
@@ -25,7 +25,7 @@ def known_problems(config: AdversarialConfig, critic: nn.Module) -> list[str]:
             "(igul222/improved_wgan_training#16); use LeakyReLU, or a lower --optimizer.lr"
         )
     own, usual = config.penalty, PenaltyConfig()
-    idle = [name for name in ("points", "target", "one_sided") if getattr(own, name) != getattr(usual, name)]
+    idle = [name for name in ("points", "target", "one_sided", "lazy") if getattr(own, name) != getattr(usual, name)]
     if not penalised and idle:
         names = " and ".join(f"penalty.{name.replace('_', '-')}" for name in idle)
         problems.append(f"penalty.weight is 0, which leaves {names} without effect; use a weight above 0, or drop them")
@@ -40,4 +40,20 @@ def known_problems(config: AdversarialConfig, critic: nn.Module) -> list[str]:
             "a critic with clipped weights trains unstably with momentum (arXiv 1701.07875, section 4); "
             "use --optimizer.kind rmsprop, or --optimizer.beta1 0"
         )
+    return problems
+
+
+def without_effect(config: AdversarialConfig) -> list[str]:
+    """The settings that other settings leave without effect, one sentence each."""
+    own, usual = config.optimizer, OptimizerConfig()
+    problems = []
+    if own.kind == "rmsprop" and own.beta1 != usual.beta1:
+        problems.append(f"optimizer.beta1 is {own.beta1:g} and has no effect: optimizer.kind is 'rmsprop'; drop it")
+    if own.kind == "sgd" and own.beta2 != usual.beta2:
+        problems.append(
+            f"optimizer.beta2 is {own.beta2:g} and has no effect: optimizer.kind is 'sgd', whose momentum is optimizer.beta1; "
+            "drop it"
+        )
+    if config.penalty.weight and config.penalty.one_sided and not config.penalty.target:
+        problems.append("penalty.one-sided has no effect: penalty.target is 0, and no norm is below it; drop it")
     return problems

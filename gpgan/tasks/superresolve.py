@@ -26,9 +26,10 @@ from gpgan.metrics.registry import measure
 from gpgan.nn.conv import ConvCritic
 from gpgan.nn.initialise import SLOPE, initialise
 from gpgan.settings.config import AdversarialConfig, OptimizerConfig, TaskConfig, check, number, text, whole
-from gpgan.tasks.adversarial import NUMBERS, Adversarial, adversarial_panels
+from gpgan.settings.merging import flatten, settings_of
+from gpgan.tasks.adversarial import NUMBERS, Adversarial, adversarial_panels, describe_estimate
 from gpgan.tasks.average import Average
-from gpgan.tasks.known_problems import known_problems
+from gpgan.tasks.known_problems import known_problems, without_effect
 from gpgan.tasks.own_modules import check_output
 from gpgan.tasks.sampling import BATCH, run_sampler
 from gpgan.tasks.task import Curve, Number, Panel
@@ -37,6 +38,11 @@ from gpgan.util.processes import Processes
 
 # Held-out images for the numbers of a tick, and triples in a picture.
 HELD_OUT, PICTURED = 256, 24
+# The settings that only a run with a critic uses; a penalty of weight 0 is in place without one.
+CRITICS = (
+    *("objective", "weight_clip", "network.critic_width"),
+    *("penalty.points", "penalty.target", "penalty.one_sided", "penalty.lazy"),
+)
 # The metrics of a tick.
 RESTORATION = ("psnr", "ssim", "detail")
 
@@ -166,12 +172,24 @@ class SuperResolution(Adversarial):
             truths = torch.zeros(2, *self.facts.shape, device=self.config.device)
             check_output("critic", run_sampler(self.critic, (truths,)), (2,))
         if self.adversarial_weight:
-            self.warnings = known_problems(self.config, self.critic)
+            self.warnings = [*known_problems(self.config, self.critic), *without_effect(self.config)]
+        else:
+            self.warnings = [*self._without_critic(), *without_effect(self.config)]
         processes.align(self.modules.values())
         average = Average(self.generator, self.config.network.ema) if self.config.network.ema else None
         if average is not None:
             self.sampler = average.module
         self.prepare_round(dataset, average, processes)
+
+    def _without_critic(self) -> list[str]:
+        given, usual = flatten(settings_of(self.config)), flatten(settings_of(Config()))
+        idle = [name.replace("_", "-") for name in CRITICS if given[name] != usual[name]]
+        if not idle:
+            return []
+        return [
+            f"task.critic is 0, so that no critic is trained, which leaves {' and '.join(idle)} without effect; use a weight "
+            "above 0, or drop them"
+        ]
 
     def title(self) -> str:
         channels, height, width = self.small
@@ -201,8 +219,9 @@ class SuperResolution(Adversarial):
             words += f"  PSNR {numbers['psnr']:.2f} dB  SSIM {numbers['ssim']:.3f}"
         if numbers.get("detail") is not None:
             words += f"  detail {numbers['detail']:.2f}"
-        if numbers.get("estimate") is not None:
-            words += f"  {self.objective.symbol} {numbers['estimate']:.3f}"
+        estimate = numbers.get("estimate")
+        if estimate is not None:
+            words += "  " + describe_estimate(self.objective.symbol, estimate, self.apart)
         if numbers.get("norm_mean") is not None:
             words += f"  |grad| {numbers['norm_mean']:.3f}"
         return words

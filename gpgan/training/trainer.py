@@ -24,7 +24,7 @@ from gpgan.records.recorder import Recorder
 from gpgan.records.run_folder import create_run
 from gpgan.records.stats import Meter, NotFiniteError, Stats, memory
 from gpgan.settings.config import RunConfig
-from gpgan.settings.merging import apply, settings_of
+from gpgan.settings.merging import apply, flatten, settings_of
 from gpgan.tasks.configure import from_settings
 from gpgan.tasks.registry import task_class
 from gpgan.tasks.resolve import resolve
@@ -39,6 +39,8 @@ from gpgan.util.nearest import nearest
 from gpgan.util.processes import Processes
 from gpgan.util.threads import cpu_threads
 
+# What each process of a run may set for its own machine: where data and runs are, and what computes.
+OWN = ("data", "out", "device", "impl", "threads")
 Stop = Literal["", "minutes", "stopped", "signal"]
 
 
@@ -127,6 +129,9 @@ class Trainer:
         self._recorder = Recorder(self.config, self.dataset, self.facts, self.task)
 
     def _set_up(self, config: RunConfig, dataset: Dataset | None, modules: Mapping[str, nn.Module]) -> None:
+        with self.processes.watching():
+            shared = {name: value for name, value in flatten(settings_of(config)).items() if name not in OWN}
+            self.processes.agree_on("settings", {"task.name": config.task.name, **shared})
         self.dataset = split(dataset if dataset is not None else load(config.data, size=config.size or None))
         cls = task_class(config.task.name)
         if not isinstance(config, cls.config_class):
@@ -273,6 +278,7 @@ class Trainer:
             try:
                 self._loop(interrupt)
             except NotFiniteSamplesError as error:
+                self._check()  # says more, if a network is why
                 raise DivergedError(self._diverged(str(error))) from error
             finally:  # fit may be called again
                 self._states = random_states.capture()

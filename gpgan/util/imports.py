@@ -13,13 +13,17 @@ from typing import Any
 def origin(where: str) -> str:
     """The file that module:attribute would be imported from, by its outermost module, "" if none; imports nothing."""
     outermost = where.partition(":")[0].partition(".")[0]
-    if outermost in sys.modules:
-        return getattr(sys.modules[outermost], "__file__", None) or ""
     folder = str(Path.cwd())
-    spec = PathFinder.find_spec(outermost, sys.path if folder in sys.path else [folder, *sys.path])
-    if spec is None:
-        return ""
-    return spec.origin or next(iter(spec.submodule_search_locations or ()), "")
+    module = sys.modules.get(outermost)
+    if module is None:
+        spec = PathFinder.find_spec(outermost, sys.path if folder in sys.path else [folder, *sys.path])
+    else:
+        spec = getattr(module, "__spec__", None)
+    if spec is None:  # not found, or the script that runs
+        return getattr(module, "__file__", None) or ""
+    if spec.has_location and spec.origin:
+        return spec.origin
+    return next(iter(spec.submodule_search_locations or ()), "")  # a folder without __init__.py
 
 
 def find_attribute(name: str, where: str, wanted: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -41,7 +41,7 @@ class Processes:
         if self.joined:
             # The processes agree over the CPU, so that none has to wait for a GPU.
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-            with self.watching():
+            with self.watching(), _free_port():
                 dist.init_process_group(backend, timeout=TIMEOUT)
         many = dist.is_initialized() and dist.get_world_size() > 1
         self.rank = dist.get_rank() if many else 0
@@ -104,9 +104,41 @@ class Processes:
                 f"shared by all machines"
             )
 
+    def agree_on(self, what: str, mine: Mapping[str, Any]) -> None:
+        """Raises the same ValueError in all processes if one of them has other values than the first; it names one value.
+
+        Args:
+            what: What the values are, for the message.
+            mine: This process's values by name.
+        """
+        if self.size == 1:
+            return
+        every: list[Mapping[str, Any]] = [{}] * self.size
+        dist.all_gather_object(every, mine)
+        for rank, theirs in enumerate(every):
+            for name in {**every[0], **theirs}:
+                first, other = every[0].get(name), theirs.get(name)
+                if first != other:
+                    raise ValueError(
+                        f"{name} is {first!r} in process 0 and {other!r} in process {rank}; expected the same {what} in every "
+                        "process: start all with the same command"
+                    )
+
     def align(self, modules: Iterable[nn.Module]) -> None:
-        """Copies the first process's weights and buffers to all processes."""
+        """Copies the first process's weights and buffers to all processes.
+
+        Raises:
+            ValueError: The networks of one of them have other shapes.
+        """
+        modules = list(modules)
         if self.size > 1:
+            states = [(at, module.state_dict()) for at, module in enumerate(modules, 1)]
+            shapes = {
+                f"the shape of {name} in network {at}": tuple(value.shape)
+                for at, state in states
+                for name, value in state.items()
+            }
+            self.agree_on("networks", shapes)
             for module in modules:
                 for tensor in module.state_dict().values():
                     dist.broadcast(tensor, src=0)
@@ -128,3 +160,17 @@ class Processes:
         """Destroys the process group if it was joined here."""
         if self.joined and dist.is_initialized():
             dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _free_port() -> Iterator[None]:
+    """Turns the error of the first process that cannot listen at its port into a ValueError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        raise ValueError(
+            f"MASTER_PORT is {os.environ.get('MASTER_PORT')}, and another program uses this port on this machine; expected a "
+            "free one: with torchrun --standalone, or another --rdzv-endpoint or MASTER_PORT"
+        ) from error

@@ -2,11 +2,12 @@
 
 import argparse
 import json
+import subprocess
 
 import pytest
 from torch import zeros
 
-from benchmarks import presets
+from benchmarks import command, presets
 from gpgan.data import Dataset
 from gpgan.settings.merging import settings_of
 from gpgan.tasks.configure import configure
@@ -71,6 +72,43 @@ def test_the_page_and_its_numbers(options, commands):
     [numbers] = options.output.glob("*-presets-*.json")
     assert f"results/{numbers.name})" in page
     assert set(json.loads(numbers.read_text())["runs"]) == set(presets.PAPERS)
+
+
+def test_a_preset_that_diverges_does_not_end_the_table(options, commands, monkeypatch):
+    made = presets.gpgan
+
+    def gpgan(command, *arguments):
+        made(command, *arguments)
+        return "critic_loss is nan at step 3" if command == "train" and "lsgan" in arguments else ""
+
+    monkeypatch.setattr(presets, "gpgan", gpgan)
+    results = {preset: presets.run(preset, options) for preset in ("lsgan", "wgan")}
+    assert [command for command, *_ in commands] == ["train", "train", "eval"]
+    assert presets.run("lsgan", options) == results["lsgan"]
+    assert len(commands) == 3
+    presets.write(results, options)
+    page = (options.docs / "presets.md").read_text()
+    [row] = [line for line in page.splitlines() if line.startswith("| `lsgan`")]
+    assert row.endswith("n_critic 1 | diverged | - |")
+    assert "## lsgan\n\nIt diverged: critic_loss is nan at step 3\n" in page
+    assert "images/presets/wgan-samples.png" in page
+    with pytest.raises(RuntimeError, match="every preset diverged on made"):
+        presets.write({"lsgan": results["lsgan"]}, options)
+
+
+def test_how_a_command_ended(tmp_path, monkeypatch, capfd):
+    def ending(said, status):
+        stand_in = tmp_path / "python"
+        stand_in.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit {status}\n')
+        stand_in.chmod(0o755)
+        monkeypatch.setattr(command.sys, "executable", str(stand_in))
+        return command.gpgan("train")
+
+    assert ending("reading data: 4/4", 0) == ""
+    assert ending("gpgan: training diverged: x is nan. The run is in a", 1) == "x is nan. The run is in a"
+    with pytest.raises(subprocess.CalledProcessError):
+        ending("gpgan: data is x", 2)
+    assert "data is x" in capfd.readouterr().err
 
 
 def test_only_what_is_not_finished_is_made(options, commands):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_runs_are_trained_measured_and_written(tmp_path: Path, monkeypatch: pyte
     assert [row["config"]["task"]["critic"] for row in rows[1:]] == [0.0, 0.01]
     page = (docs / "tasks.md").read_text()
     assert "old" not in page
-    assert "4 to 8 pixels, 1 minutes" in page
+    assert "4 to 8 pixels, 1 minute each" in page
     for row in rows:
         assert (
             f"| {row['name']} | {row['step']} | {row['psnr']:.2f} | {row['ssim']:.3f} | {row['detail']:.2f} |" in page
@@ -47,3 +48,11 @@ def test_runs_are_trained_measured_and_written(tmp_path: Path, monkeypatch: pyte
     for picture in ("samples", "curves"):
         with Image.open(docs / "images" / "superresolve" / f"{picture}.png") as image:
             assert image.width > 100
+
+
+def test_a_run_that_diverges_has_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(superresolve, "gpgan", lambda *arguments: "l1_loss is nan at step 2")
+    options = argparse.Namespace(data="digits", minutes=1.0, runs=tmp_path)
+    rows = [superresolve.run(weight, options) for weight in superresolve.WEIGHTS]
+    page = superresolve.table(rows, {"cpu": "a CPU", "cpu_threads": 1}, "2000-01-01", options, "a.json")
+    assert "| L1 + 0.01 critic | diverged | - | - | - |" in page

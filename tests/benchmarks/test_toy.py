@@ -131,6 +131,14 @@ def test_a_diverged_run_counts_as_nothing_found(monkeypatch):
     assert "not finite" in result["diverged"]
 
 
+def test_samples_that_are_not_finite_count_as_diverged(monkeypatch):
+    def beyond(*arguments):
+        raise ValueError("samples hold NaN or infinite values")
+
+    monkeypatch.setattr(run, "score", beyond)
+    assert run.train(Job("ring", "nsgan", 0, 2))["diverged"] == "samples hold NaN or infinite values"
+
+
 def test_finished_runs_are_not_run_again_unless_their_settings_changed(tmp_path, monkeypatch):
     jobs = [Job("ring", "nsgan", seed, 2) for seed in (0, 1)]
     done = {json.dumps(each, sort_keys=True) for each in run.run(jobs[:1], tmp_path, workers=1)}
@@ -187,7 +195,11 @@ def test_the_summary_has_both_mixtures_in_a_row():
         for seed, good in ((0, 0.97), (1, 0.98))
     ]
     records += [record("nsgan", data, 0, 3, 0.9, 0.5) for data in ("ring", "grid")]
+    records += [record("gan", data, 0, 0, 0.0, None, "a loss is nan") for data in ("ring", "grid")]
+    records += [record("gan", "ring", 1, 2, 0.5, 1.0)]
     text = table.summary({"date": "2000-01-01", "rows": table.summarise(records, {})}, "toy.md")
+    assert "| gan | 1.0 / 25.0 / 1.000 (1 of 2 diverged) | 0.0 / 0.0 / - (1 of 1 diverged) |" in text
+    assert "was found with wgan-gp on grid" in text
     assert "| **wgan-gp** | 8.0 / 97.5 / 0.002 | 25.0 / 97.5 / 0.002 |" in text
     assert "| nsgan | 3.0 / 90.0 / 0.500 | 3.0 / 90.0 / 0.500 |" in text
     assert "| VEEGAN (published) | 8 / 52.9 / - | 24.6 / 40 / - |" in text

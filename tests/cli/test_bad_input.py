@@ -88,7 +88,10 @@ CASES = {
     "two data sets": (["train", "digits", "ring"], "unrecognized arguments: ring"),
     "unknown flag": (["train", "digits", "--stesp", "3"], "unrecognized arguments: --stesp 3; did you mean --steps? (gpgan train --help lists the options)"),
     "unknown nested flag": (["train", "digits", "--penalty.wieght", "3"], "did you mean --penalty.weight?"),
-    "flag without its group": (["train", "digits", "--lr=3"], "unrecognized arguments: --lr=3"),
+    "flag without its group": (["train", "digits", "--lr=3"], "unrecognized arguments: --lr=3; did you mean --optimizer.lr?"),
+    "flag of another task": (["train", "digits", "--task", "superresolve", "--network.latent", "3"], "unrecognized arguments: --network.latent 3 (gpgan train"),
+    "escape sequences": (["train", "no\x1b[2J\x07.npy"], r"no\x1b[2J\x07.npy does not exist"),
+    "bytes that are no text": (["train", os.fsdecode(b"caf\xe9.npy")], r"caf\xe9.npy does not exist"),
     "flag cut short": (["train", "digits", "--step", "3"], "did you mean --steps?"),
     "no value": (["train", "digits", "--steps"], "--steps: expected one argument"),
     "value for a switch": (["train", "digits", "--conditional=yes"], "--conditional: ignored explicit argument 'yes'"),
@@ -165,6 +168,18 @@ def test_command_lines(refused, case):
         ("steps = [1]", "a.toml: steps is [1]; expected a whole number"),
         ("steps = = 1", "config is 'a.toml', which is not valid TOML"),
         ("steps = 0", "steps is 0; expected a whole number from 1 to"),
+        (
+            "n-critic = 1\nn_critic = 2",
+            "config is 'a.toml', which sets n-critic and n_critic, two spellings of one setting",
+        ),
+        (
+            "[penalty]\none-sided = true\none_sided = true",
+            "sets penalty.one-sided and penalty.one_sided, two spellings",
+        ),
+        ('"penalty.weight" = 1\n[penalty]\nweight = 2', "penalty.weight is given twice, 1 and 2; expected it once"),
+        (f"steps = {'[' * 5000}{']' * 5000}", "config is 'a.toml', which is nested too deeply"),
+        (f"{'.'.join('a' * 5000)} = 1", "config is 'a.toml', which is nested too deeply"),
+        ('name = "a\\u001b[2J"', r"name is 'a\x1b[2J'; expected a single folder name"),
     ],
 )
 def test_config_files(refused, text, message):

@@ -9,6 +9,7 @@ import torch
 from gpgan import ops
 from gpgan.cli import EXTRA, doctor
 from gpgan.data import BUILT_IN
+from gpgan.util.words import counted
 
 
 def findings(out):
@@ -20,7 +21,7 @@ def test_what_is_there(cli):
     assert (status, err) == (0, "")
     found = findings(out)
     assert found["torch"] == torch.__version__
-    assert f"{torch.get_num_threads()} threads" in found["cpu"]
+    assert counted(torch.get_num_threads(), "thread") in found["cpu"]
     assert ("cuda" in found) == (not torch.cuda.is_available())
     assert (found["native library"] == "loaded") == ops.native_available("cpu")
     for name in BUILT_IN:

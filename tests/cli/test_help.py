@@ -155,5 +155,8 @@ def test_a_missing_package_is_named():
     ]
 
 
-def test_version(cli):
-    assert cli("--version") == (0, f"gpgan {gpgan.__version__}\n", "")
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["-V"], ["train", "--version"], ["doctor", "--version"]], ids=" ".join
+)
+def test_version(cli, arguments):
+    assert cli(*arguments) == (0, f"gpgan {gpgan.__version__}\n", "")

@@ -179,3 +179,18 @@ def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
     with lab._progress("bilinear") as progress:
         progress(0.5, "playing")
     assert "bilinear: playing" in capsys.readouterr().out
+
+
+def test_a_lab_that_fails_does_not_end_the_others(cli, tmp_path, monkeypatch):
+    broken = types.SimpleNamespace(TITLE="Broken", CAPTION="", run=lambda progress: float("nan").as_integer_ratio())
+    chosen = {"density-ratio": broken, "bilinear": bilinear}
+    monkeypatch.setattr(lab, "LABS", dict.fromkeys(chosen, "what it shows"))
+    monkeypatch.setattr(lab, "load", lambda name: chosen[name])
+    status, told, err = cli("lab", "--all", "--out", tmp_path)
+    assert status == 1
+    assert err == (
+        "gpgan: the lab density-ratio failed (cannot convert NaN to integer ratio); the other labs are run\n"
+    )
+    assert f"bilinear: {bilinear.TITLE}" in told
+    assert f"all on one page: {tmp_path}/labs.html" in told
+    assert "Broken" not in (tmp_path / "labs.html").read_text("utf-8")

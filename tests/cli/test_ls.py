@@ -3,8 +3,7 @@
 import json
 import os
 import time
-
-import pytest
+from pathlib import Path
 
 from gpgan.cli.ls import last_line
 
@@ -89,10 +88,58 @@ def test_only_the_end_of_long_statistics_is_read(tmp_path):
     assert last_line(tmp_path / "none") == {}
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7200, "2 h"), (86400 * 3, "3 d"), (-5, "0 s")]
-)
-def test_ages(seconds, shown):
-    from gpgan.cli.ls import _age
+def test_whatever_a_run_holds_each_has_its_line(cli, trained, monkeypatch):
+    run = trained()
+    about = json.loads((run / "config.json").read_text())
+    about["config"]["data"] = "da\x1b[31mta\n"
+    (run / "config.json").write_text(json.dumps(about))
+    odd = {
+        "nested": "[" * 100_000,
+        "list": json.dumps({"config": []}),
+        "steps": json.dumps({"config": {"data": "x", "steps": [1]}}),
+        "infinite": '{"config": {"data": "x", "steps": 1e999}}',
+        "columns": json.dumps({"config": {"data": "x", "steps": 1}, "numbers": {"a": {"column": [1]}}}),
+        "data": json.dumps({"config": {"data": 5, "steps": 1}}),
+        os.fsdecode(b"caf\xe9"): "{",
+        "clear\x1b[2J\n": "{",
+    }
+    for name, text in odd.items():
+        (run.parent / name).mkdir()
+        (run.parent / name / "config.json").write_text(text)
+    (run.parent / "large").mkdir()
+    (run.parent / "large" / "config.json").write_bytes((run / "config.json").read_bytes())
+    (run.parent / "large" / "stats.jsonl").write_text(f'{{"step": 3, "estimate": 1{"0" * 400}}}\n{"[" * 5000}')
+    (run.parent / "pipe").mkdir()
+    (run.parent / "pipe" / "config.json").write_bytes((run / "config.json").read_bytes())
+    os.mkfifo(run.parent / "pipe" / "stats.jsonl")
+    (run.parent / "closed").mkdir()
+    stat = Path.stat
 
-    assert _age(seconds) == shown
+    def guarded(path, **options):
+        if path.parent.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", guarded)
+    status, out, err = cli("ls", run.parent)
+    assert (status, err) == (0, "")
+    assert out.isascii()
+    assert "\x1b" not in out
+    rows = {row[0]: row[1:] for row in table(out)[1:]}
+    broken = {"closed", r"caf\xe9", r"clear\x1b[2J\n", "nested", "list", "steps", "infinite", "data"}
+    assert set(rows) == broken | {"columns", "digits", "large", "pipe"}
+    for name in broken:
+        assert rows[name] == ["config.json cannot be read"], name
+    assert rows["digits"][0] == r"da\x1b[31mta\n"
+    assert rows["columns"][:2] == ["x", "0/1"]
+    assert rows["large"][1] == "3/4"
+    assert rows["large"][3] == "-"
+    assert rows["pipe"][1] == "0/4"
+
+
+def test_a_resumed_run_is_where_it_was_resumed_until_its_first_tick(cli, trained):
+    run = trained()
+    (run / "stats.jsonl").write_text("")
+    with (run / "log.txt").open("a") as log:
+        log.write("2026-01-01 00:00:00  resumed at step 3, to step 4\n")
+    assert table(cli("ls", run.parent)[1])[1][2] == "3/4"

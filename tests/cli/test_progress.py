@@ -47,6 +47,15 @@ def test_live_line():
     progress.stop()
 
 
+def test_live_line_begins_where_a_run_was_resumed():
+    screen = io.StringIO()
+    progress, run = ProgressLine(Console(file=screen, force_terminal=True, width=140)), trainer(step=12, steps=20)
+    progress.on_begin(run)
+    progress.stop()
+    assert "12/20" in screen.getvalue()
+    assert " 0/20" not in screen.getvalue()
+
+
 def lines_of(run, clock, last, **changes):
     log = io.StringIO()
     progress = ProgressLine(Console(file=log, width=200))
@@ -80,6 +89,16 @@ def test_the_time_left_counts_from_where_a_run_was_resumed(clock):
 
 def test_the_time_left_ends_with_the_minutes(clock):
     assert lines_of(trainer(steps=1000, minutes=0.5), clock, 6)[0].startswith("step 6/1000  1.0 steps/s  24 s left")
+
+
+def test_slow_runs_tell_seconds_per_step_and_long_ones_hours(clock):
+    log = io.StringIO()
+    progress, run = ProgressLine(Console(file=log, width=200)), trainer(steps=1000)
+    progress.on_begin(run)
+    clock[0] += 40
+    run.step = 2
+    progress.on_tick(run, stats(2))
+    assert log.getvalue().startswith("step 2/1000  20.0 s/step  6 h left  W1")
 
 
 def test_reading_is_told_after_a_while(clock, capsys):

@@ -188,6 +188,7 @@ BAD = {
     "kind": (["{run}", "--out", "{tmp}/a.jpg"], "a.jpg'; expected a file that ends in .png or .npy"),
     "no folder": (["{run}", "--out", "{tmp}/none/a.npy"], "No such file or directory"),
     "no folder for a picture": (["{run}", "--out", "{tmp}/none/a.png"], "No such file or directory"),
+    "drawn and given": (["{run}", "--input", "{tmp}", "-n", "5"], "--input is given with -n, --seed or --truncation"),
     "truncation 0": (["{run}", "--truncation", "0"], "truncation is 0.0; expected"),
     "truncation below": (["{run}", "--truncation", "-1"], "truncation is -1.0; expected"),
     "truncation nan": (["{run}", "--truncation", "nan"], "truncation is nan; expected"),

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
-from gpgan.data.drawing import GAP, GREY, LABELS, TILE, image_grid, point_scatter, signal_grid, volume_grid
+from gpgan.data.drawing import GAP, GREY, LABELS, TILE, image_grid, point_scatter, signal_grid, volume_grid, write_image
 from gpgan.data.kinds import kind_of
 
 
@@ -35,6 +35,21 @@ def test_image_grid_shows_each_image_in_its_place(tmp_path, channels):
         assert np.array_equal(shown, wanted.numpy())
     assert (tile(grid, 1, 2, TILE) == GREY).all()
     assert (grid[:GAP] == GREY).all()
+
+
+def test_four_channels_are_shown_in_colour_on_white(tmp_path):
+    red = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, 56, 56)
+    opacities = (-1.0, 0.0, 1.0, 1.2)
+    images = torch.stack([torch.cat([red, torch.full((1, 56, 56), opacity)]) for opacity in opacities])
+    image_grid(tmp_path / "a.png", images)
+    write_image(tmp_path / "b.png", images[2])
+    volume_grid(tmp_path / "c.png", images[2:3, :, None].expand(1, 4, 56, 56, 56))
+    grid = pixels(tmp_path / "a.png")
+    wanted = [(255, 255, 255), (255, 128, 128), (255, 0, 0), (255, 0, 0)]
+    for index, colour in enumerate(wanted):
+        assert (tile(grid, index // 2, index % 2, 56) == colour).all()
+    assert (pixels(tmp_path / "b.png") == (255, 0, 0)).all()
+    assert (pixels(tmp_path / "c.png")[LABELS + GAP : LABELS + GAP + 56, GAP : GAP + 56] == (255, 0, 0)).all()
 
 
 def test_large_images_keep_their_size(tmp_path):

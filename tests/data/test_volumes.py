@@ -98,6 +98,23 @@ def test_a_folder(mrc, tmp_path):
     assert calls == [(number, 5) for number in range(1, 6)]
 
 
+def test_test_folders_are_held_out(mrc, tmp_path):
+    parts = {f"{part}/{number}.mrc": noise(2, 8, 8, 8) for part in ("train", "val", "test") for number in range(2)}
+    for name, part in parts.items():
+        mrc(f"set/{name}", part)
+    dataset = load(str(tmp_path / "set"))
+    trained, held_out = (
+        np.concatenate([parts[f"{part}/{number}.mrc"] for part in names for number in range(2)])
+        for names in (["train"], ["test", "val"])
+    )
+    assert np.array_equal(dataset.stored[:, 0].numpy(), trained)
+    assert np.array_equal(dataset.held_out[:, 0].numpy(), held_out)
+    for number in range(2):
+        (tmp_path / "set" / "train" / f"{number}.mrc").write_bytes(b"no volume")
+    with pytest.raises(ValueError, match="only MRC files to hold out that can be read; expected some to train on"):
+        load(str(tmp_path / "set"))
+
+
 def test_refusals(mrc, tmp_path):
     with pytest.raises(ValueError, match=r"flat.mrc holds a single image of shape"):
         load(mrc("flat.mrc", noise(40, 40)))
@@ -129,5 +146,5 @@ def test_refusals(mrc, tmp_path):
         load(str(tmp_path / "mixed"))
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.mrc").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"holds 1 MRC files, and none can be read \(the first: a.mrc: "):
+    with pytest.raises(ValueError, match=r"holds 1 MRC file, and none can be read \(the first: a.mrc: "):
         load(str(tmp_path / "none"))

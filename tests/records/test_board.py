@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import os
 
 import numpy as np
 import pytest
@@ -86,3 +87,12 @@ def test_a_closed_board_takes_nothing(tmp_path):
     board.close()
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
     assert scalars(tmp_path, "penalty") == [(10, 1.0)]
+
+
+def test_a_folder_whose_name_is_not_text_gets_none(tmp_path):
+    run = tmp_path / os.fsdecode(b"caf\xe9")
+    run.mkdir()
+    board = Board(run)
+    board.add({"step": 10, "estimate": 2.5}, 10)
+    board.close()
+    assert list(run.iterdir()) == []

@@ -194,3 +194,14 @@ def test_the_file_that_would_be_imported_is_found_without_importing(here):
     (here / "bare").mkdir()
     assert origin("bare.inner:x") == str(here / "bare")
     assert origin("gpgan.nn:build").endswith("gpgan/__init__.py")
+    assert origin("builtins:dict") == ""
+
+
+def test_code_in_a_folder_without_init(here):
+    (here / "loose").mkdir()
+    (here / "mine.py").rename(here / "loose" / "inner.py")
+    train(here, ["points.npy", "--network.generator", "loose.inner:generator"])
+    for name in ("loose.inner", "loose"):
+        assert sys.modules.pop(name)
+    assert main(COMMANDS["sample"]) == 0
+    assert (here / "loose" / "imported").exists()

@@ -151,7 +151,7 @@ def resolved(dataset=POINTS, **changes):
         ),
         (
             {"pack": 8, "network": NetworkConfig(norm="batch")},
-            "network.norm is 'batch' and the batch of 8 is one pack of 8 for each of 1 processes",
+            "network.norm is 'batch' and the batch of 8 is one pack of 8 for the critic, which BatchNorm cannot normalise",
         ),
         ({"threads": 100_000}, f"threads is 100000; expected a whole number from 0 to {os.cpu_count()}"),
     ],

@@ -1,5 +1,6 @@
 """Warnings of known problems: given if they apply and only then; the run continues."""
 
+import math
 import warnings
 
 import pytest
@@ -11,6 +12,7 @@ from gpgan.cli import main
 from gpgan.data import Dataset
 from gpgan.nn.spectral import spectral_norm
 from gpgan.settings.presets import PRESETS, presets_of
+from gpgan.tasks.adversarial import describe_critic, largest_distance
 from gpgan.tasks.known_problems import known_problems
 from gpgan.training.trainer import Trainer
 
@@ -72,6 +74,7 @@ CASES = [
         ["which leaves penalty.target and penalty.one-sided without effect"],
     ),
     ("plain", {"penalty.target": 0.0, "penalty.one_sided": True, "penalty.points": "both"}, []),
+    ("normalised", {**FREE, "penalty.lazy": 4}, ["which leaves penalty.lazy without effect"]),
 ]
 
 
@@ -97,7 +100,8 @@ NETWORKS = [
 @pytest.mark.parametrize("preset", presets_of("generation"))
 def test_no_preset_is_warned_of(tmp_path, preset):
     for dataset, network in NETWORKS:
-        config = small(tmp_path, dataset.name, dataset, preset=preset, n_critic=20, **network)
+        depth = {} if network["network.kind"] == "mlp" else {"network.depth": 3}
+        config = small(tmp_path, dataset.name, dataset, preset=preset, n_critic=20, **network, **depth)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert Trainer(config, dataset=dataset).warnings == []
@@ -105,7 +109,7 @@ def test_no_preset_is_warned_of(tmp_path, preset):
 
 @pytest.mark.parametrize("preset", presets_of("generation"))
 def test_batch_norm_in_the_critic_is_warned_of_where_a_preset_has_a_penalty(tmp_path, preset):
-    settings = {"network.kind": "conv", "network.norm": "batch", "n_critic": 20}
+    settings = {"network.kind": "conv", "network.norm": "batch", "network.depth": 3, "n_critic": 20}
     config = small(tmp_path, "images", IMAGES, preset=preset, **settings)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -179,3 +183,51 @@ def test_nothing_is_told_of_a_run_without_problems(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert (told(out), err) == ([], "")
     assert told((tmp_path / "a" / "log.txt").read_text("utf-8")) == []
+
+
+class Flat(nn.Linear):
+    def __init__(self):
+        super().__init__(4, 64)
+
+    def forward(self, latents):
+        return super().forward(latents).reshape(-1, 1, 8, 8)
+
+
+# settings, own networks, what is said to have no effect
+IDLE = [
+    ({"network.kind": "conv"}, {}, "network.depth is 2 and has no effect: network.kind is 'conv', whose depth follows"),
+    ({"network.kind": "resnet"}, {}, "network.depth is 2 and has no effect: network.kind is 'resnet'"),
+    ({"network.kind": "conv", "network.depth": 3}, {}, None),
+    ({}, {}, None),
+    ({}, {"critic": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 1))}, None),
+    ({}, {"critic": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 1)), "generator": Flat}, "both networks are your own"),
+    ({"network.critic_depth": 3}, {"generator": Flat}, "both networks are your own"),
+    ({"optimizer.kind": "rmsprop", "optimizer.beta1": 0.5}, {}, "optimizer.beta1 is 0.5 and has no effect: optimizer.kind is"),
+    ({"optimizer.kind": "sgd", "optimizer.beta1": 0.5}, {}, None),
+    ({"optimizer.kind": "sgd", "optimizer.beta2": 0.5}, {}, "optimizer.beta2 is 0.5 and has no effect: optimizer.kind is 'sgd'"),
+    ({"optimizer.kind": "rmsprop", "optimizer.beta2": 0.5}, {}, None),
+    ({"penalty.target": 0.0, "penalty.one_sided": True}, {}, "penalty.one-sided has no effect: penalty.target is 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "networks", "said"), IDLE, ids=str)
+def test_settings_without_effect_are_told(tmp_path, settings, networks, said):
+    settings = small(tmp_path, "images", IMAGES, **settings)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Trainer(settings, dataset=IMAGES, **{name: make() for name, make in networks.items()})
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == (said is not None), told
+    assert not said or said in told[0]
+    assert all("drop it" in each for each in told)
+
+
+def test_an_estimate_above_every_distance_is_not_called_one():
+    rows = torch.linspace(-1, 1, 128).reshape(2, 1, 8, 8)
+    assert largest_distance(Dataset("images", rows)) == 2 * 64**0.5
+    assert largest_distance(Dataset("images", rows), pack=4) == 2 * 256**0.5
+    assert largest_distance(Dataset("images", 3 * rows)) == largest_distance(POINTS) == math.inf
+    numbers = {"estimate": 16.5, "held_out": 3.0, "penalty": None}
+    assert describe_critic(numbers, "W1", 16.0) == "estimate 16.500, no distance: at most 16.0 (held out 3.000)"
+    assert describe_critic(numbers, "W1", 17.0) == "W1 16.500 (held out 3.000)"
+    assert describe_critic(numbers, "TV", 16.0) == "TV 16.500 (held out 3.000)"

@@ -307,8 +307,16 @@ def test_images_equal_to_their_truth_and_without_detail_do_not_end_a_run(tmp_pat
 def test_a_critic_without_a_limit_is_warned_of(tmp_path):
     with pytest.warns(UserWarning, match="nothing limits the slope"):
         Trainer(config(tmp_path, penalty={"weight": 0.0}))
-    trainer = Trainer(config(tmp_path, task={"critic": 0.0}, penalty={"weight": 0.0}))
+    network = {"width": 4, "depth": 1}
+    trainer = Trainer(config(tmp_path, task={"critic": 0.0}, penalty={"weight": 0.0}, network=network))
     assert list(trainer.warnings) == []
+
+
+def test_settings_of_a_critic_that_is_not_trained_are_warned_of(tmp_path):
+    with pytest.warns(UserWarning, match="no critic is trained") as caught:
+        Trainer(config(tmp_path, task={"critic": 0.0}, objective="hinge", penalty={"points": "real"}))
+    (said,) = [str(warning.message) for warning in caught]
+    assert "which leaves objective and network.critic-width and penalty.points without effect" in said
 
 
 @pytest.mark.parametrize("objective", ["wasserstein", "hinge"])

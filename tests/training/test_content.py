@@ -17,7 +17,6 @@ from gpgan.training.trainer import Trainer
 SIZE = {"steps": 2, "batch": 2, "n_critic": 1, "network.width": 2, "network.latent": 2, "network.depth": 1, "tick": 4}
 KINDS = {
     "adam": {},
-    "sgd": {"optimizer.kind": "sgd", "optimizer.beta1": 0.5},
     "fp16": {"precision": "fp16"},
     "superresolve": {"task": "superresolve", "network.width": 2, "network.critic_width": 2, "network.depth": 1},
 }

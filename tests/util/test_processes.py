@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import nn
 from worker import Together
 
 import gpgan
+from gpgan.cli import main
 from gpgan.critic import step as critic_step
 from gpgan.data.kinds import Kind
 from gpgan.nn import SyncedBatchNorm
@@ -289,6 +291,69 @@ def test_functions_alone():
     assert group.by_first(lambda: 7) == 7
     group.align([nn.Linear(1, 1)])
     group.leave()
+    assert not dist.is_initialized()
+
+
+# What the second process is given instead, and the setting that the error names.
+OTHERS: dict[str, dict[str, Any]] = {
+    "seed": {"seed": 1},
+    "steps": {"steps": STEPS + 1},
+    "optimizer.lr": {"optimizer": {"lr": 0.5}},
+    "network.width": {"network": {"latent": 4, "width": 16, "depth": 2}},
+    "minutes": {"minutes": 1.0},
+    "task.name": {"task": "superresolve", "network": {"width": 4, "depth": 1, "critic_width": 4}},
+}
+
+
+def disagree(rank: int, out: Path) -> int:
+    """Starts trainers with other settings in each process; keeps what they say, and ends with a command line."""
+    dist.init_process_group("gloo")
+    messages = {}
+    for name, settings in OTHERS.items():
+        with pytest.raises(ValueError, match="expected the same settings") as raised:
+            gpgan.Trainer(gpgan.configure("digits", **{**SMALL, **(settings if rank else {})}, out=out))
+        messages[name] = str(raised.value)
+    critic = nn.Sequential(nn.Flatten(), nn.Linear(64, 4 + rank), nn.Linear(4 + rank, 1), nn.Flatten(0))
+    with pytest.raises(ValueError, match="expected the same networks") as raised:
+        gpgan.Trainer(gpgan.configure("digits", **SMALL, out=out), critic=critic)
+    messages["critic"] = str(raised.value)
+    # Its own machine's business.
+    gpgan.Trainer(gpgan.configure("digits", **{**SMALL, "impl": ("auto", "reference")[rank]}, out=out / str(rank)))
+    (out / f"messages {rank}").write_text(json.dumps(messages))
+    return main(["train", "digits", "--seed", str(rank), "--out", str(out)])
+
+
+def test_processes_of_different_settings_end_with_one_sentence(tmp_path):
+    with Together(tmp_path, disagree, tmp_path) as pair:
+        assert pair.ended() == [2, 2], pair.complained()
+        both = "".join(pair.complained())
+    assert both == (
+        "gpgan: seed is 0 in process 0 and 1 in process 1; expected the same settings in every process: start all with the "
+        "same command\n"
+    )
+    ours, theirs = (json.loads((tmp_path / f"messages {rank}").read_text()) for rank in (0, 1))
+    assert ours == theirs
+    for name in OTHERS:
+        assert ours[name].startswith(f"{name} is "), ours[name]
+    assert ours["critic"].startswith(
+        "the shape of 1.weight in network 1 is (4, 64) in process 0 and (5, 64) in process 1"
+    )
+    assert not list(tmp_path.glob("0*"))
+
+
+def test_a_port_in_use_is_said_as_such(monkeypatch, capsys):
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        place = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        for name, value in place.items():
+            monkeypatch.setenv(name, str(value))
+        assert main(["train", "digits", "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"gpgan: MASTER_PORT is {port}, and another program uses this port on this machine; expected a free one" in said
+    )
     assert not dist.is_initialized()
 
 

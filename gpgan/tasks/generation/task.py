@@ -16,14 +16,15 @@ from gpgan.data.facts import Facts
 from gpgan.data.kinds import kind_of
 from gpgan.data.paths import Progress
 from gpgan.metrics.evaluation import CriticPairs, Evaluation
+from gpgan.nn.mlp import MLPCritic, MLPGenerator
 from gpgan.nn.packing import pack
 from gpgan.tasks.adversarial import NUMBERS, Adversarial, adversarial_panels, describe_critic
 from gpgan.tasks.average import Average
-from gpgan.tasks.generation.config import Config
+from gpgan.tasks.generation.config import Config, NetworkConfig
 from gpgan.tasks.generation.defaults import for_data
 from gpgan.tasks.generation.held_out import held_out_samples
 from gpgan.tasks.generation.networks import build_networks, check_networks
-from gpgan.tasks.known_problems import known_problems
+from gpgan.tasks.known_problems import known_problems, without_effect
 from gpgan.tasks.sampling import BATCH, buffers_kept, run_sampler
 from gpgan.tasks.task import Number
 from gpgan.util import random_states
@@ -77,8 +78,8 @@ class Generation(Adversarial):
             )
         if config.network.norm == "batch" and config.batch == config.pack * processes.size:
             raise ValueError(
-                f"network.norm is 'batch' and the batch of {config.batch} is one pack of {config.pack} for each of "
-                f"{processes.size} processes, which BatchNorm cannot normalise; expected a batch of {2 * config.batch} or "
+                f"network.norm is 'batch' and the batch of {config.batch} is one pack of {config.pack} for "
+                f"{'each process' if processes.size > 1 else 'the critic'}, which BatchNorm cannot normalise; expected a batch of {2 * config.batch} or "
                 "more, or --network.norm layer"
             )
         if config.conditional and dataset.labels is None:
@@ -93,7 +94,7 @@ class Generation(Adversarial):
     def prepare(self, dataset: Dataset, processes: Processes) -> None:
         config = self.config
         check_networks(config, self.generator, self.critic, self.facts.shape, self.classes)
-        self.warnings = known_problems(config, self.critic)
+        self.warnings = [*known_problems(config, self.critic), *without_effect(config), *self._depth_without_effect()]
         self._held_out = held_out_samples(dataset, config)
         processes.align(self.modules.values())
         average = Average(self.generator, config.network.ema) if config.network.ema else None
@@ -103,6 +104,18 @@ class Generation(Adversarial):
         # Evenly spaced over the data set, which may be sorted.
         count = min(self.kind.pictured, len(dataset))
         self._reals = dataset.samples(torch.linspace(0, len(dataset) - 1, count).long())
+
+    def _depth_without_effect(self) -> list[str]:
+        net = self.config.network
+        built = isinstance(self.generator, MLPGenerator) or (
+            isinstance(self.critic, MLPCritic) and not net.critic_depth
+        )
+        if built or net.depth == NetworkConfig.depth:
+            return []
+        why = "both networks are your own"
+        if net.kind != "mlp":
+            why = f"network.kind is {net.kind!r}, whose depth follows from the size of the samples"
+        return [f"network.depth is {net.depth} and has no effect: {why}; drop it, or use --network.kind mlp"]
 
     def title(self) -> str:
         return "conditional " * self.config.conditional + f"{self.config.network.kind} networks"
@@ -148,7 +161,7 @@ class Generation(Adversarial):
         return estimate if held_out is None else held_out
 
     def describe(self, numbers: Mapping[str, float | None]) -> str:
-        return describe_critic(numbers, self.objective.symbol)
+        return describe_critic(numbers, self.objective.symbol, self.apart)
 
     def signature(self) -> dict[str, Any]:
         return {"latent": self.config.network.latent}
