@@ -41,7 +41,7 @@ PASSING = frozenset(
 
 
 def warn_if_bounded(scores: Tensor, objective: CriticLoss) -> None:
-    """Says once that a critic ends in a bounded activation although its objective expects raw scores.
+    """Warns once that a critic ends in a bounded activation although its objective expects raw scores.
 
     Args:
         scores: ``[B, ...]``, with their graph.
