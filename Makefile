@@ -4,6 +4,7 @@
 # make format  applies the formatters and the lint fixes that are safe
 # make debian  installs the data sets fashion and emoji, and a browser for the report's test, from Debian; needs root
 # make native  builds the native library and the module that runs the CUDA kernels on the CPU
+# make fuzz    runs the fuzzers with all their cases, about half an hour, and writes the table of docs/reliability.md
 # make torch-versions   runs the tests of everything that depends on torch's internals on other versions of torch
 # make results-toy      trains the presets on mixtures of Gaussians and writes the table; resumes where it was interrupted
 # make results-presets  trains each preset for four minutes on fashion and writes docs/presets.md; resumes likewise
@@ -24,14 +25,18 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 TORCH_VERSIONS := 2.11.0 2.14.1
 TORCH_TESTS := tests/ops tests/pruning tests/penalty tests/schedule tests/critic tests/objectives
 
-.PHONY: train test lint format debian torch-versions results-toy results-presets results-labs results-superresolve native clean
+.PHONY: train test fuzz lint format debian torch-versions results-toy results-presets results-labs results-superresolve native clean
 
 train: .venv/.ready gpgan/_C.abi3.so
 	gpgan train digits
 	@echo 'To have gpgan on the PATH of this shell: source $(BIN)/activate'
 
+# One process per core, each with one thread of torch; a file's tests stay together, as they share what they train.
 test: native
-	python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+fuzz: native
+	python -m benchmarks.reliability
 
 lint: .venv/.ready
 	ruff check .

@@ -66,7 +66,7 @@ def assert_same(run, other):
     found = found or difference(numbers_of(run), numbers_of(other), "stats.jsonl")
     pictures = [path.name for path in [*run.glob("fakes_*.png"), run / "samples.png"]]
     differ = [name for name in pictures if (other / name).read_bytes() != (run / name).read_bytes()]
-    assert [found, *differ] == [""]
+    assert [found, *differ] == [""], [found, *differ]
 
 
 def difference(a, b, where="state"):

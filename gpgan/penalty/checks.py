@@ -72,6 +72,8 @@ def check_scores(scores: Any, batch: int) -> Tensor:
             f"critic returned a {type(scores).__name__}; expected a Tensor [B, ...]. Select the scores: wrap the critic "
             f"in a function that returns {how}"
         )
+    if scores.layout != torch.strided:
+        raise TypeError(f"critic returned layout {scores.layout}; expected dense scores: call to_dense() on them")
     if not scores.dtype.is_floating_point:
         raise TypeError(f"critic returned {scores.dtype}; expected real floating point scores")
     if scores.dim() == 0 and batch == 1:

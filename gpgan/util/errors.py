@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
+# How text is made bold or coloured on a terminal, as torch.load's message is.
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message; with its type if that is only a key or a number, as of ``KeyError: 3``."""
+    """The first line of an error's message, without bold and colours; with its type if that is only a key or a number,
+    as of ``KeyError: 3``."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    line = next((line for line in str(error).splitlines() if line.strip()), "")
+    line = next((line for line in STYLE.sub("", str(error)).splitlines() if line.strip()), "")
     if " " in line.strip() and any(map(str.isalpha, line)):
         return line
     return f"{type(error).__name__}: {line}" if line else type(error).__name__

@@ -80,6 +80,19 @@ def test_samples_that_are_not_dense(name: str, make: Callable[[], Tensor], what:
         ops.gradient_norm_penalty(make())
 
 
+def test_alpha_that_is_not_dense() -> None:
+    alpha = torch.rand(len(X))
+    for odd in (alpha.to_sparse(), alpha.to_mkldnn()):
+        failure(TypeError, rf"alpha has layout {odd.layout}; expected torch.strided.*alpha\.to_dense\(\)", alpha=odd)
+        with pytest.raises(TypeError, match="alpha has layout"):
+            ops.interpolate(X, X, odd)
+
+
+def test_scores_that_are_not_dense() -> None:
+    match = r"critic returned layout torch.sparse_coo; expected dense scores: call to_dense\(\)"
+    failure(TypeError, match, critic=lambda x: x.to_sparse())
+
+
 def test_samples_without_numbers() -> None:
     meta = X.to("meta")
     failure(ValueError, "real is on the meta device, which holds no numbers", real=meta, fake=meta)

@@ -53,6 +53,7 @@ def test_counts_and_rates():
         (OSError(5), "OSError: 5"),
         (OSError(28, "No space left on device", "a.png"), "No space left on device"),
         (ZeroDivisionError("\n\n"), "ZeroDivisionError"),
+        (ValueError("do \x1b[1mthose steps\x1b[0m \x1b[31;1monly\x1b[m"), "do those steps only"),
     ],
 )
 def test_reasons_are_words(error, reason):
