@@ -1,12 +1,15 @@
 """Names of files, classes and runs that hold escape sequences, line ends, or bytes that are not text: shown, never obeyed."""
 
+import io
 import os
 import re
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gpgan.cli import main
 from gpgan.records import checkpoint
 
 EVIL = "\x1b]0;owned\x07\x1b[2J"
@@ -92,3 +95,13 @@ def test_errors_show_them(cli, name, tmp_path, monkeypatch):
         status, said, err = cli(*command)
         assert (status, said, err.count("\n")) == (2, "", 1), command
         assert plain(err), err
+
+
+def test_names_beyond_the_encoding_of_the_terminal(tmp_path, monkeypatch):
+    (tmp_path / "é日").mkdir()
+    (tmp_path / "é日" / "config.json").write_text("{")
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert main(["ls", str(tmp_path)]) == 0
+    screen.flush()
+    assert rb"\xe9\u65e5   config.json cannot be read" in screen.buffer.getvalue()
