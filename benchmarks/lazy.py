@@ -183,7 +183,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the numbers")
     options = parser.parse_args()
     date = str(datetime.date.today())
-    described = machine.describe("cpu", "python -m benchmarks.lazy " + " ".join(options.data))
+    described = machine.describe("cpu", "python -m benchmarks.lazy --data " + " ".join(options.data))
     described["cpu_threads"] = 1
     options.output.mkdir(parents=True, exist_ok=True)
     numbers = options.output / f"{machine.slug('cpu')}-lazy-{date}.json"

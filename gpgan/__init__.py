@@ -20,7 +20,11 @@ __all__ = [
     "Trainer",
     "__version__",
     "configure",
+    "data",
     "gradient_penalty",
+    "labs",
+    "metrics",
+    "nn",
     "objectives",
     "ops",
 ]
@@ -34,7 +38,11 @@ _TRAINER = {
     "configure": "gpgan.tasks.configure",
 }
 
+# Their packages, likewise.
+_PACKAGES = ("data", "labs", "metrics", "nn")
+
 if TYPE_CHECKING:
+    from gpgan import data, labs, metrics, nn
     from gpgan.data import Dataset
     from gpgan.tasks.configure import configure
     from gpgan.tasks.generation.config import Config
@@ -45,4 +53,6 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _TRAINER:
         return getattr(importlib.import_module(_TRAINER[name]), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"gpgan.{name}")
     raise AttributeError(f"module 'gpgan' has no attribute {name!r}")

@@ -13,6 +13,7 @@ from gpgan.data import Dataset
 from gpgan.metrics.registry import measure, rows
 from gpgan.records.report import write_report
 from gpgan.training.saved import Saved, open_run
+from gpgan.util.errors import reason
 from gpgan.util.files import write_json
 from gpgan.util.words import shown
 
@@ -47,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
         write_json(saved.run / "eval.json", metrics)
         write_report(saved.run)
     except (ValueError, OSError) as error:
-        return complain(str(error))
+        return complain(reason(error))
     for problem in saved.problems:
         sys.stderr.write(f"gpgan: {shown(problem)}; an older checkpoint is used\n")
     _tell(metrics)

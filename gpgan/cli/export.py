@@ -16,7 +16,7 @@ from gpgan.cli import complain
 from gpgan.cli.arguments import Parser
 from gpgan.records.recorder import as_safetensors
 from gpgan.training.saved import Saved, open_run
-from gpgan.util.errors import first_line
+from gpgan.util.errors import first_line, reason
 from gpgan.util.files import write
 from gpgan.util.words import shown
 
@@ -52,16 +52,15 @@ def run(arguments: Sequence[str]) -> int:
         try:
             exported = export(sampler, _example(saved), saved.task.free_axes)
         except Exception as error:  # whatever torch.export raises for the user's own network
-            reason = first_line(error)
             raise ValueError(
-                f"torch.export cannot export the generator of {saved.run} ({reason}); only its weights were written, to "
+                f"torch.export cannot export the generator of {saved.run} ({first_line(error)}); only its weights were written, to "
                 f"{weights}"
             ) from error
         content = io.BytesIO()
         torch.export.save(exported, content)
         write(program, lambda file: file.write(content.getvalue()))
     except (ValueError, OSError) as error:
-        return complain(str(error))
+        return complain(reason(error))
     for problem in saved.problems:
         sys.stderr.write(f"gpgan: {shown(problem)}; an older checkpoint is used\n")
     difference = _compare(saved, sampler, weights, program)

@@ -13,6 +13,7 @@ from typing import Any
 
 from gpgan.cli import complain
 from gpgan.cli.arguments import Parser
+from gpgan.util.errors import reason
 from gpgan.util.words import duration, shown
 
 DESCRIPTION = """\
@@ -34,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
             raise ValueError(f"{given.dir} is not a folder; expected a folder of runs, the --out of gpgan train")
         runs = [_run(folder) for folder in sorted(given.dir.glob("[!.]*")) if _is_run(folder)]
     except (ValueError, OSError) as error:
-        return complain(str(error))
+        return complain(reason(error))
     if not runs:
         sys.stdout.write(f"no runs in {shown(given.dir)}\n")
         return 0

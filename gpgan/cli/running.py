@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ from gpgan.cli.progress import ProgressLine
 from gpgan.records.lock import LockedError
 from gpgan.training.interrupt import hang_up
 from gpgan.training.trainer import DivergedError, Result, Trainer
+from gpgan.util.errors import reason
 from gpgan.util.processes import ProcessLostError
 from gpgan.util.words import duration, shown
 
@@ -67,7 +69,7 @@ def run_trainer(make: Callable[[], Trainer], as_json: bool, asked_impl: str = "a
             all_processes=True,
         )
     except (OSError, UnicodeEncodeError) as error:
-        return complain(f"the run failed: {error}. Its records are in {_folder(trainer)}", status=1)
+        return complain(f"the run failed: {reason(error)}. Its records are in {_folder(trainer)}", status=1)
     finally:
         progress.stop()
         if trainer is not None:
@@ -109,7 +111,7 @@ def _conclude(result: Result, console: Console, seconds: float, as_json: bool) -
     words = {"done": "Done", "minutes": "Time limit reached; saved", "stopped": "Stopped and saved"}
     word = words.get(result.reason, "Interrupted and saved")
     console.print(f"{word} at step {result.step}, after {duration(seconds)}. Results are in {shown(result.run)}:")
-    console.print(LOOK.format(run=shown(result.run)))
+    console.print(LOOK.format(run=shown(shlex.quote(str(result.run)))))
     if as_json:
         summary = {"run": str(result.run.resolve()), "step": result.step, "reason": result.reason}
         console.print(json.dumps(summary))

@@ -17,6 +17,7 @@ from gpgan.cli import complain
 from gpgan.cli.arguments import Parser, add_json
 from gpgan.cli.progress import loading
 from gpgan.training.saved import open_run
+from gpgan.util.errors import reason
 from gpgan.util.files import write
 from gpgan.util.words import counted, shown
 
@@ -81,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
             np.save(content, saved.original(samples).numpy())
             write(out, lambda file: file.write(content.getvalue()))
     except (ValueError, OSError) as error:
-        return complain(str(error))
+        return complain(reason(error))
     for problem in saved.problems:
         sys.stderr.write(f"gpgan: {shown(problem)}; an older checkpoint is used\n")
     if saved.task.note():

@@ -14,6 +14,7 @@ from gpgan.cli.running import run_trainer
 from gpgan.records.run_folder import check_writable
 from gpgan.settings.merging import settings_of
 from gpgan.training.trainer import Trainer
+from gpgan.util.errors import reason
 from gpgan.util.words import shown
 
 
@@ -34,5 +35,5 @@ def run(arguments: Sequence[str]) -> int:
                 sys.stdout.write(json.dumps(settings_of(trainer.config), indent=2) + "\n")
             return 0
     except (ValueError, OSError) as error:
-        return complain(str(error))
+        return complain(reason(error))
     return run_trainer(lambda: Trainer(config, dataset=dataset), given.json, config.impl)

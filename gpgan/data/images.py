@@ -16,9 +16,10 @@ from gpgan.data import cache
 from gpgan.data.arrays import Array, classes_of, limits
 from gpgan.data.dataset import Dataset
 from gpgan.data.kinds import KINDS_BY_NAME
-from gpgan.data.paths import Progress, as_text, files_under, name_of, part_note, skipped_line, test_folders
+from gpgan.data.paths import Progress, files_under, name_of, part_note, skipped_line, test_folders
 from gpgan.data.scaling import bounds
 from gpgan.util.errors import first_line
+from gpgan.util.words import counted, shown
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -89,7 +90,7 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
     names = [name for name in files if name.lower().endswith(suffixes)]
     if not names:
         raise ValueError(
-            f"{path} holds {len(files)} files and no image; expected two or more images that end in {', '.join(suffixes)}"
+            f"{path} holds {counted(len(files), 'file')} and no image; expected two or more images that end in {', '.join(suffixes)}"
         )
     trained, held_out, labelled = test_folders(names)
     names = trained + held_out
@@ -117,7 +118,7 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
         labels, classes = classes_of(folders, len(folders), f"{path} holds")
     skipped = list(facts["skipped"])
     if len(files) > len(names):
-        skipped.append(f"{len(files) - len(names)} files without an image suffix")
+        skipped.append(f"{counted(len(files) - len(names), 'file')} without an image suffix")
     count = sum(name in read for name in trained)
     if count < 2 and skipped:
         raise ValueError(
@@ -184,7 +185,7 @@ def _decode_all(
                 yield pixels
             if not facts["names"]:
                 raise ValueError(
-                    f"{path} holds {len(names)} images, and none can be read (the first is {facts['skipped'][0]}); "
+                    f"{path} holds {counted(len(names), 'image')}, and none can be read (the first is {facts['skipped'][0]}); "
                     "expected two or more that can"
                 )
             _tell({name: headers[name] for name in facts["names"]}, side, largest, facts)
@@ -224,7 +225,7 @@ def _tell(headers: dict[str, _Header], side: int, largest: int, facts: dict[str,
         if names:
             width, height = headers[names[0]].size
             line = f"{what}: {len(names)} of {len(headers)} images, e.g. {names[0]} ({width} x {height} pixels)"
-            facts[to].append(as_text(line))
+            facts[to].append(shown(line))
 
     pages = "all pages or frames but the first (save each in a file of its own)"
     tell("skipped", lambda header: header.several, pages)

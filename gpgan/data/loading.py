@@ -18,6 +18,7 @@ from gpgan.data.paths import Progress, files_under
 from gpgan.data.plane import load_grid, load_ring, load_swissroll
 from gpgan.util.nearest import nearest
 from gpgan.util.warn import warn
+from gpgan.util.words import shown
 
 BUILT_IN: dict[str, Callable[[], Dataset]] = {
     "digits": load_digits,
@@ -52,7 +53,7 @@ def load(data: str, *, size: int | None = None, progress: Progress | None = None
         raise ValueError(f"size is {size}; expected 1 or more")
     dataset = _load(data, size, progress)
     for note in dataset.notes:
-        warn(f"{data}: {note}")
+        warn(shown(f"{data}: {note}"))
     return dataset
 
 

@@ -91,7 +91,7 @@ def _array(value: Any) -> Array:
     if hasattr(value, "to_numpy"):
         value = value.to_numpy()
     if not isinstance(value, Tensor):
-        array = np.asarray(value)
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
         # Words in a table are objects.
         is_words = array.dtype == object and all(isinstance(each, str) for each in array.flat)
         return array.astype(str) if is_words else array

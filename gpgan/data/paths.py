@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gpgan.util.errors import first_line
+from gpgan.util.words import shown
 
 # Called with (files done, files in all).
 Progress = Callable[[int, int], None]
@@ -104,9 +105,4 @@ def _levels(names: list[str]) -> list[tuple[int, list[str]]]:
 
 def skipped_line(name: str, reason: str) -> str:
     """The log line of a skipped file."""
-    return as_text(f"{name}: {reason}")
-
-
-def as_text(line: str) -> str:
-    """A line with file names, of which those that are not valid text are made so."""
-    return line.encode(errors="replace").decode()
+    return shown(f"{name}: {reason}")

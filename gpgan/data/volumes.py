@@ -27,6 +27,7 @@ from gpgan.data.paths import (
     test_folders,
 )
 from gpgan.util.errors import first_line
+from gpgan.util.words import counted
 
 CUBE = 32
 # Bytes of a header, and of one value in each mode; two values of 4 bits share a byte.
@@ -69,7 +70,7 @@ def load_mrc(path: Path, size: int | None = None, progress: Progress | None = No
             progress(number, len(names))
     if not found:
         raise ValueError(
-            f"{path} holds {len(names)} MRC files, and none can be read (the first: {skipped[0]}); expected at least one"
+            f"{path} holds {counted(len(names), 'MRC file')}, and none can be read (the first: {skipped[0]}); expected at least one"
         )
 
     shortest = min((min(data.shape) for _, data, whole in found if whole), default=CUBE)

@@ -201,15 +201,15 @@ def _see(n: dict[str, float], sets: list[str]) -> tuple[str, str, str]:
         return f"{min(values):{form}} to {max(values):{form}}"
 
     return (
-        f"Largest slope of the critic, where theory asks for 1: clipped at 0.001 {over('slope_largest', 'clip_0.001', '.1e')}, "
-        f"clipped at 1 {over('slope_largest', 'clip_1', '.1e')}, with the penalty {over('slope_largest', 'penalty', '.1f')}.",
+        f"Largest slope of the critic, where theory asks for 1: {over('slope_largest', 'clip_0.001', '.1e')} (clipped at 0.001), "
+        f"{over('slope_largest', 'clip_1', '.1e')} (at 1) and {over('slope_largest', 'penalty', '.1f')} (penalty).",
         f"Share of the best critic's variance that they explain: {over('share_of_best', 'clip_0.001', '.0%')} (clipped at 0.001), "
         f"{over('share_of_best', 'clip_1', '.0%')} (at 1) and {over('share_of_best', 'penalty', '.0%')} (penalty). "
         "Share of the ring's samples that score below its empty centre: "
         + ", ".join(f"{n[f'share_below_centre_ring_{way}']:.0%} ({NAMES[way]})" for way in WAYS)
         + ".",
         "Gradient at the first hidden layer divided by that at the last one, in a critic of twelve layers: "
-        + ", ".join(f"{NAMES[way]} {n[f'deep_gradient_first_over_last_{way}']:.2g}" for way in DEEP_WAYS)
+        + ", ".join(f"{n[f'deep_gradient_first_over_last_{way}']:.2g} ({NAMES[way]})" for way in DEEP_WAYS)
         + ". Weights at the bound after the first clipping and at the end: "
         + ", ".join(
             f"{n[f'deep_weights_the_first_clip_bounds_clip_{bound}']:.0%} and "

@@ -156,8 +156,8 @@ def run(progress: Progress) -> Findings:
 
 def _see(n: dict[str, float]) -> tuple[str, str, str]:
     return (
-        f"Lines: at any gap JS is {n['js_disjoint']:.4f} (log 2 is {np.log(2):.4f}) and its gradient at most "
-        f"{n['js_gradient_disjoint']:.1g}; W1 is the gap and its gradient {n['w1_gradient_left']:+.3f} or {n['w1_gradient_right']:+.3f}.",
+        f"Lines: at every gap but 0 JS is {n['js_disjoint']:.4f} (log 2 is {np.log(2):.4f}) and its gradient at most "
+        f"{n['js_gradient_disjoint']:.1g}; at gap 0 it is {n['js_same']:.0f}. W1 is the gap and its gradient {n['w1_gradient_left']:+.3f} or {n['w1_gradient_right']:+.3f}.",
         f"Intervals: JS has a gradient of {n['js_gradient_intervals_overlapping']:.3f} while they overlap, "
         f"{n['js_gradient_intervals_apart']:.1g} after; W1's is {n['w1_gradient_intervals_overlapping']:.3f} and "
         f"{n['w1_gradient_intervals_apart']:.3f}. Point masses at 0 and 3: W1 {n['w1_point_masses']:.3f}, JS {n['js_point_masses']:.4f}.",
@@ -199,7 +199,7 @@ def _draw(found: dict[str, Array], slid: dict[str, Array], critic: nn.Module, n:
             )
             axes.legend()
         panels[0, column].axhline(np.log(2), color="grey", lw=0.8, ls=":")
-    panels[0, 0].set_title("Lines: JS is log 2 at every gap")
+    panels[0, 0].set_title("Lines: JS is log 2 at every gap but 0")
     panels[1, 0].set_title("Lines: only W1 has a gradient")
     panels[0, 1].set_title("Intervals: JS stops at log 2")
     panels[1, 1].set_title("Intervals: JS's gradient ends with the overlap")

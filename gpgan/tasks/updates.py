@@ -16,9 +16,11 @@ from gpgan.objectives import Objective
 def verdict(
     objective: Objective, critic: nn.Module, fake: Tensor, real: Tensor | None, critic_args: Sequence[Tensor] = ()
 ) -> Tensor:
-    """The generator's loss, 0-d, from the critic's scores of ``fake`` and, if the objective is paired, of ``real``."""
-    fake_scores = critic(fake, *critic_args)
-    return objective.generator_loss(critic(real, *critic_args) if objective.paired else None, fake_scores)
+    """The generator's loss, 0-d, from the critic's scores of ``fake`` and, if the objective is paired, of ``real``. The
+    critic gets copies, as it may work in place."""
+    fake_scores = critic(fake.clone(), *critic_args)
+    real_scores = critic(real.clone(), *critic_args) if objective.paired and real is not None else None
+    return objective.generator_loss(real_scores, fake_scores)
 
 
 def descend(

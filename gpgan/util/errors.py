@@ -19,5 +19,12 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
+def reason(error: BaseException) -> str:
+    """An error's whole message; that of the system with the file's name in place of its number."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) if " " in str(error) and not isinstance(error, OSError) else first_line(error)
+
+
 class NotFiniteSamplesError(ValueError):
     """A batch holds NaN or infinite values."""

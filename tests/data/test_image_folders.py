@@ -201,6 +201,17 @@ def test_parts_that_are_not_held_out_are_said(picture, photos, names):
     assert note.endswith("nothing is held out for them, and all files are trained on")
 
 
+def test_names_do_not_control_the_console(picture, photos):
+    for name in ("1.png", "2.png"):
+        picture(name, grey(64))
+    picture("dot\x1b[31m\r\n.png", grey(1))
+    picture("bad\x1b]0;title\x07\n.png", grey()).write_bytes(b"broken")
+    dataset, (note,) = said(photos)
+    assert note.endswith(r"e.g. dot\x1b[31m\r\n.png (1 x 1 pixels)")
+    assert dataset.skipped[0].startswith(r"bad\x1b]0;title\x07\n.png: cannot identify")
+    assert all(line.isprintable() for line in dataset.skipped)
+
+
 def test_folders_of_no_files():
     assert folders_of([]) == ([], [], [])
 

@@ -207,7 +207,7 @@ def test_damaged_files_are_listed_and_left_out(picture, photos):
         "link.png",
         "é.jpeg",
     ]
-    assert dataset.skipped[-1] == "1 files without an image suffix"
+    assert dataset.skipped[-1] == "1 file without an image suffix"
     assert all(len(line.splitlines()) == 1 and ": " in line for line in dataset.skipped[:-1])
 
 
@@ -230,7 +230,7 @@ def test_names_that_are_no_text(picture, photos):
         pass
     dataset = load(photos)
     assert len(dataset) == 3
-    assert dataset.skipped[0].encode().startswith(b"bad-?.png: ")
+    assert dataset.skipped[0].encode().startswith(rb"bad-\xfe.png: ")
 
 
 def test_folders_without_samples(picture, photos, tmp_path):
@@ -240,10 +240,10 @@ def test_folders_without_samples(picture, photos, tmp_path):
     ):
         load(str(tmp_path / "empty"))
     picture("notes.png", grey()).rename(f"{photos}/notes.txt")
-    with pytest.raises(ValueError, match="photos holds 1 files and no image"):
+    with pytest.raises(ValueError, match="photos holds 1 file and no image"):
         load(photos)
     picture("a.png", grey()).write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"holds 1 images, and none can be read \(the first is a.png: cannot identify"):
+    with pytest.raises(ValueError, match=r"holds 1 image, and none can be read \(the first is a.png: cannot identify"):
         load(photos)
     picture("b.png", grey())
     with pytest.raises(ValueError, match="photos holds one sample; expected two or more"):

@@ -146,5 +146,5 @@ def test_refusals(mrc, tmp_path):
         load(str(tmp_path / "mixed"))
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.mrc").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"holds 1 MRC files, and none can be read \(the first: a.mrc: "):
+    with pytest.raises(ValueError, match=r"holds 1 MRC file, and none can be read \(the first: a.mrc: "):
         load(str(tmp_path / "none"))

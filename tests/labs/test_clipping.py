@@ -1,6 +1,7 @@
 """Clipped and penalised critics, compared with the best critic and with geometric series."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -148,11 +149,13 @@ def test_the_first_clipping_and_the_training_put_weights_on_the_bounds(numbers):
 
 def test_what_is_said_is_what_was_found(findings, numbers):
     largest = [numbers[f"slope_largest_{name}_penalty"] for name in SETS]
-    assert f"with the penalty {min(largest):.1f} to {max(largest):.1f}" in findings.see[0]
+    assert f"{min(largest):.1f} to {max(largest):.1f} (penalty)" in findings.see[0]
     best = [numbers[f"share_of_best_{name}_penalty"] for name in SETS]
     assert f"{min(best):.0%} to {max(best):.0%} (penalty)" in findings.see[1]
     assert f"{numbers['share_below_centre_ring_penalty']:.0%} (gradient penalty)" in findings.see[1]
-    assert f"gradient penalty {numbers['deep_gradient_first_over_last_penalty']:.2g}" in findings.see[2]
+    assert f"{numbers['deep_gradient_first_over_last_penalty']:.2g} (gradient penalty)" in findings.see[2]
+    for line in findings.see:
+        assert not re.search(r"\d [-+\d]", line), "two numbers in a row"
     assert f"{numbers['deep_weights_at_the_extremes_clip_0.1']:.0%} (at 0.1)" in findings.see[2]
 
 

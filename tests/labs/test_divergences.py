@@ -19,7 +19,7 @@ def numbers(findings):
     return findings.numbers
 
 
-def test_js_is_log_2_at_every_gap(numbers):
+def test_js_is_log_2_at_every_gap_but_0(numbers):
     assert numbers["js_same"] == pytest.approx(0, abs=1e-12)
     assert numbers["js_disjoint"] == pytest.approx(math.log(2), abs=1e-9)
     assert 0 <= numbers["js_disjoint_range"] < 1e-9
@@ -94,7 +94,9 @@ def test_the_slider_has_what_was_measured(findings):
 
 
 def test_what_to_see_is_told_with_what_was_found(findings, numbers):
-    assert f"{numbers['js_disjoint']:.4f}" in findings.see[0]
+    assert f"at every gap but 0 JS is {numbers['js_disjoint']:.4f}" in findings.see[0]
+    assert "at gap 0 it is 0" in findings.see[0]
+    assert findings.figure.axes[0].get_title() == "Lines: JS is log 2 at every gap but 0"
     assert f"{numbers['w1_gradient_intervals_apart']:.3f}" in findings.see[1]
     assert f"{numbers['worked_anchor_critic']:.4f} by a trained critic" in findings.see[2]
     assert all(axes.get_xlabel() and axes.get_ylabel() for axes in findings.figure.axes)

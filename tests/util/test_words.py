@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gpgan.util.errors import first_line
+from gpgan.util.errors import first_line, reason
 from gpgan.util.nearest import nearest
 from gpgan.util.words import counted, duration, rate, shown
 
@@ -57,6 +57,14 @@ def test_counts_and_rates():
 )
 def test_reasons_are_words(error, reason):
     assert first_line(error) == reason
+
+
+def test_whole_reasons():
+    assert reason(ValueError("x is 3;\nexpected 4")) == "x is 3;\nexpected 4"
+    assert reason(OSError(2, "No such file or directory", "a/b.png")) == "a/b.png: No such file or directory"
+    assert reason(OSError(28, "No space left on device")) == "No space left on device"
+    assert reason(OSError(5)) == "OSError: 5"
+    assert reason(ValueError(7)) == "ValueError: 7"
 
 
 FLAGS = [

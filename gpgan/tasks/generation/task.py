@@ -150,7 +150,8 @@ class Generation(Adversarial):
                     reals.append(self.critic(pack(real[rows], size), *own))
             if not self.objective.paired:  # every held-out sample, once
                 own = () if labels is None else (labels,)
-                reals.append(self.critic(pack(real[: len(real) // size * size], size), *own))
+                # A copy, which the critic may change in place.
+                reals.append(self.critic(pack(real[: len(real) // size * size].clone(), size), *own))
         estimate = self.objective.estimate(torch.cat(reals).double(), torch.cat(fakes).double())
         return float(self.processes.mean(estimate.cpu()))
 
