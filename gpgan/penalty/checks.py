@@ -35,6 +35,8 @@ def check_grad_mode(caller: str) -> None:
 
 def check_rows(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any], batch: int) -> None:
     """Raises unless the critic's further arguments are such, and each tensor has one row per sample: others broadcast."""
+    if type(critic_args) is tuple and not critic_args and not critic_kwargs:
+        return
     if not isinstance(critic_args, (tuple, list)):
         raise TypeError(
             f"critic_args is a {type(critic_args).__name__}; expected a tuple of arguments, e.g. critic_args=(labels,)"
