@@ -14,6 +14,7 @@ from gpgan import torch_private
 from gpgan.penalty import graph
 from gpgan.penalty.modules import reachable
 from gpgan.util.warn import warn_once
+from gpgan.util.words import counted
 
 
 def check_grad_mode(caller: str) -> None:
@@ -85,7 +86,7 @@ def check_scores(scores: Any, batch: int) -> Tensor:
         )
     if scores.dim() == 0 or scores.shape[0] != batch:
         raise ValueError(
-            f"critic returned shape {tuple(scores.shape)} for {batch} samples; expected [{batch}, ...], not averaged or "
+            f"critic returned shape {tuple(scores.shape)} for {counted(batch, 'sample')}; expected [{batch}, ...], not averaged or "
             "summed over the batch"
         )
     return scores
