@@ -36,7 +36,7 @@ def check_grad_mode(caller: str) -> None:
 
 def check_rows(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any], batch: int) -> None:
     """Raises unless the critic's further arguments are such, and each tensor has one row per sample: others broadcast."""
-    if type(critic_args) is tuple and not critic_args and not critic_kwargs:
+    if type(critic_args) is tuple and type(critic_kwargs) is dict and not critic_args and not critic_kwargs:
         return
     if not isinstance(critic_args, (tuple, list)):
         raise TypeError(
