@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -57,6 +58,8 @@ Exit status: 0 done, 1 failed, 2 bad input, 130 interrupted and saved, 143 termi
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line (``sys.argv`` if None) and returns its exit status: 0, 1, 2, 130 or 143."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may hold letters that the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     command, *arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if command in ("-V", "--version") or (command in COMMANDS and arguments == ["--version"]):
         sys.stdout.write(f"gpgan {gpgan.__version__}\n")
