@@ -43,7 +43,7 @@ class Identity:
         self.modules = [part for part in parts if isinstance(part, nn.Module)]
         codes = tuple(part.__code__ for part in parts if not isinstance(part, nn.Module))
         self.anchor = self.modules[0] if self.modules else codes[0] if codes else critic
-        self.rest = (allowed, type(critic), codes, *((id(module), module.training) for module in self.modules))
+        self.rest = (allowed, type(critic), codes, *((weakref.ref(module), module.training) for module in self.modules))
 
     def known(self) -> bool | None:
         """Whether the critic couples its samples a little; None if it has not been probed."""
@@ -104,8 +104,8 @@ def judge_coupling(grads: Tensor, of_half: Tensor, chosen: Tensor, eps: float) -
     if little:
         warn_once(
             "critic couples the samples of a batch a little, as a minibatch standard deviation does: a share of "
-            f"{coupled:.2g} of its gradient reaches other samples than its own. The penalty goes ahead; pass "
-            "allow_batch_coupling=True if that is meant"
+            f"{coupled:.2g} of its gradient reaches other samples than its own. The penalty is computed all the same; "
+            "pass allow_batch_coupling=True if that is meant"
         )
     return little if math.isfinite(coupled) else None
 

@@ -183,6 +183,18 @@ def test_a_critic_is_probed_once() -> None:
     assert backwards(single) == 2  # so the critic is looked at when there are more
 
 
+def test_a_new_module_at_the_address_of_a_deleted_one_is_another() -> None:
+    shared, x = smooth(4, torch.float32), torch.randn(8, 4)
+
+    def penalty(own: nn.Module) -> Tensor:
+        return gradient_penalty(lambda x: shared(x) + own(x), x, -x)
+
+    for _ in range(4):
+        penalty(Around(nn.Identity(), 4))
+        with pytest.raises(ValueError, match="couples the samples"):
+            penalty(Around(nn.Softmax(0), 4))
+
+
 def test_a_restored_step_does_not_probe_a_trained_critic() -> None:
     critic, x = Around(lambda h: 3 * h.mean(0) + h), torch.randn(8, 4)
     step = CriticStep(critic, torch.optim.SGD(critic.parameters(), 0.1))
