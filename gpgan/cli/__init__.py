@@ -52,12 +52,12 @@ Commands:
 {commands}
 
 gpgan COMMAND --help lists the options of a command; gpgan --version prints the version.
-Exit status: 0 done, 1 failed, 2 bad input, 130 interrupted and saved, 143 terminated and saved.
+Exit status: 0 done, 1 failed, 2 bad input, 129, 130 and 143 stopped by a signal and saved.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line (``sys.argv`` if None) and returns its exit status: 0, 1, 2, 130 or 143."""
+    """Runs a command line (``sys.argv`` if None) and returns its exit status: 0, 1, 2, 129, 130 or 143."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error

@@ -93,6 +93,14 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
             f"{path} holds {counted(len(files), 'file')} and no image; expected two or more images that end in {', '.join(suffixes)}"
         )
     trained, held_out, labelled = test_folders(names)
+    firsts = {label.partition("/")[0] if "/" in label else "" for label in labelled[: len(trained)]}
+    without = 0
+    if len(firsts) > 1 and "" not in firsts:
+        # Where images to train on have labels, held-out ones that have none are of no use.
+        has_label = ["/" in label for label in labelled[len(trained) :]]
+        without = has_label.count(False)
+        held_out = [name for name, has in zip(held_out, has_label, strict=True) if has]
+        labelled = [label for label in labelled if "/" in label]
     names = trained + held_out
     found, key = None, ""
     # Two bytes for one channel are less than one byte for each of three.
@@ -117,8 +125,10 @@ def load_images(path: Path, size: int | None = None, progress: Progress | None =
         folders = np.array([name.split("/")[0] for name in kept])
         labels, classes = classes_of(folders, len(folders), f"{path} holds")
     skipped = list(facts["skipped"])
-    if len(files) > len(names):
-        skipped.append(f"{counted(len(files) - len(names), 'file')} without an image suffix")
+    if without:
+        skipped.append(f"{counted(without, 'image')} in test folders without a class's folder, as training images have")
+    if len(files) > len(names) + without:
+        skipped.append(f"{counted(len(files) - len(names) - without, 'file')} without an image suffix")
     count = sum(name in read for name in trained)
     if count < 2 and skipped:
         raise ValueError(

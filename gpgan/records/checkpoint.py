@@ -113,6 +113,11 @@ def newest(run: Path) -> tuple[dict[str, Any], Path, list[str]]:
     Raises:
         CheckpointError: There is no intact checkpoint.
     """
+    for file in [*run.glob("*"), *(run / FOLDER).glob("*")]:
+        if os.path.exists(file) and not (os.path.isfile(file) or os.path.isdir(file)):  # reading a FIFO waits for ever
+            raise CheckpointError(
+                f"{file} is not a regular file; expected a run's folder as gpgan writes it: delete the file"
+            )
     own = identity.of(run)
     problems: list[str] = []
     kept = sorted((run / FOLDER).glob("step-*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)

@@ -116,7 +116,7 @@ def _row(line: bytes, columns: Sequence[str]) -> list[float | None] | None:
         stats = json.loads(line)
         row = [stats.get(name) for name in columns]
         return row if all(isinstance(x, int | float) for x in row if x is not None) and row[0] is not None else None
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
 
 

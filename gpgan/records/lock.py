@@ -95,7 +95,7 @@ def check_free(run: Path) -> None:
 def is_free(run: Path) -> bool | None:
     """Whether no process is training the run; None if the file system has no locks. Writes nothing."""
     try:
-        handle = os.open(run / NAME, os.O_RDONLY)
+        handle = os.open(run / NAME, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a FIFO would wait for ever
     except OSError:
         return True
     try:

@@ -76,7 +76,7 @@ class Recorder:
                 for line in path.read_bytes().splitlines(keepends=True):
                     try:
                         written = json.loads(line)["step"]
-                    except (ValueError, KeyError, TypeError):  # incomplete, as the run was killed
+                    except (ValueError, KeyError, TypeError, RecursionError):  # incomplete, as the run was killed
                         continue
                     # A line written early, at an interrupt, is written again at its tick.
                     if written <= step and (done or written % self._config.tick == 0):

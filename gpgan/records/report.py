@@ -167,7 +167,7 @@ def _figure(path: Path, caption: str, side: int) -> str:
     try:
         with Image.open(path) as image:
             picture = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return ""
     picture.thumbnail((side, side))
     encoded = []
@@ -247,7 +247,7 @@ def _printable(text: str) -> str:
 def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -269,7 +269,7 @@ def _latest(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     for line in _last_lines(path):
         try:
             values = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(values, dict) and isinstance(values.get("step"), int):
             known = {name: value for name, value in values.items() if value is not None}

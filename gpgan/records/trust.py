@@ -32,17 +32,17 @@ def code_of(config: RunConfig, without: Collection[str] = ()) -> dict[str, str]:
     return {name: value for name, value in found.items() if value and name not in without}
 
 
-def remember(identity: str, config: RunConfig) -> None:
-    """Records that the user trains a run; nothing if its settings name no code.
+def remember(identity: str, config: RunConfig, without: Collection[str] = ()) -> None:
+    """Records that the user trains a run; nothing if its settings, but for those in ``without``, name no code.
 
     Raises:
         OSError: The record cannot be written.
     """
-    code = code_of(config)
+    code = code_of(config, without)
     if code:
         path = _record(identity)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {name: [value, _file(value)] for name, value in code.items()})
+        write_json(path, {**_known(identity), **{name: [value, _file(value)] for name, value in code.items()}})
 
 
 def check(run: Path, identity: object, code: dict[str, str]) -> None:

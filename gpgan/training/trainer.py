@@ -126,6 +126,7 @@ class Trainer:
         self.problems: list[str] = []
         self._states: dict[str, Any] | None = None
         self._lock = RunLock()
+        self._untrusted: Sequence[str] = ()  # settings that name code which was neither checked nor imported
         self._recorder = Recorder(self.config, self.dataset, self.facts, self.task)
 
     def _set_up(self, config: RunConfig, dataset: Dataset | None, modules: Mapping[str, nn.Module]) -> None:
@@ -217,8 +218,10 @@ class Trainer:
                 f"steps is {config.steps} and {run} is already at step {state['step']}; expected more, counted from the run's "
                 f"start, e.g. --steps {2 * state['step']}"
             )
+        passed = [f"network.{name}" for name, module in modules.items() if module is not None]
+        if dataset is not None:
+            passed.append("data")
         if not trust_code:
-            passed = [*(["data"] if dataset is not None else ()), *(f"network.{name}" for name in modules)]
             trust.check(run, state.get("id"), trust.code_of(config, without=passed))
         trainer = cls(config, dataset=dataset, callbacks=callbacks, **modules)
         try:
@@ -227,6 +230,7 @@ class Trainer:
             trainer.processes.leave()
             raise
         trainer.problems, trainer._stamp = problems, stamp
+        trainer._untrusted = () if trust_code else passed
         return trainer
 
     def _resume(self, state: dict[str, Any], path: Path, run: Path) -> None:
@@ -366,7 +370,7 @@ class Trainer:
         for problem in [*self.warnings, *([warning] if warning else ())]:
             self._recorder.log(f"warning: {problem}")
         try:
-            trust.remember(self._recorder.id, self.config)
+            trust.remember(self._recorder.id, self.config, self._untrusted)
         except OSError as error:
             self._recorder.log(f"warning: other commands will need --trust-code for this run: {error}")
 

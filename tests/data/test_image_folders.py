@@ -181,6 +181,15 @@ def test_validation_and_test_folders_and_none_that_can_be_read(picture, photos):
         load(photos)
 
 
+def test_test_images_without_labels_leave_the_labels_of_the_others(picture, photos):
+    for name in ("train/cat/1.png", "train/dog/2.png", "train/dog/3.png", "test/4.png", "test/cat/5.png"):
+        picture(name, grey())
+    dataset = load(photos)
+    assert dataset.classes == ("cat", "dog")
+    assert (dataset.labels.tolist(), dataset.held_out_labels.tolist()) == ([0, 1, 1], [0])
+    assert dataset.skipped == ("1 image in test folders without a class's folder, as training images have",)
+
+
 @pytest.mark.parametrize("names", [("train", "bus", "car"), ("test", "control"), ("train",), ("val", "bus")], ids=str)
 def test_classes_that_are_named_like_a_part(picture, photos, names):
     for name in names:

@@ -126,6 +126,35 @@ def test_the_share_of_a_known_coupling() -> None:
     assert chosen.sum() == b // 2
 
 
+@pytest.mark.parametrize("b", [6, 8, 12, 16, 24, 32, 64])
+def test_groups_of_samples_do_not_escape_the_probe(b: int) -> None:
+    chosen = probe.half(b, torch.device("cpu"))
+    for size in (size for size in range(2, b // 2 + 1) if b % size == 0):
+        for groups in (chosen.view(-1, size), chosen.view(size, -1).t()):  # neighbours, and every n-th sample
+            divided = groups.any(1) & ~groups.all(1)
+            assert divided.float().mean() > 0.2, (size, groups)
+
+
+class OfTensors:
+    """A critic without modules and functions."""
+
+    def __init__(self) -> None:
+        self.weight, self.calls = torch.randn(4, 6, requires_grad=True), 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return minibatch_deviation(torch.tanh(x @ self.weight)) @ torch.tensor([1.0, 2, 3, 4, 5, 6, 0.3])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_object_without_modules_is_probed_and_told_once(method: str) -> None:
+    critic = OfTensors()
+    with pytest.warns(UserWarning, match="couples the samples of a batch a little"):
+        gradient_penalty(critic, torch.randn(8, 4), torch.randn(8, 4), method=method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gradient_penalty(critic, torch.randn(8, 4), torch.randn(8, 4), method=method)
+
+
 def test_a_critic_is_probed_once() -> None:
     forwards: list[int] = []
     net = smooth(3, torch.float32)
@@ -152,6 +181,18 @@ def test_a_critic_is_probed_once() -> None:
     assert backwards(single) == 1  # of one sample there is nothing to see,
     x = torch.randn(4, 3)
     assert backwards(single) == 2  # so the critic is looked at when there are more
+
+
+def test_a_new_module_at_the_address_of_a_deleted_one_is_another() -> None:
+    shared, x = smooth(4, torch.float32), torch.randn(8, 4)
+
+    def penalty(own: nn.Module) -> Tensor:
+        return gradient_penalty(lambda x: shared(x) + own(x), x, -x)
+
+    for _ in range(4):
+        penalty(Around(nn.Identity(), 4))
+        with pytest.raises(ValueError, match="couples the samples"):
+            penalty(Around(nn.Softmax(0), 4))
 
 
 def test_a_restored_step_does_not_probe_a_trained_critic() -> None:
@@ -190,6 +231,15 @@ def test_norms_that_vanish_are_told_once(build: Callable[[], nn.Module], method:
     critic, x = build(), torch.randn(4, 1, 8, 8)
     with pytest.warns(UserWarning, match=r"gradient is zero up to rounding.*InstanceNorm followed by a mean"):
         gradient_penalty(critic, x, -x, method=method)
+
+
+def test_norms_that_vanish_are_told_once_whatever_their_size() -> None:
+    net, x = smooth(3, torch.float32), torch.randn(1, 3)  # of one sample, which does not settle the probe
+    with pytest.warns(UserWarning, match="zero up to rounding"):
+        gradient_penalty(lambda x: net(x) * 1e-9, x, -x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gradient_penalty(lambda x: net(x) * 1e-8, x, -x)
 
 
 def test_norms_that_vanish_in_a_scheduled_step_are_told() -> None:

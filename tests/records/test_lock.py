@@ -86,6 +86,11 @@ def test_a_child_does_not_keep_the_lock(tmp_path):
     os.close(here)
 
 
+def test_a_fifo_in_place_of_the_file_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / lock.NAME)
+    check_free(tmp_path)
+
+
 def test_what_ends_with_an_error_leaves_its_mark(tmp_path):
     held = RunLock()
     held.take(tmp_path)

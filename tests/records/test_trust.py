@@ -175,6 +175,29 @@ def test_objects_that_are_passed_are_not_imported(here):
     assert not (here / "imported").exists()
 
 
+def test_none_is_not_an_object_that_is_passed(here):
+    train(here, NETWORKS)
+    shutil.rmtree(here / "state")
+    with pytest.raises(ValueError, match="names Python code"):
+        Trainer.resume(here / "runs" / "run", steps=3, generator=None, critic=None)
+    assert not (here / "imported").exists()
+
+
+def test_code_that_passed_objects_replace_does_not_become_one_s_own(here, capsys):
+    train(here, ALL)
+    dataset = open_run(here / "runs" / "run").dataset()
+    shutil.rmtree(here / "state")
+    import mine
+
+    own = {"generator": mine.generator(4, (2,)), "critic": mine.Critic((2,))}
+    forget()
+    (here / "imported").unlink()
+    Trainer.resume(here / "runs" / "run", steps=3, dataset=dataset, **own).fit()
+    for command in ("sample", "eval"):
+        assert main(COMMANDS[command]) == 2
+    assert not (here / "imported").exists()
+
+
 def test_a_state_folder_that_cannot_be_written_is_no_error(here, capsys):
     (here / "state").touch()
     train(here, ALL)
