@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line (``sys.argv`` if None) and returns its exit status: 0, 1, 2, 129, 130 or 143."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the shell has closed it
-            setattr(sys, name, open(os.devnull, "w"))
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (for the whole process)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name may hold letters that the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
