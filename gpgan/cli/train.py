@@ -34,6 +34,6 @@ def run(arguments: Sequence[str]) -> int:
             if trainer.processes.first:
                 sys.stdout.write(json.dumps(settings_of(trainer.config), indent=2) + "\n")
             return 0
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         return complain(reason(error))
     return run_trainer(lambda: Trainer(config, dataset=dataset), given.json, config.impl)
