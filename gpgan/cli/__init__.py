@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import gpgan
+from gpgan.util.errors import first_line
 from gpgan.util.nearest import nearest
 from gpgan.util.words import shown
 
@@ -52,16 +54,41 @@ Commands:
 {commands}
 
 gpgan COMMAND --help lists the options of a command; gpgan --version prints the version.
-Exit status: 0 done, 1 failed, 2 bad input, 129, 130 and 143 stopped by a signal and saved.
+Exit status: 0 done, 1 failed, 2 bad input, 130 (Ctrl-C), 143 (SIGTERM) and 129 (SIGHUP) stopped and saved.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line (``sys.argv`` if None) and returns its exit status: 0, 1, 2, 129, 130 or 143."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell has closed it
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (for the whole process)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
-    command, *arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        status = _run(list(sys.argv[1:] if argv is None else argv) or ["--help"])
+        if not sys.stdout.closed:
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # as in `gpgan ls | head -1`
+        _drop_stdout()
+        return 1
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _drop_stdout()
+        return complain(f"stdout cannot be written ({first_line(error)})", status=1)
+
+
+def _drop_stdout() -> None:
+    """Sends what stdout still holds nowhere: the interpreter flushes it at its exit, and would fail."""
+    with contextlib.suppress(io.UnsupportedOperation):  # it is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(argv: list[str]) -> int:
+    command, *arguments = argv
     if command in ("-V", "--version") or (command in COMMANDS and arguments == ["--version"]):
         sys.stdout.write(f"gpgan {gpgan.__version__}\n")
         return 0
@@ -82,9 +109,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(f"gpgan {command} needs {package}, which is not installed: pip install {package}")
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # as in `gpgan ls | head -1`; the interpreter must not flush to it at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 def complain(message: str, status: int = 2, all_processes: bool = False) -> int:

@@ -20,7 +20,8 @@ def check_samples(name: str, value: Tensor) -> None:
     """Raises unless value is a dense tensor of real floating point numbers with a batch dimension."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} is a {type(value).__name__}; expected a torch.Tensor of shape [B, ...]")
-    check_dense(name, value)
+    if not is_dense(value):
+        raise not_dense(name, value)
     if value.dtype not in DTYPES:
         raise TypeError(
             f"{name} has dtype {value.dtype}; expected one of float32, float16, bfloat16, float64: convert it, e.g. {name}.float()"
@@ -29,17 +30,20 @@ def check_samples(name: str, value: Tensor) -> None:
         raise ValueError(f"{name} is a scalar; expected shape [B, ...], one row per sample")
 
 
-def check_dense(name: str, value: Tensor) -> None:
-    """Raises if value is sparse, nested or in the layout of a library."""
-    if value.layout != torch.strided or value.is_nested:
-        layout, dense = (
-            ("is a nested tensor", "to_padded_tensor(0.0)")
-            if value.is_nested
-            else (f"has layout {value.layout}", "to_dense()")
-        )
-        raise TypeError(
-            f"{name} {layout}; expected torch.strided, a dense tensor. If a dense copy is wanted, pass {name}.{dense}"
-        )
+def is_dense(value: Tensor) -> bool:
+    return value.layout == torch.strided and not value.is_nested
+
+
+def not_dense(name: str, value: Tensor) -> TypeError:
+    """The error for a tensor that is sparse, nested or in the layout of a library."""
+    layout, dense = (
+        ("is a nested tensor", "to_padded_tensor(0.0)")
+        if value.is_nested
+        else (f"has layout {value.layout}", "to_dense()")
+    )
+    return TypeError(
+        f"{name} {layout}; expected torch.strided, a dense tensor. If a dense copy is wanted, pass {name}.{dense}"
+    )
 
 
 def check_same(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
@@ -65,7 +69,8 @@ def check_alpha(alpha: Tensor, samples: Tensor) -> None:
         raise TypeError(
             f"alpha is a {type(alpha).__name__}; expected a torch.Tensor of shape [B], one number per sample"
         )
-    check_dense("alpha", alpha)
+    if not is_dense(alpha):
+        raise not_dense("alpha", alpha)
     if not alpha.dtype.is_floating_point:
         raise TypeError(f"alpha has dtype {alpha.dtype}; expected floating point")
     if alpha.dim() != 1 or alpha.shape[0] != samples.shape[0]:

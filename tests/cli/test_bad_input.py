@@ -300,3 +300,12 @@ def test_a_file_system_that_refuses(cli, here, monkeypatch):
 def test_a_dry_run_refuses_what_a_run_does(refused):
     for arguments in (["--batch", "28"], ["--conditional"], ["--device", "abacus"], ["--out", "points.npy"]):
         assert refused("train", "points.npy", *arguments, "--dry-run") == refused("train", "points.npy", *arguments)
+
+
+def test_code_that_returns_no_samples_is_one_line(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "returns_none.py").write_text("def data():\n    return None\n")
+    status, _, err = cli("train", "returns_none:data", "--dry-run")
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.startswith("gpgan: returns_none:data is a NoneType; expected a Dataset")

@@ -146,3 +146,27 @@ def test_a_hang_up_before_there_is_a_run_leaves_nothing(tmp_path, quick, monkeyp
     monkeypatch.setattr(running, "_introduce", lambda *_: signal.raise_signal(signal.SIGHUP))
     assert main(["train", "digits", *quick, "--out", str(tmp_path / "runs")]) == 129
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [["--version"], ["ls"], ["sample", "RUN", "-n", "2"]], ids=lambda command: command[0]
+)
+def test_other_commands_without_stdout(trained, monkeypatch, capsys, command):
+    run = trained()
+    monkeypatch.chdir(run.parent.parent)
+    command = [str(run) if part == "RUN" else part for part in command]
+    for name in ("stdout", "stderr"):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, name, None)
+            assert main(command) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Breaking(errno.ENOSPC, 0))
+        assert main(command) == 1
+    assert capsys.readouterr().err == "gpgan: stdout cannot be written (No space left on device)\n"
+
+
+def test_what_is_still_buffered_at_the_end_of_a_command(monkeypatch, capsys):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["--version"]) == 1
+    assert "stdout cannot be written" in capsys.readouterr().err
