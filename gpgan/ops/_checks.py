@@ -37,9 +37,7 @@ def check_dense(name: str, value: Tensor) -> None:
             if value.is_nested
             else (f"has layout {value.layout}", "to_dense()")
         )
-        raise TypeError(
-            f"{name} {layout}; expected torch.strided, a dense tensor. If a dense copy is wanted, pass {name}.{dense}"
-        )
+        raise TypeError(f"{name} {layout}; expected torch.strided, a dense tensor: pass {name}.{dense}")
 
 
 def check_same(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
