@@ -4,7 +4,7 @@
 # make format  applies the formatters and the lint fixes that are safe
 # make debian  installs the data sets fashion and emoji, and a browser for the report's test, from Debian; needs root
 # make native  builds the native library and the module that runs the CUDA kernels on the CPU
-# make fuzz    runs the fuzzers with all their cases, about half an hour, and writes the table of docs/reliability.md
+# make fuzz    runs the fuzzers with all their cases, about 20 minutes, and writes the table of docs/reliability.md
 # make torch-versions   runs the tests of everything that depends on torch's internals on other versions of torch
 # make results-toy      trains the presets on mixtures of Gaussians and writes the table; resumes where it was interrupted
 # make results-presets  trains each preset for four minutes on fashion and writes docs/presets.md; resumes likewise

@@ -1,6 +1,6 @@
 """The long run of the fuzzers in tests/fuzz: ``python -m benchmarks.reliability``, told in docs/reliability.md.
 
-python -m benchmarks.reliability                  all of them, about half an hour
+python -m benchmarks.reliability                  all of them, about 20 minutes
 python -m benchmarks.reliability kills bit_flips  some; the others' rows stay
 """
 

@@ -63,8 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the shell has closed it
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (for the whole process)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may hold letters that the terminal's encoding lacks
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
     try:
         status = _run(list(sys.argv[1:] if argv is None else argv) or ["--help"])
         if not sys.stdout.closed:

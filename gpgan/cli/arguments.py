@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from gpgan import objectives
 from gpgan.cli.progress import loading
 from gpgan.data import BUILT_IN, Dataset, split
-from gpgan.settings.config import RunConfig, options
+from gpgan.settings.config import NAMES, RunConfig, options
 from gpgan.settings.merging import read_file
 from gpgan.settings.presets import PRESETS, presets_of
 from gpgan.tasks.configure import configure, gather, load_data, task_of
@@ -80,6 +80,9 @@ class Parser(argparse.ArgumentParser):
         known = [name for action in self._actions for name in action.option_strings]
         hint = nearest(unknown[1], known) if unknown else ""
         message = re.sub(r"^argument ", "", message)
+        for type, expected in NAMES.items():
+            name = getattr(type, "__name__", "")
+            message = re.sub(rf"^(\S+): invalid {name} value: (.*)$", rf"\1 is \2; expected {expected}", message)
         raise ValueError(f"{message}{hint} ({self.prog} --help lists the options)")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from gpgan.critic.common import CriticLoss, CriticStats, Inputs
@@ -40,7 +41,7 @@ PASSING = frozenset(
 
 
 def warn_if_bounded(scores: Tensor, objective: CriticLoss) -> None:
-    """Says once that a critic ends in a bounded activation although its objective expects raw scores.
+    """Warns once that a critic ends in a bounded activation although its objective expects raw scores.
 
     Args:
         scores: ``[B, ...]``, with their graph.
@@ -63,7 +64,8 @@ def refuse_not_finite(inputs: Inputs, stats: CriticStats) -> None:
     Raises:
         NotFiniteSamplesError: The message names the argument and counts the samples.
     """
-    if math.isfinite(float(stats.real_scores.sum() + stats.fake_scores.sum())):
+    # Of any score that is not finite, the largest difference is not either.
+    if math.isfinite(torch.dist(stats.real_scores, stats.fake_scores, math.inf).item()):
         return
     for name, samples in (("real", inputs.real), ("fake", inputs.fake)):
         bad = int(samples.unsqueeze(-1).flatten(1).isfinite().all(1).logical_not().sum())

@@ -14,6 +14,7 @@ from gpgan import torch_private
 from gpgan.penalty import graph
 from gpgan.penalty.modules import reachable
 from gpgan.util.warn import warn_once
+from gpgan.util.words import counted
 
 
 def check_grad_mode(caller: str) -> None:
@@ -35,6 +36,8 @@ def check_grad_mode(caller: str) -> None:
 
 def check_rows(critic_args: Sequence[Any], critic_kwargs: Mapping[str, Any], batch: int) -> None:
     """Raises unless the critic's further arguments are such, and each tensor has one row per sample: others broadcast."""
+    if type(critic_args) is tuple and type(critic_kwargs) is dict and not critic_args and not critic_kwargs:
+        return
     if not isinstance(critic_args, (tuple, list)):
         raise TypeError(
             f"critic_args is a {type(critic_args).__name__}; expected a tuple of arguments, e.g. critic_args=(labels,)"
@@ -83,7 +86,7 @@ def check_scores(scores: Any, batch: int) -> Tensor:
         )
     if scores.dim() == 0 or scores.shape[0] != batch:
         raise ValueError(
-            f"critic returned shape {tuple(scores.shape)} for {batch} samples; expected [{batch}, ...], not averaged or "
+            f"critic returned shape {tuple(scores.shape)} for {counted(batch, 'sample')}; expected [{batch}, ...], not averaged or "
             "summed over the batch"
         )
     return scores

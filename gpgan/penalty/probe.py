@@ -83,7 +83,7 @@ def share(grads: Tensor, of_half: Tensor, chosen: Tensor) -> float:
 
 
 def judge_coupling(grads: Tensor, of_half: Tensor, chosen: Tensor, eps: float) -> bool | None:
-    """Raises, or says so once, if samples are coupled.
+    """Raises, or warns once, if samples are coupled.
 
     Args:
         grads, of_half, chosen: As for ``share``.
@@ -104,14 +104,14 @@ def judge_coupling(grads: Tensor, of_half: Tensor, chosen: Tensor, eps: float) -
     if little:
         warn_once(
             "critic couples the samples of a batch a little, as a minibatch standard deviation does: a share of "
-            f"{coupled:.2g} of its gradient reaches other samples than its own. The penalty is computed all the same; "
-            "pass allow_batch_coupling=True if that is meant"
+            f"{coupled:.2g} of its gradient reaches other samples than its own. The penalty proceeds; pass "
+            "allow_batch_coupling=True if that is intended"
         )
     return little if math.isfinite(coupled) else None
 
 
 def warn_of_scores(critic: Any, scores: Tensor, largest: float) -> bool:
-    """Says once what makes a penalty useless.
+    """Warns once of what makes a penalty useless.
 
     Args:
         critic: Searched for parameters.

@@ -87,7 +87,7 @@ class Request:
     def probe(
         self, scores: Tensor, grads: Tensor, behind: list[Any], differentiate: Callable[[Tensor], Tensor | None]
     ) -> None:
-        """Raises if the critic couples the samples and must not, and says once what makes its penalty useless.
+        """Raises if the critic couples the samples and must not, and warns once of what makes its penalty useless.
 
         Args:
             scores: The scores at x.

@@ -23,7 +23,7 @@ from gpgan.settings.config import RunConfig
 from gpgan.settings.merging import settings_of
 from gpgan.tasks.task import Task
 from gpgan.util.files import append, clear_partials, replacing, write_json
-from gpgan.util.words import counted, shown
+from gpgan.util.words import counted, rate, shown
 
 # The share of a run's time that drawing curves and report may take; the report is written with every REPORT-th drawing.
 DRAWING = 0.01
@@ -110,7 +110,7 @@ class Recorder:
         line = stats.as_line()
         append(self.run / "stats.jsonl", json.dumps(line, allow_nan=False))
         words = self._task.describe(stats.numbers)
-        self.log(f"step {stats.step}  {words}  {stats.images_per_second:.0f} images/s")
+        self.log(f"step {stats.step}  {words}  {rate(stats.images_per_second, 'image')}")
         self._events().add(line, stats.step)
         if last or self._drawing <= DRAWING * stats.seconds:
             begun = time.monotonic()

@@ -30,8 +30,8 @@ def duration(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def rate(per_second: float) -> str:
-    """The rate of steps: per second, or seconds per step if that is below one."""
+def rate(per_second: float, noun: str = "step") -> str:
+    """A rate: ``2.5 steps/s``, or below one per second ``4.0 s/step``."""
     if per_second >= 1:
-        return f"{per_second:.1f} steps/s"
-    return f"{1 / per_second:.1f} s/step" if per_second > 0 else "- steps/s"
+        return f"{per_second:.1f} {noun}s/s"
+    return f"{1 / per_second:.1f} s/{noun}" if per_second > 0 else f"- {noun}s/s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -121,8 +122,11 @@ def test_targets() -> None:
 
 
 def test_a_quick_run_writes_a_row_for_everything(tmp_path: Path) -> None:
+    # pytest-benchmark measures nothing in a process of pytest-xdist.
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path)],
+        env=alone,
         cwd=ROOT,
         capture_output=True,
         text=True,

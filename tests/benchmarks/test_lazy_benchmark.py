@@ -57,8 +57,7 @@ def test_runs_are_kept_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     draw_bits(monkeypatch)
     monkeypatch.setattr(lazy, "ProcessPoolExecutor", pool)
     monkeypatch.setattr(lazy, "COUNT", 20)
-    monkeypatch.setattr(lazy, "SEEDS", {"ring": 1})
-    monkeypatch.setattr(lazy, "INTERVALS", {"ring": (1, 2)})
+    monkeypatch.setattr(lazy, "SEEDS", {("ring", 1): 1, ("ring", 2): 1})
     monkeypatch.setattr(lazy.os, "nice", lambda _: None)
     document = tmp_path / "page.md"
     document.write_text(f"{lazy.BEGIN}\n{lazy.END}\n")

@@ -1,33 +1,30 @@
 """Names of files, classes and runs that hold escape sequences, line ends, or bytes that are not text: shown, never obeyed."""
 
+import io
 import os
 import re
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gpgan.cli import main
 from gpgan.records import checkpoint
 
-EVIL = "\x1b]0;owned\x07\x1b[2J"
-NAMES = {"escapes": f"a{EVIL}\r\nb", "bytes": os.fsdecode(b"caf\xe9")}
-
-
-@pytest.fixture(params=NAMES)
-def name(request):
-    return NAMES[request.param]
+EVIL = "a\x1b]0;owned\x07\x1b[2J\r\nb" + os.fsdecode(b"caf\xe9")
 
 
 @pytest.fixture
-def photos(tmp_path, name):
+def photos(tmp_path):
     rng = np.random.default_rng(0)
-    for label in (f"cat {name}", "dog"):
-        folder = tmp_path / f"photos {name}" / label
+    for label in (f"cat {EVIL}", "dog"):
+        folder = tmp_path / f"photos {EVIL}" / label
         folder.mkdir(parents=True)
         for number in range(12):
             Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(folder / f"{number}.png")
-    (folder / f"bad {name}.png").write_bytes(b"no image")
-    return tmp_path / f"photos {name}"
+    (folder / f"bad {EVIL}.png").write_bytes(b"no image")
+    return tmp_path / f"photos {EVIL}"
 
 
 def plain(text):
@@ -35,8 +32,8 @@ def plain(text):
     return bool(re.fullmatch(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]*", text))
 
 
-def test_commands_show_them(cli, photos, name, quick, undrawn, tmp_path):
-    out = tmp_path / f"runs {name}"
+def test_commands_show_them(cli, photos, quick, undrawn, tmp_path):
+    out = tmp_path / f"runs {EVIL}"
     run = out / "mine"
     commands = [
         ["train", photos, *quick, "--conditional", "--out", out, "--name", "mine"],
@@ -70,25 +67,35 @@ def test_commands_show_them(cli, photos, name, quick, undrawn, tmp_path):
     assert checkpoint.newest(run)[0]["step"] < 6
 
 
-def test_errors_show_them(cli, name, tmp_path, monkeypatch):
+def test_errors_show_them(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / f"{name}.toml").write_text("steps = [")
-    (tmp_path / f"{name}.npy").write_bytes(b"no array")
+    (tmp_path / f"{EVIL}.toml").write_text("steps = [")
+    (tmp_path / f"{EVIL}.npy").write_bytes(b"no array")
     for command in (
-        ["train", f"none {name}"],
-        ["train", f"{name}.npy"],
-        ["train", "digits", "--config", f"{name}.toml"],
-        ["train", "digits", "--name", name],
-        ["train", "digits", "--out", f"{name}.npy"],
-        ["train", "digits", f"--{name}"],
-        ["train", "digits", "--network.critic", f"{name}:thing"],
-        ["train", f"{name}:thing"],
-        ["resume", f"none {name}"],
-        ["sample", f"none {name}"],
-        ["ls", f"none {name}"],
-        ["lab", name],
-        [name],
+        ["train", f"none {EVIL}"],
+        ["train", f"{EVIL}.npy"],
+        ["train", "digits", "--config", f"{EVIL}.toml"],
+        ["train", "digits", "--name", EVIL],
+        ["train", "digits", "--out", f"{EVIL}.npy"],
+        ["train", "digits", f"--{EVIL}"],
+        ["train", "digits", "--network.critic", f"{EVIL}:thing"],
+        ["train", f"{EVIL}:thing"],
+        ["resume", f"none {EVIL}"],
+        ["sample", f"none {EVIL}"],
+        ["ls", f"none {EVIL}"],
+        ["lab", EVIL],
+        [EVIL],
     ):
         status, said, err = cli(*command)
         assert (status, said, err.count("\n")) == (2, "", 1), command
         assert plain(err), err
+
+
+def test_names_beyond_the_encoding_of_the_terminal(tmp_path, monkeypatch):
+    (tmp_path / "é日").mkdir()
+    (tmp_path / "é日" / "config.json").write_text("{")
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert main(["ls", str(tmp_path)]) == 0
+    screen.flush()
+    assert rb"\xe9\u65e5   config.json cannot be read" in screen.buffer.getvalue()

@@ -106,7 +106,7 @@ BAD = {
         "steps is 4 and {run} is already at step 4; expected more, counted from the run's start",
     ),
     "nothing left as started": ([], "steps is 4 and {run} is already at step 4"),
-    "no number": (["--steps", "many"], "--steps: invalid int value: 'many'"),
+    "no number": (["--steps", "many"], "--steps is 'many'; expected a whole number"),
     "negative": (["--steps", "-1"], "steps is -1; expected a whole number from 1 to"),
     "minutes no number": (["--steps", "9", "--minutes", "nan"], "minutes is nan; expected a finite number"),
     "device": (["--steps", "9", "--device", "abacus"], "device is 'abacus', which this torch cannot use"),

@@ -182,7 +182,7 @@ BAD = {
     "no samples": (["{run}", "-n", "0"], "n is 0; expected a whole number from 1 to 10000 for a .png file"),
     "a large picture": (["{run}", "-n", "10001"], "n is 10001; expected"),
     "a large array": (["{run}", "-n", "1000001", "--out", "{tmp}/a.npy"], "expected a whole number from 1 to 1000000 for a .npy"),
-    "no number": (["{run}", "-n", "x"], "-n: invalid int value: 'x'"),
+    "no number": (["{run}", "-n", "x"], "-n is 'x'; expected a whole number"),
     "seed": (["{run}", "--seed", "-1"], "seed is -1; expected a whole number from 0 to"),
     "large seed": (["{run}", "--seed", str(2**63)], "seed is 9223372036854775808; expected"),
     "kind": (["{run}", "--out", "{tmp}/a.jpg"], "a.jpg'; expected a file that ends in .png or .npy"),

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from critics import assert_exact
-from same_runs import small
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gpgan import CriticStep, Penalty, gradient_penalty
-from gpgan.training.trainer import Trainer
 
 BATCH, LABELS = 4, torch.tensor([0, 1, 2, 0])
 # How a critic begins: in place, and the same without.
@@ -183,18 +180,3 @@ def test_a_compiled_critic(beginning: int) -> None:
         assert all(torch.equal(given[key], kept[key]) for key in ("real", "fake"))
         found.append([value, *gradients(critic)])
     assert_exact(*found, 1e-3)  # a difference may cross the kinks inside a compiled critic
-
-
-@pytest.mark.parametrize("objective", ["wasserstein", "relativistic"])
-def test_a_run_with_such_a_critic(tmp_path: Path, objective: str) -> None:
-    """The generator's update and the numbers on held-out samples are also those of a critic that works on copies."""
-    ends = []
-    for in_place in (True, False):
-        torch.manual_seed(4)
-        critic = nn.Sequential(nn.LeakyReLU(0.2, in_place), nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
-        task = Trainer(small(tmp_path, "ring", objective=objective), critic=critic).task
-        for n in (1, 2, 3):
-            task.step(n)
-        held_out = torch.tensor([task.held_out(3)["held_out"] for _ in range(2)])
-        ends.append([*critic.parameters(), *task.generator.parameters(), held_out])
-    assert_exact(*ends, 1e-5)

@@ -43,7 +43,8 @@ def folder() -> Path:
     np.savez(out / "labelled.npz", x=pixels(30, 8, 8), y=np.arange(30) % 3)
     (out / "photos").mkdir()
     for name in ("a.png", "grey.png", "a.jpg"):
-        (out / "photos" / name).write_bytes(GOOD[name])
+        for number in range(4):
+            (out / "photos" / f"{number}{name}").write_bytes(GOOD[name])
     return out
 
 

@@ -156,7 +156,8 @@ def judged(status: int, out: str, err: str) -> str:
         return f"!{out}{err}"
     if status == 0:
         return "done"
-    one_line = err.startswith("gpgan: ") and err.count("\n") == 1
+    lines = [line for line in err.splitlines() if not line.startswith("warning: ")]  # of the data, before it is refused
+    one_line = len(lines) == 1 and lines[0].startswith("gpgan: ")
     return "refused" if status in (1, 2) and one_line else f"!exit status {status}: {out}{err}"
 
 

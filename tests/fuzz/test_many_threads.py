@@ -43,7 +43,7 @@ def work(number: int) -> list[Tensor]:
 
 def test_many_threads(tally: Any) -> None:
     torch.set_num_threads(2)
-    for round in tally.cases(few=2, many=50):
+    for round in tally.cases(few=2, many=10):
         numbers = range(round * THREADS, (round + 1) * THREADS)
         alone = [work(number) for number in numbers]
         together = threading.Barrier(THREADS)

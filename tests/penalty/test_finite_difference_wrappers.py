@@ -308,6 +308,9 @@ def test_batch_norm_in_a_reentrant_checkpoint_is_refused(norm: type[nn.Module]) 
 
 # --- DistributedDataParallel
 
+# From a fork server that has already imported everything, so that processes start at once.
+mp.get_context("forkserver").set_forkserver_preload(["gpgan", "torch._dynamo.backends.common", "functorch.compile"])
+
 
 def joint_loss(critic: nn.Module, rows: slice) -> Tensor:
     real, fake = REAL[rows], FAKE[rows]
@@ -349,7 +352,8 @@ def share_of_gradients(rows: slice, options: dict[str, Any], hidden: bool) -> li
     ({"static_graph": True}, False),
 ], ids=["plain", "in a closure", "unused parameters", "many buckets", "static graph is refused"])  # fmt: skip
 def test_processes_average_their_gradients(options: dict[str, Any], hidden: bool, tmp_path: Path) -> None:
-    mp.spawn(run_process, (options, hidden, str(tmp_path)), nprocs=2)
+    arguments = (options, hidden, str(tmp_path))
+    mp.start_processes(run_process, arguments, nprocs=2, start_method="forkserver")
     net = build(wrap=parametrizations.spectral_norm)
     for _ in range(2):
         net.zero_grad()

@@ -313,6 +313,7 @@ def test_numbers_that_are_not_finite_or_negative(name: str, value: float) -> Non
         ({"critic_args": "y"}, "critic_args is a str; expected a tuple"),
         ({"critic_kwargs": "y"}, "critic_kwargs is 'y'; expected a dict"),
         ({"critic_kwargs": [3]}, r"critic_kwargs is \[3\]; expected a dict"),
+        ({"critic_kwargs": []}, r"critic_kwargs is \[\]; expected a dict"),
         ({"critic_kwargs": {1: 2}}, "critic_kwargs is {1: 2}; expected a dict from names"),
     ],
 )

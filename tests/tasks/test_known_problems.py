@@ -210,7 +210,7 @@ IDLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("settings", "networks", "said"), IDLE, ids=str)
+@pytest.mark.parametrize(("settings", "networks", "said"), IDLE)
 def test_settings_without_effect_are_told(tmp_path, settings, networks, said):
     settings = small(tmp_path, "images", IMAGES, **settings)
     with warnings.catch_warnings(record=True) as caught:

@@ -89,7 +89,7 @@ def test_config_is_resolved_and_says_what_the_run_was_made_of(digits_run):
     assert written["versions"]["gpgan"] == gpgan.__version__
     assert written["versions"]["torch"] == torch.__version__
     assert written["versions"]["numpy"] == np.__version__
-    assert written["device"].endswith("1 threads") or torch.cuda.is_available()
+    assert written["device"].endswith(", 1 thread") or torch.cuda.is_available()
     root = Path(gpgan.__file__).parent.parent
     if (root / ".git").exists():
         head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)

@@ -40,6 +40,7 @@ def test_counts_and_rates():
     assert [rate(x) for x in (0, 0.04, 0.5, 1, 12.34)] == [
         "- steps/s", "25.0 s/step", "2.0 s/step", "1.0 steps/s", "12.3 steps/s",
     ]  # fmt: skip
+    assert rate(0.25, "image") == "4.0 s/image"
 
 
 @pytest.mark.parametrize(

@@ -112,10 +112,12 @@ class Generation(Adversarial):
         )
         if built or net.depth == NetworkConfig.depth:
             return []
-        why = "both networks are your own"
-        if net.kind != "mlp":
-            why = f"network.kind is {net.kind!r}, whose depth follows from the size of the samples"
-        return [f"network.depth is {net.depth} and has no effect: {why}; drop it, or use --network.kind mlp"]
+        if net.kind == "mlp":
+            return [f"network.depth is {net.depth} and has no effect: both networks are your own; drop it"]
+        return [
+            f"network.depth is {net.depth} and has no effect: network.kind is {net.kind!r}, whose depth follows from the size "
+            "of the samples; drop it, or use --network.kind mlp"
+        ]
 
     def title(self) -> str:
         return "conditional " * self.config.conditional + f"{self.config.network.kind} networks"
