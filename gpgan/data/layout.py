@@ -45,7 +45,7 @@ def layout(shape: Shape, where: str) -> tuple[Shape, tuple[str, ...]]:
         sides = " x ".join(map(str, stored[2:]))
         many = f"{stored[1]} channel{'s' * (stored[1] > 1)}"
         return stored, (
-            f"an array of shape {shape}, read as {many} of {sides}; if its {shape[-1]} last are channels, it has to be "
+            f"an array of shape {shape}, read as {many} of {sides}; if its {shape[-1]} last are channels, expected "
             f"{MOVES[len(shape)]}",
         )
     return stored, ()

@@ -194,7 +194,8 @@ class FiniteDifference:
                 "critic's backward is not the derivative of its forward: along its gradient the scores change by another "
                 f"amount than its norm, with a relative error of {error / size:.2g}; expected at most {most:.2g} and "
                 "rounding. Causes are detach() or no_grad on a branch, gradient reversal or scaling, straight-through "
-                "rounding, and a state outside of the module's buffers that each forward changes. Make the two agree, or "
+                "rounding, a state outside of the module's buffers that each forward changes, and in half precision scores "
+                "that are too sharply curved or too coarsely rounded for a difference. Make the two agree, or "
                 'pass method="exact", which differentiates the backward as it is'
             )
 
