@@ -21,8 +21,9 @@ RUNS = {
 
 
 @pytest.fixture
-def cli(capsys):
+def cli(capsys, monkeypatch):
     """Runs a command line and returns (exit status, stdout, stderr)."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
 
     def cli(*arguments):
         capsys.readouterr()
