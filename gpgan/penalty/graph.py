@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -76,12 +77,17 @@ def _certain(root: Any) -> set[Any]:
     found = [root]
     seen = {root}
     for node in found:
-        kind = type(node).__name__
-        # An autograd.Function of the user's may return None for any argument.
-        foreign = isinstance(node, BackwardCFunction) and kind not in PRUNED_NODES
-        count = 0 if foreign else None if kind in LINEAR_NODES else 1
-        for parent, _ in node.next_functions[:count]:
+        for parent, _ in node.next_functions[: _certain_arguments(type(node))]:  # type: ignore[arg-type]
             if parent is not None and parent not in seen:
                 seen.add(parent)
                 found.append(parent)
     return seen
+
+
+@functools.lru_cache(maxsize=1024)
+def _certain_arguments(node: type) -> int | None:
+    """How many of the arguments of this type of node certainly get a gradient; None for all."""
+    # An autograd.Function of the user's may return None for any argument.
+    if issubclass(node, BackwardCFunction) and node.__name__ not in PRUNED_NODES:
+        return 0
+    return None if node.__name__ in LINEAR_NODES else 1

@@ -39,11 +39,17 @@ class Identity:
     """
 
     def __init__(self, critic: Any, allowed: bool) -> None:
-        parts = [critic] if isinstance(critic, nn.Module) else list(reachable(critic))
-        self.modules = [part for part in parts if isinstance(part, nn.Module)]
+        self.anchor: Any = critic
+        self.rest: tuple[Any, ...]
+        if isinstance(critic, nn.Module):  # the usual case, and this runs on every call
+            self.rest = (allowed, critic.training)
+            return
+        parts = list(reachable(critic))
+        modules = [part for part in parts if isinstance(part, nn.Module)]
         codes = tuple(part.__code__ for part in parts if not isinstance(part, nn.Module))
-        self.anchor = self.modules[0] if self.modules else codes[0] if codes else critic
-        self.rest = (allowed, type(critic), codes, *((weakref.ref(module), module.training) for module in self.modules))
+        if modules or codes:
+            self.anchor = modules[0] if modules else codes[0]
+        self.rest = (allowed, type(critic), codes, *((weakref.ref(module), module.training) for module in modules))
 
     def known(self) -> bool | None:
         """Whether the critic couples its samples a little; None if it has not been probed."""
