@@ -70,7 +70,7 @@ def run(preset: str, options: argparse.Namespace) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)  # an interrupted run, or one with other settings
         train = ["--preset", preset, "--minutes", f"{options.minutes:g}", "--out", str(options.runs), "--name", preset]
         diverged = gpgan("train", options.data, *train)
-        if diverged:  # the table goes on, and shows it
+        if diverged:  # the table continues and shows it
             (folder / DIVERGED).write_text(json.dumps(diverged) + "\n", "utf-8")
         else:
             gpgan("eval", str(folder))

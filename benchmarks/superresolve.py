@@ -68,7 +68,7 @@ def run(weight: float, options: argparse.Namespace) -> dict[str, Any]:
     train = ["--task", "superresolve", "--task.scale", str(SCALE), "--task.critic", str(weight), "--steps", "1000000"]
     where = ["--minutes", f"{options.minutes:g}", "--out", str(options.runs), "--name", name]
     diverged = gpgan("train", options.data, *train, *where)
-    if diverged:  # the table goes on, and shows it
+    if diverged:  # the table continues and shows it
         return {"name": title(weight), "diverged": diverged}
     gpgan("eval", str(folder), "-n", str(COUNT))
     return recorded(folder, weight)

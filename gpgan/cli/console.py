@@ -1,4 +1,4 @@
-"""The console of a training run, which may go away while the run goes on."""
+"""The console of a training run, which may close while the run continues."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_commands_show_them(cli, photos, quick, undrawn, tmp_path):
     assert "classes in turn: cat " in told[2]
     log = (run / "log.txt").read_text("utf-8")
     assert plain(log), log
-    # 1 line for the file that is no image, whatever its name.
+    # 1 line for the file that is not an image, whatever its name.
     assert log.count("skipped: ") == 1
     assert plain((run / "report.html").read_text("utf-8"))
     # Damaged checkpoints, whose paths are named.

@@ -1,4 +1,4 @@
-"""A console that goes away: a closed pipe, a closed terminal, a full disk. Training goes on without it."""
+"""A console that goes away: a closed pipe, a closed terminal, a full disk. Training continues without it."""
 
 import errno
 import io
