@@ -25,6 +25,10 @@ class ProcessLostError(RuntimeError):
     """Another process of the run has ended or no longer answers."""
 
 
+# Whether this process has joined a group, even if it has left it since.
+joined = False
+
+
 class Processes:
     """This process among the processes of its run.
 
@@ -41,6 +45,8 @@ class Processes:
         if self.joined:
             # The processes agree over the CPU, so that none has to wait for a GPU.
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            global joined
+            joined = True
             with self.watching(), _free_port():
                 dist.init_process_group(backend, timeout=TIMEOUT)
         many = dist.is_initialized() and dist.get_world_size() > 1
