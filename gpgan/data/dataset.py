@@ -49,8 +49,8 @@ class Dataset:
         modes: The mixture, if the samples were drawn from a mixture of Gaussians.
         skipped: What was skipped while loading and why, one line per item.
         notes: What should be known about how the samples were read, one line per item.
-        mapped: The memory map that ``stored`` lies in, or None: samples from a file that has been cut are refused,
-            where reading them would end the process.
+        mapped: The memory map that holds ``stored``, or None. If its file has been truncated, samples are refused:
+            reading them would kill the process.
         rows: int64 ``[len(dataset)]``, ascending: the rows of ``stored`` to train on; None for all. ``split`` sets it.
 
     Raises:

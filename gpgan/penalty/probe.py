@@ -19,8 +19,8 @@ from gpgan.ops._checks import accumulate_dtype
 from gpgan.penalty.modules import reachable
 from gpgan.util.warn import warn_once
 
-# A share above this is refused. Measured by benchmarks/coupling.py: BatchNorm and its like have 0.08 and more, the minibatch
-# standard deviation of ProGAN and StyleGAN 0.05 and less.
+# A share above this is refused. Measured by benchmarks/coupling.py: BatchNorm and its like have 0.076 and more, the
+# minibatch standard deviation of ProGAN and StyleGAN 0.053 and less.
 MOST_COUPLED = 0.07
 # Shares up to this, or to the machine epsilon of the critic's computation, are rounding.
 UNCOUPLED = 1e-5

@@ -88,7 +88,7 @@ def test_a_run_on_drawn_data_is_resumed_sampled_and_evaluated(tmp_path, capsys, 
     assert "note: its code draws random numbers" in (tmp_path / "r" / "log.txt").read_text()
     for arguments in (["resume", run, "--steps", "2"], ["eval", run, "-n", "3"], ["sample", run, "-n", "2"]):
         assert main(arguments) == 0
-        # Said when the run begins or goes on, and then no more.
+        # Reported when the run starts or resumes, and not again.
         assert ("draws random" in "".join(capsys.readouterr())) == (arguments[0] == "resume")
 
 
