@@ -52,6 +52,8 @@ class Dataset:
         mapped: The memory map that holds ``stored``, or None. If its file has been truncated, samples are refused:
             reading them would kill the process.
         rows: int64 ``[len(dataset)]``, ascending: the rows of ``stored`` to train on; None for all. ``split`` sets it.
+        selection: int64 ``[k]``, ascending: the rows of ``stored`` that are set aside to choose a checkpoint by, or None.
+        whole: The data set before ``split``; None if it is that.
 
     Raises:
         ValueError: The parts do not match.
@@ -69,6 +71,8 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     held_out_labels: Tensor | None = None
     rows: Tensor | None = None
+    selection: Tensor | None = None
+    whole: Dataset | None = None
     notes: tuple[str, ...] = ()
     mapped: mmap.mmap | None = None
 
@@ -120,7 +124,7 @@ class Dataset:
         Raises:
             ValueError: The file that they are mapped from is now shorter.
         """
-        self._check_mapped()
+        self.check_mapped()
         rows = self.rows
         if rows is not None:
             indices = rows if indices is None else rows[indices]
@@ -137,9 +141,10 @@ class Dataset:
 
         It is the same before and after ``split``, and in memory or memory-mapped.
         """
-        return self._fingerprint
+        return self._fingerprint if self.whole is None else self.whole.fingerprint()
 
-    def _check_mapped(self) -> None:
+    def check_mapped(self) -> None:
+        """Raises ValueError if the file that the samples are mapped from is now shorter."""
         if self.mapped is not None and self.mapped.size() < len(self.mapped):
             raise ValueError(
                 f"the file of the data set {self.name} is now {self.mapped.size()} bytes long; expected "
@@ -148,20 +153,13 @@ class Dataset:
 
     @functools.cached_property
     def _fingerprint(self) -> str:
-        self._check_mapped()
-        labels = self.labels
-        if labels is not None and self.rows is not None and self.held_out_labels is not None:
-            trained = torch.zeros(len(self.stored), dtype=torch.bool)
-            trained[self.rows.cpu()] = True
-            both = torch.empty(len(self.stored), dtype=torch.int64)
-            both[trained], both[~trained] = labels.cpu(), self.held_out_labels.cpu()
-            labels = both
+        self.check_mapped()
         digest = hashlib.sha256(repr((tuple(self.stored.shape), str(self.stored.dtype))).encode())
         digest.update(repr((float(self.scale), float(self.offset), self.classes)).encode())
         for block in blocks(self.stored):
             digest.update(_bytes(block))
-        if labels is not None:
-            digest.update(_bytes(labels))
+        if self.labels is not None:
+            digest.update(_bytes(self.labels))
         return digest.hexdigest()
 
 

@@ -8,6 +8,7 @@ import torch
 
 from gpgan.data import Dataset, Mixture, Order, split
 from gpgan.data import dataset as module
+from gpgan.data.split import selection_size
 
 
 def numbered(count, **more):
@@ -138,3 +139,29 @@ def test_order_refuses_positions_before_the_start():
     for start, count in ((-1, 3), (0, -1)):
         with pytest.raises(ValueError, match="expected 0 or more"):
             Order(5, 0).indices(start, count)
+
+
+def test_a_selection_is_set_aside_beside_the_held_out_part():
+    whole = numbered(1200, labels=torch.arange(1200) % 2, classes=("a", "b"))
+    parts, without = split(whole, 100), split(whole)
+    assert (len(parts), len(parts.held_out), len(parts.selection)) == (980, 120, 100)
+    assert torch.equal(parts.held_out, without.held_out)
+    assert without.selection is None
+    assert parts.fingerprint() == without.fingerprint() == whole.fingerprint()
+    seen = torch.cat([parts.samples(), parts.scaled(parts.held_out), whole.samples(parts.selection)]).flatten()
+    assert torch.equal(seen.sort().values, whole.samples().flatten().sort().values)
+    assert torch.equal(parts.labels, whole.labels[parts.rows])
+
+
+def test_a_selection_of_data_with_a_held_out_part_of_its_own():
+    own = numbered(30, held_out=torch.zeros(5, 2))
+    parts = split(own, 10)
+    assert (len(parts), len(parts.selection)) == (20, 10)
+    assert parts.held_out is own.held_out
+    assert not set(parts.rows.tolist()) & set(parts.selection.tolist())
+
+
+def test_the_size_of_a_selection():
+    assert selection_size(numbered(599)) == 0
+    assert selection_size(numbered(600)) == selection_size(split(numbered(600))) == 50
+    assert selection_size(numbered(60_000)) == 2500
