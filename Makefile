@@ -7,7 +7,7 @@
 # make fuzz    runs the fuzzers with all their cases, about 20 minutes, and writes the table of docs/reliability.md
 # make torch-versions   runs the tests of everything that depends on torch's internals on other versions of torch
 # make results-toy      trains the presets on mixtures of Gaussians and writes the table; resumes where it was interrupted
-# make results-presets  trains each preset for four minutes on fashion and writes docs/presets.md; resumes likewise
+# make results-runs     trains the tables of docs/runs.md and docs/presets.md, about 3 hours on two quiet cores; resumes likewise
 # make results-labs     runs all labs and writes docs/labs.html
 # make results-superresolve   trains super-resolution with and without a critic, 5 minutes each, and writes its table into docs/tasks.md
 # make clean   removes .venv and everything that was built
@@ -25,7 +25,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 TORCH_VERSIONS := 2.11.0 2.14.1
 TORCH_TESTS := tests/ops tests/pruning tests/penalty tests/schedule tests/critic tests/objectives
 
-.PHONY: train test fuzz lint format debian torch-versions results-toy results-presets results-labs results-superresolve native clean
+.PHONY: train test fuzz lint format debian torch-versions results-toy results-runs results-labs results-superresolve native clean
 
 train: .venv/.ready gpgan/_C.abi3.so
 	gpgan train digits
@@ -72,8 +72,8 @@ build/torch-%/.ready: constraints.txt
 results-toy: .venv/.ready gpgan/_C.abi3.so
 	python -m benchmarks.toy --readme README.md
 
-results-presets: .venv/.ready gpgan/_C.abi3.so
-	python -m benchmarks.presets
+results-runs: .venv/.ready gpgan/_C.abi3.so
+	python -m benchmarks.runs
 
 results-superresolve: .venv/.ready gpgan/_C.abi3.so
 	python -m benchmarks.superresolve
@@ -89,7 +89,7 @@ native: gpgan/_C.abi3.so build/host/.built
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "gpgan needs Python >= 3.10 and found " + sys.version.split()[0] + "; name another with PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools ninja numpy torch
-	GPGAN_CUDA=0 python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[train,test,lint]'
+	GPGAN_CUDA=0 python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[train,metrics,test,lint]'
 	@rm -f gpgan/_C.abi3.so  # built by its own rule, with CUDA if nvcc is found
 	@touch $@
 

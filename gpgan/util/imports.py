@@ -9,6 +9,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 
 def origin(where: str) -> str:
     """The file that module:attribute would be imported from, by its outermost module, "" if none; imports nothing."""
@@ -58,3 +60,27 @@ def find_attribute(name: str, where: str, wanted: str) -> Any:
         return functools.reduce(getattr, attribute.split("."), found)
     except AttributeError as error:
         raise ValueError(f"{name} is {where!r}, and {error}") from error
+
+
+def own_module(name: str, where: str, arguments: dict[str, Any]) -> nn.Module:
+    """The module that the callable at ``where`` returns.
+
+    Args:
+        name: The setting's name, for messages.
+        where: module:attribute.
+        arguments: Its keyword arguments.
+
+    Raises:
+        ValueError: There is no such callable, or it does not return an nn.Module.
+    """
+    make = find_attribute(name, where, "a class or function that returns an nn.Module")
+    try:
+        module = make(**arguments)
+    except TypeError as error:
+        names = ", ".join(f"{key}=" for key in arguments)
+        raise ValueError(
+            f"{name} is {where!r}, which cannot be called with {names} ({error}); expected a callable that takes them"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{name} is {where!r}, which returned a {type(module).__name__}; expected an nn.Module")
+    return module

@@ -11,8 +11,9 @@ from gpgan import nn as networks
 from gpgan.nn.packing import pack
 from gpgan.nn.spectral import spectral_norm
 from gpgan.tasks.generation.config import Config
-from gpgan.tasks.own_modules import check_output, own_module
+from gpgan.tasks.own_modules import check_output
 from gpgan.util import random_states
+from gpgan.util.imports import own_module
 
 
 def build_networks(

@@ -1,0 +1,1 @@
+"""Feature networks: what metrics compare samples by."""
