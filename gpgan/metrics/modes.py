@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gpgan.data.dataset import Mixture
-from gpgan.metrics.evaluation import Evaluation, Metric, Values
 
 # A sample is of high quality if it is within this many standard deviations of a mode.
 DEVIATIONS = 3.0
@@ -61,27 +58,3 @@ def mode_coverage(samples: Tensor, mixture: Mixture) -> ModeCoverage:
     # Rounding can make it slightly negative.
     reverse_kl = max(reverse_kl, 0.0) if len(good) else math.nan
     return ModeCoverage(int((counts > 0).sum()), modes, len(good) / len(samples), reverse_kl)
-
-
-def _measure(evaluation: Evaluation) -> Values:
-    dataset = evaluation.dataset
-    assert dataset.modes is not None
-    coverage = mode_coverage(evaluation.samples * dataset.scale + dataset.offset, dataset.modes)
-    return {f"modes_{name}": None if value != value else value for name, value in vars(coverage).items()}
-
-
-def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    if "modes_modes" not in values:
-        return []
-    kl = values["modes_reverse_kl"]
-    return [
-        ("modes", f"{values['modes_captured']} of {values['modes_modes']}"),
-        (
-            "high quality",
-            f"{100 * values['modes_high_quality']:.1f} %  within {DEVIATIONS:g} standard deviations of a mode",
-        ),
-        ("reverse KL", f"{'none' if kl is None else f'{kl:.4f}'}  of the modes' shares; 0: all equal"),
-    ]
-
-
-METRIC = Metric("modes", _measure, _rows, lambda evaluation: evaluation.dataset.modes is not None)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gpgan.metrics.evaluation import Evaluation, Metric, Values
 from gpgan.penalty import Critic, gradient_penalty
 
 
@@ -45,20 +44,3 @@ def gradient_norms(
         _, norms = gradient_penalty(critic, real, fake, critic_args=critic_args, generator=rng, return_norms=True)
     norms = norms.double()
     return GradientNorms(float(norms.mean()), float(norms.std(correction=0)), float(norms.max()))
-
-
-def _measure(evaluation: Evaluation) -> Values:
-    pairs = evaluation.critic
-    assert pairs is not None
-    norms = gradient_norms(pairs.critic, pairs.real, pairs.fake, critic_args=pairs.args, rng=evaluation.rng())
-    return {"norm_mean": norms.mean, "norm_std": norms.std, "norm_max": norms.max}
-
-
-def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    if "norm_mean" not in values:
-        return []
-    text = f"{values['norm_mean']:.3f} +- {values['norm_std']:.3f}, at most {values['norm_max']:.3f}"
-    return [("gradient norm", text)]
-
-
-METRIC = Metric("norms", _measure, _rows, lambda evaluation: evaluation.critic is not None)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpgan.metrics.evaluation import Evaluation, Metric, Values
+from gpgan.metrics.metric import Evaluation
 
 # The range of values from -1 to 1.
 RANGE = 2.0
@@ -93,45 +91,14 @@ def _high_energy(images: Tensor) -> Tensor:
     return energy
 
 
-def _pairs(evaluation: Evaluation) -> tuple[Tensor, Tensor]:
-    """Samples and truths in float64, clipped to the range of images."""
+def pairs(evaluation: Evaluation) -> tuple[Tensor, Tensor]:
+    """Restored images and their truths in float64, clipped to the range of images."""
     assert evaluation.truths is not None
-    truths = evaluation.truths
-    return (
-        evaluation.cached("samples, clipped", lambda: evaluation.samples.double().clamp(-1, 1)),
-        evaluation.cached("truths, clipped", lambda: truths.double().clamp(-1, 1)),
-    )
+    return evaluation.fake.values[:].double().clamp(-1, 1), evaluation.truths.double().clamp(-1, 1)
 
 
-def _has_pairs(evaluation: Evaluation) -> bool:
-    return evaluation.truths is not None and evaluation.truths.dim() == 4
-
-
-def _measure_psnr(evaluation: Evaluation) -> Values:
-    return {"psnr": float(psnr(*_pairs(evaluation)).clamp(max=MOST).mean())}
-
-
-def _measure_ssim(evaluation: Evaluation) -> Values:
-    return {"ssim": float(ssim(*_pairs(evaluation)).mean())}
-
-
-def _measure_detail(evaluation: Evaluation) -> Values:
-    value = detail(*_pairs(evaluation))
-    return {"detail": None if math.isnan(value) else value}
-
-
-def _rows(name: str, label: str, form: str, text: str) -> Any:
-    def rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-        return [(label, f"{values[name]:{form}}{text}")] if values.get(name) is not None else []
-
-    return rows
-
-
-PSNR = Metric("psnr", _measure_psnr, _rows("psnr", "PSNR", ".2f", " dB, mean over the images"), _has_pairs)
-SSIM = Metric("ssim", _measure_ssim, _rows("ssim", "SSIM", ".3f", "  1: equal images"), _has_pairs)
-DETAIL_ENERGY = Metric(
-    "detail",
-    _measure_detail,
-    _rows("detail", "detail", ".3f", "  high-frequency energy divided by the truth's"),
-    _has_pairs,
-)
+def needs_truths(evaluation: Evaluation) -> str:
+    """Why images cannot be compared with their truths, or ""."""
+    if evaluation.truths is not None and evaluation.truths.dim() == 4:
+        return ""
+    return "samples have no ground truth; expected a run that restores images, such as superresolve"

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from gpgan.data import Dataset
-from gpgan.metrics.evaluation import Evaluation
-from gpgan.metrics.registry import METRICS, measure, rows
+from gpgan.metrics.evaluate import evaluate
+from gpgan.metrics.features.raw import Raw
+from gpgan.metrics.metric import Evaluation
+from gpgan.metrics.registry import METRICS
 from gpgan.metrics.restoration import DETAIL, detail, psnr, ssim
+from gpgan.metrics.sample_set import SampleSet
 
 
 def images(count=4, channels=1, size=24, seed=0):
@@ -72,30 +74,30 @@ def test_detail_of_waves():
 
 
 def evaluation(truths, samples):
-    dataset = Dataset("made", torch.zeros(4, 1, 8, 8))
-    return Evaluation(dataset, samples, samples, True, samples, 0, truths=truths)
+    made = SampleSet(samples, Raw(samples.shape[1:]))
+    return Evaluation(made, made, truths=truths)
 
 
 def test_the_registry_measures_what_applies():
     truth = images().float()
-    values = measure(evaluation(truth, truth * 0.9))
-    assert list(values) == ["psnr", "ssim", "detail"]
-    assert list(measure(evaluation(None, truth))) == ["w1", "w1_floor"]
-    assert values["psnr"] == pytest.approx(float(psnr(truth.double() * 0.9, truth.double()).mean()), rel=1e-5)
-    assert list(measure(evaluation(truth, truth * 0.9), ("ssim", "w1"))) == ["ssim"]
-    assert [label for label, _ in rows(values)] == ["PSNR", "SSIM", "detail"]
-    assert rows({}) == []
+    restored = ("psnr", "ssim", "detail")
+    results = evaluate(evaluation(truth, truth * 0.9), names=restored)
+    assert list(results) == list(restored)
+    assert results["psnr"].score == pytest.approx(float(psnr(truth.double() * 0.9, truth.double()).mean()), rel=1e-5)
+    assert all(result.floor is None and result.n == 4 for result in results.values())
+    assert not set(restored) & set(evaluate(evaluation(None, truth)))
+    assert list(evaluate(evaluation(truth, truth * 0.9), names=("w1", "ssim"), strict=False)) == ["w1", "ssim"]
+    assert [METRICS[name].label for name in restored] == ["PSNR, dB", "SSIM", "Detail"]
     assert all(name == metric.name for name, metric in METRICS.items())
 
 
 def test_what_two_metrics_need_is_computed_once():
     calls = []
-    made = evaluation(images(), images())
+    made = evaluation(images(), images()).fake
     for _ in range(2):
-        made.cached("a", lambda: calls.append(1) or torch.zeros(1))
+        made.derived("a", lambda: calls.append(1) or torch.zeros(1))
     assert calls == [1]
-    measure(made)
-    assert {"samples, clipped", "truths, clipped"} <= made.features.keys()
+    assert made.features is made.features
 
 
 def test_a_metric_has_a_random_state_of_its_own():

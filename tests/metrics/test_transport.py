@@ -7,10 +7,8 @@ import sys
 import pytest
 import torch
 
-from gpgan.data import Dataset, load
+from gpgan.data import load
 from gpgan.metrics import transport, w1_floor, wasserstein1
-from gpgan.metrics.evaluation import Evaluation
-from gpgan.metrics.registry import measure, rows
 
 # Factors to the units of the original code, which the floors are in.
 FLOORS = {"ring": (2 / 1.414, 0.052), "grid": (1 / 2.828, 0.064), "swissroll": (1.0, 0.065)}
@@ -132,23 +130,8 @@ def test_missing_package(monkeypatch, module, shape, message):
 @pytest.mark.filterwarnings("ignore:numItermax reached")
 def test_solver_that_gives_up(monkeypatch):
     monkeypatch.setattr(transport, "PIVOTS", 1)
-    with pytest.raises(RuntimeError, match=r"no optimal transport found between x \(50, 2\) and y \(50, 2\): "):
+    with pytest.raises(RuntimeError, match=r"no optimal transport found for a cost matrix \(50, 50\): "):
         wasserstein1(torch.randn(50, 2), torch.randn(50, 2))
-
-
-def test_a_distance_beyond_the_data_is_told():
-    rng = torch.Generator().manual_seed(0)
-    reals = torch.rand(40, 1, 4, 4, generator=rng) * 2 - 1
-    dataset = Dataset("images", reals)
-    inside, outside = (
-        measure(Evaluation(dataset, scale * reals.flip(0), reals, True, reals, 0), ("w1",)) for scale in (1, 20)
-    )
-    assert list(inside) == ["w1", "w1_floor"]
-    assert 7.5 < outside["w1_range"] <= 8 < outside["w1"]
-    (_, text), (label, between) = rows({**outside, "reals": 40, "reals_held_out": True})
-    assert f"more than real samples can be apart ({outside['w1_range']:.1f})" in text
-    assert (label, "perfect" in between) == ("W1 of reals", False)
-    assert "apart" not in rows({**inside, "reals": 40, "reals_held_out": True})[0][1]
 
 
 def test_blurred_real_samples_can_be_nearer_than_fresh_ones():
