@@ -14,7 +14,7 @@ from gpgan.tasks import superresolve
 
 # Only sizes and intervals: nothing that changes how the numbers of a step are computed.
 SMALL = {"batch": 8, "n_critic": 2, "tick": 5, "threads": 1, "network.latent": 4, "network.width": 8}
-CLOCK = ("seconds", "images_per_second", "memory")
+CLOCK = ("seconds", "cpu_seconds", "images_per_second", "memory")
 
 
 SUPERRESOLVE = {
@@ -54,7 +54,8 @@ def state_of(run, name="latest.pt"):
     """The content of a checkpoint, without times, checksum and the run's id, which is random."""
     state = torch.load(run / "checkpoints" / name, weights_only=True)
     del state["seconds"], state["sha256"]
-    state.pop("id", None)
+    for name in ("id", "cpu_seconds"):  # the oldest do not have them
+        state.pop(name, None)
     return state
 
 

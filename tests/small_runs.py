@@ -17,6 +17,7 @@ SMALL = {
     "n_critic": 2,
     "tick": 5,
     "threads": 1,
+    "eval": 0,
     "network.kind": "mlp",
     "network.latent": 4,
     "network.width": 4,
@@ -46,7 +47,7 @@ def stats_of(run):
 
 
 # Numbers that depend on the machine, not on the training.
-TIMES = ("seconds", "images_per_second", "memory")
+TIMES = ("seconds", "cpu_seconds", "images_per_second", "memory")
 
 
 def numbers_of(run):

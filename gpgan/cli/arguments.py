@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from gpgan import objectives
 from gpgan.cli.progress import loading
-from gpgan.data import BUILT_IN, Dataset, split
+from gpgan.data import BUILT_IN, Dataset
 from gpgan.settings.config import NAMES, RunConfig, options
 from gpgan.settings.merging import read_file
 from gpgan.settings.presets import PRESETS, presets_of
@@ -42,16 +42,17 @@ class Parser(argparse.ArgumentParser):
         prog: e.g. ``gpgan sample``.
         description: Shown above the options.
         run: Whether the first argument of the command is a run's folder.
+        optional: Whether that can be left out.
     """
 
-    def __init__(self, prog: str, description: str, run: bool = False) -> None:
+    def __init__(self, prog: str, description: str, run: bool = False, optional: bool = False) -> None:
         width = min(100, shutil.get_terminal_size((100, 24)).columns)
 
         def formatter(prog: str) -> argparse.HelpFormatter:
             return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=width)
 
         super().__init__(prog, description=description, formatter_class=formatter, allow_abbrev=False, add_help=False)
-        self._run = run
+        self._run, self._optional = run, optional
         if run:
             self.add_argument("run", nargs="?", type=Path, metavar="RUN", help="a run's folder, e.g. runs/00000-digits")
 
@@ -71,7 +72,7 @@ class Parser(argparse.ArgumentParser):
         if given.help:
             sys.stdout.write(self.format_help())
             raise SystemExit(0)
-        if self._run and given.run is None:
+        if self._run and given.run is None and not self._optional:
             raise ValueError("RUN is missing; expected a run's folder: gpgan ls lists them")
         return given
 
@@ -133,6 +134,10 @@ def train_parser(task: Any, defaults: RunConfig | None = None, of: str = "images
     return parser
 
 
+def add_best(parser: Parser) -> None:
+    parser.add_argument("--best", action="store_true", help="the best checkpoint of the run, not the newest")
+
+
 def add_json(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print a last line of JSON with the run's path")
 
@@ -156,7 +161,7 @@ def parse_train(arguments: Sequence[str]) -> tuple[RunConfig, Dataset, argparse.
     if not known.get("data"):
         raise ValueError(f"DATA is missing; expected {', '.join(BUILT_IN)}, a path, or module:attribute")
     with loading() as progress:
-        dataset = split(load_data(known, progress))
+        dataset = load_data(known, progress)
     config = configure(dataset=dataset, **known)
     if given.help:
         sys.stdout.write(train_parser(task, config, known["data"]).format_help())

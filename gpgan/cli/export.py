@@ -13,7 +13,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from gpgan.cli import complain
-from gpgan.cli.arguments import Parser
+from gpgan.cli.arguments import Parser, add_best
 from gpgan.records.recorder import as_safetensors
 from gpgan.training.saved import Saved, open_run
 from gpgan.util.errors import first_line, reason
@@ -41,9 +41,10 @@ def run(arguments: Sequence[str]) -> int:
     """Writes both files; returns 0, 1 if a file read back does not match the generator, or 2 on bad input."""
     parser = Parser("gpgan export", DESCRIPTION, run=True)
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (RUN/export)")
+    add_best(parser)
     try:
         given = parser.given(arguments)
-        saved = open_run(given.run, given.trust_code)
+        saved = open_run(given.run, given.trust_code, best=given.best)
         out = given.out or saved.run / "export"
         sampler = saved.task.sampler
         out.mkdir(parents=True, exist_ok=True)

@@ -80,15 +80,24 @@ class ProgressLine(Callback):
 @contextlib.contextmanager
 def loading(what: str = "reading data") -> Iterator[Callable[[int, int], None]]:
     """A function to call with (done, total) while files are processed; after PATIENCE seconds it reports to stderr."""
+    with stages() as tell:
+        yield lambda done, total: tell(what, done, total)
+
+
+@contextlib.contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """As ``loading``, for a function to call with (what, done, total)."""
     begun = told = time.monotonic()
 
-    def tell(done: int, total: int) -> None:
+    def tell(what: str, done: int, total: int) -> None:
         nonlocal told
         now = time.monotonic()
-        if now - begun > PATIENCE and (now - told > 1 or done == total):
-            told = now
-            end = "\n" if done == total or not sys.stderr.isatty() else "\r"
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr may be closed
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr may be closed
+            live = sys.stderr.isatty()
+            often = 1.0 if live else SECONDS_BETWEEN_LINES
+            if now - begun > PATIENCE and (now - told > often or done == total):
+                told = now
+                end = "\n" if done == total or not live else "\r"
                 sys.stderr.write(f"{what}: {done}/{total}{end}")
                 sys.stderr.flush()
 

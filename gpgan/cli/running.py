@@ -89,6 +89,8 @@ def _introduce(trainer: Trainer, console: Console, asked_impl: str) -> None:
     config, data = trainer.config, trainer.dataset
     shape = " x ".join(map(str, data.shape))
     held_out = "" if data.held_out is None else f" and {len(data.held_out)} held out"
+    if data.selection is not None:
+        held_out += f", {len(data.selection)} set aside to choose a checkpoint by"
     several = f", {trainer.processes.size} processes" if trainer.processes.size > 1 else ""
     console.print(
         f"{shown(config.data)}: {len(data)} {data.kind.name} of {shape}{held_out}; {trainer.task.title()} on {config.device}{several}"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from gpgan.cli import complain
-from gpgan.cli.arguments import Parser, add_json
+from gpgan.cli.arguments import Parser, add_best, add_json
 from gpgan.cli.progress import loading
 from gpgan.training.saved import open_run
 from gpgan.util.errors import reason
@@ -53,6 +53,7 @@ def run(arguments: Sequence[str]) -> int:
         help="superresolve: enlarge the images in this folder into RUN/enlarged or --out",
     )
     add_json(parser)
+    add_best(parser)
     try:
         given = parser.given(arguments)
         if given.input is not None:
@@ -72,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
             raise ValueError(f"seed is {given.seed}; expected a whole number from 0 to {2**63 - 1}")
         if given.truncation is not None and not 0 < given.truncation < math.inf:
             raise ValueError(f"truncation is {given.truncation}; expected a finite number above 0, e.g. 1")
-        saved = open_run(given.run, given.trust_code)
+        saved = open_run(given.run, given.trust_code, best=given.best)
         rng = torch.Generator().manual_seed(given.seed)
         inputs, samples = saved.task.sample(given.n, rng, saved.dataset, given.truncation)
         if out.suffix == ".png":
@@ -95,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _convert(given: argparse.Namespace) -> int:
     """Writes the run's outputs for a folder of inputs."""
-    saved, out = open_run(given.run, given.trust_code), given.out or given.run / "enlarged"
+    saved, out = open_run(given.run, given.trust_code, best=given.best), given.out or given.run / "enlarged"
     with loading("images") as tell:
         skipped = saved.task.convert(given.input, out, tell)
     for problem in saved.problems:

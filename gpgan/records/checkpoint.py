@@ -107,8 +107,10 @@ def read(path: Path) -> dict[str, Any]:
     return state  # type: ignore[no-any-return]
 
 
-def newest(run: Path) -> tuple[dict[str, Any], Path, list[str]]:
+def newest(run: Path, best: bool = False) -> tuple[dict[str, Any], Path, list[str]]:
     """The newest intact checkpoint of a run, its path, and what is wrong with newer ones.
+
+    With ``best`` it is best.pt.
 
     Raises:
         CheckpointError: There is no intact checkpoint.
@@ -121,7 +123,8 @@ def newest(run: Path) -> tuple[dict[str, Any], Path, list[str]]:
     own = identity.of(run)
     problems: list[str] = []
     kept = sorted((run / FOLDER).glob("step-*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
-    for path in (run / FOLDER / LATEST, run / FOLDER / PREVIOUS, *kept, run / FOLDER / BEST):
+    paths = [run / FOLDER / LATEST, run / FOLDER / PREVIOUS, *kept, run / FOLDER / BEST]
+    for path in paths[-1:] if best else paths:
         try:
             state = read(path)
         except MissingError:  # as latest.pt between the two renames of a save
@@ -134,6 +137,10 @@ def newest(run: Path) -> tuple[dict[str, Any], Path, list[str]]:
         problems.append(f"{path} is a checkpoint of another run: its id is not the one in {run / identity.FILE}")
     if problems:
         raise CheckpointError(f"{run} has no intact checkpoint: {'; '.join(problems)}")
+    if best and paths[0].exists():
+        raise CheckpointError(
+            f"{run} has no {FOLDER}/{BEST}; expected a run that has chosen a checkpoint: leave --best out for the newest"
+        )
     raise CheckpointError(f"{run} has no checkpoint; expected a run's folder: gpgan ls lists them")
 
 

@@ -15,12 +15,13 @@ from typing import Any
 
 from PIL import Image
 
+from gpgan.records.evaluations import NEIGHBOURS, evaluations
 from gpgan.records.pictures import snapshots
 from gpgan.util.files import replacing
 
 SNAPSHOTS, LOG_LINES = 12, 30
-# Longest sides in pixels: of a single picture, one of a pair, and one of the series.
-WIDE, HALF, THIRD = 1000, 800, 400
+# Longest sides in pixels: of the curves, a single picture, one of a pair, and one of the series.
+TALL, WIDE, HALF, THIRD = 1700, 1000, 800, 400
 # The number of bytes at the end of a file in which its last lines are looked for.
 TAIL = 1 << 16
 
@@ -29,6 +30,7 @@ NAMES = {
     "step": "Steps",
     "images": "Real samples seen",
     "seconds": "Time",
+    "cpu_seconds": "CPU time",
     "images_per_second": "Samples per second",
     "memory": "Memory",
 }
@@ -70,6 +72,7 @@ table { width: 100%; border-collapse: collapse; }
 th, td { padding: .25rem .5rem .25rem calc(.2rem + var(--depth, 0) * 1.2rem); border-bottom: 1px solid var(--line);
   text-align: left; vertical-align: top; font-weight: normal; }
 td { padding-left: .5rem; width: 55%; font-variant-numeric: tabular-nums; }
+.scores td { width: auto; }
 tr.group th { padding-top: .7rem; font-weight: bold; }
 pre { margin: 0; font-size: .8rem; line-height: 1.4; white-space: pre-wrap; }
 @media print {
@@ -93,7 +96,7 @@ def write_report(run: Path) -> None:
     settings = _json(run / "config.json")
     config, data = settings.get("config"), settings.get("data")
     stats, at = _latest(run / "stats.jsonl")
-    curves = _figure(run / "curves.png", "", WIDE)
+    curves = _figure(run / "curves.png", "", TALL)
     pair = [
         _figure(run / "samples.png", "Generated samples", HALF),
         _figure(run / "reals.png", "Real samples", HALF),
@@ -109,7 +112,7 @@ def write_report(run: Path) -> None:
         _section("Curves", curves),
         _section("Samples", _grid("pair", pair)),
         _section("The same inputs over time", _grid("series", series)),
-        _section("Evaluation", _table(_json(run / "eval.json"))),
+        _section("Evaluation", _evaluation(run)),
         _section("Configuration", _table(config if isinstance(config, dict) else {})),
         _section("Data", _table(data if isinstance(data, dict) else {})),
         _section("End of the log", "<pre>" + "\n".join(log) + "</pre>" if log else ""),
@@ -117,6 +120,34 @@ def write_report(run: Path) -> None:
     page = PAGE.substitute(title=escape(f"{_text(run.resolve().name)} - gpgan"), body="\n".join(filter(None, sections)))
     with replacing(run / "report.html") as file:
         file.write(page.encode())
+
+
+def _evaluation(run: Path) -> str:
+    """The last evaluation of the run, and its nearest neighbours; runs from before metrics.jsonl have eval.json."""
+    lines = evaluations(run)
+    if not lines:
+        return _table(_json(run / "eval.json"))
+    last = lines[-1]
+    heads = ("", "score", "real samples score", "samples of each", "")
+    rows = ["<tr>" + "".join(f"<td>{head}</td>" for head in heads) + "</tr>"]
+    for name, result in last["metrics"].items():
+        if not isinstance(result, dict):
+            continue
+        floor, deviation = result.get("floor"), result.get("floor_deviation")
+        spread = f" ± {_text(deviation)}" if deviation is not None else ""
+        remarks = "; ".join(_text(result[each]) for each in ("place", "note") if result.get(each))
+        cells = (
+            _text(result.get("score")),
+            "" if floor is None else _text(floor) + spread,
+            _text(result.get("n")),
+            remarks,
+        )
+        head = f'<th scope="row">{escape(_printable(str(name)))}</th>'
+        rows.append(f"<tr>{head}" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    where = f"Step {last['step']}. " if isinstance(last.get("step"), int) else ""
+    about = escape(_printable(f"{where}{last.get('about', '')}"))
+    table = f'<table class="scores">{"".join(rows)}</table><p>{about}</p>'
+    return table + _figure(run / NEIGHBOURS, "Samples, each beside the training images nearest to it", WIDE)
 
 
 def _header(run: Path, settings: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
@@ -203,7 +234,7 @@ def _numbers(stats: Mapping[str, Any], at: Mapping[str, int], labels: Mapping[st
 
 
 def _quantity(name: str, value: Any) -> str:
-    if name == "seconds":
+    if name in ("seconds", "cpu_seconds"):
         minutes, seconds = divmod(round(value), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -27,6 +27,7 @@ class Stats:
         memory: In MiB, the process's peak resident set size; on a GPU the peak that torch allocated.
         numbers: What the task reports, by name: means and maxima over the steps since the previous line, and numbers on
             held-out data at this step; None if unknown.
+        cpu_seconds: CPU time of this process so far, over all its threads, including earlier parts of a resumed run.
     """
 
     step: int
@@ -35,6 +36,7 @@ class Stats:
     images_per_second: float
     memory: float
     numbers: Mapping[str, float | None] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
 
     def __getattr__(self, name: str) -> float | None:
         # Only for names that are not fields. A copy that is being made has no numbers yet.
@@ -48,7 +50,8 @@ class Stats:
         numbers = {
             name: value if value is None or math.isfinite(value) else None for name, value in self.numbers.items()
         }
-        values = {"step": self.step, "images": self.images, "seconds": round(self.seconds, 3), **numbers}
+        times = {"seconds": round(self.seconds, 3), "cpu_seconds": round(self.cpu_seconds, 3)}
+        values = {"step": self.step, "images": self.images, **times, **numbers}
         return {**values, "images_per_second": round(self.images_per_second, 1), "memory": round(self.memory, 1)}
 
 

@@ -79,6 +79,7 @@ class Adversarial(abc.ABC):
     labelled = False
     adversarial_weight = 1.0
     free_axes: Sequence[int] = ()
+    score_rises = True
 
     @abc.abstractmethod
     def given(self, real: Tensor, labels: Tensor | None) -> Sequence[tuple[Tensor, ...]]:
@@ -212,6 +213,13 @@ class Adversarial(abc.ABC):
         if square is not None:
             numbers["norm_std"] = max(square - values["norm_mean"] ** 2, 0.0) ** 0.5
         return numbers
+
+    @classmethod
+    def set_aside(cls, config: Any, dataset: Dataset) -> int:
+        return 0
+
+    def evaluates(self, n: int) -> bool:
+        return False
 
     def cure(self) -> str:
         config = self.config

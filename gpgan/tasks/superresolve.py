@@ -21,8 +21,10 @@ from gpgan.data.facts import Facts
 from gpgan.data.images import read_image
 from gpgan.data.kinds import KINDS_BY_NAME, SMALL, kind_of
 from gpgan.data.paths import Progress, files_under, skipped_line
-from gpgan.metrics.evaluation import Evaluation
-from gpgan.metrics.registry import measure
+from gpgan.metrics.evaluate import evaluate
+from gpgan.metrics.metric import Evaluation, Generated
+from gpgan.metrics.registry import RESTORATION
+from gpgan.metrics.sample_set import SampleSet
 from gpgan.nn.conv import ConvCritic
 from gpgan.nn.initialise import SLOPE, initialise
 from gpgan.settings.config import AdversarialConfig, OptimizerConfig, TaskConfig, check, number, text, whole
@@ -44,7 +46,6 @@ CRITICS = (
     *("penalty.points", "penalty.target", "penalty.one_sided", "penalty.lazy"),
 )
 # The metrics of a tick.
-RESTORATION = ("psnr", "ssim", "detail")
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,10 @@ class SuperResolution(Adversarial):
     def held_out(self, n: int) -> dict[str, float | None]:
         if self.dataset.held_out is None:
             return {}
-        return measure(self.evaluation(self.dataset, HELD_OUT, self.config.seed), RESTORATION)
+        made = self.generated(self.dataset, HELD_OUT, self.config.seed)
+        assert made.truths is not None
+        compared = Evaluation(SampleSet(made.samples), SampleSet(made.truths), truths=made.truths)
+        return {name: each.score for name, each in evaluate(compared, names=RESTORATION).items()}
 
     def score(self, numbers: Mapping[str, float | None]) -> float:
         psnr, l1 = numbers.get("psnr"), numbers["l1_loss"]
@@ -233,7 +237,7 @@ class SuperResolution(Adversarial):
         return (torch.rand(count, *self.small, generator=rng).mul(2).sub(1).to(self.config.device),)
 
     def picture(self, path: Path, seed: int, title: str) -> None:
-        pairs = self.evaluation(self.dataset, PICTURED, seed)
+        pairs = self.generated(self.dataset, PICTURED, seed)
         assert pairs.truths is not None
         small = downscale(pairs.truths, self.scale)
         image_groups(path, {"input": small, "output": pairs.samples, "truth": pairs.truths})
@@ -287,10 +291,10 @@ class SuperResolution(Adversarial):
     def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
         image_groups(path, {"input": inputs[0], "output": samples})
 
-    def evaluation(self, dataset: Dataset, count: int, seed: int) -> Evaluation:
+    def generated(self, dataset: Dataset, count: int, seed: int) -> Generated:
         truths = _held_out(dataset, count, torch.Generator().manual_seed(seed)).to(self.config.device)
         samples = self._enlarge(downscale(truths, self.scale))
-        return Evaluation(dataset, samples, truths, dataset.held_out is not None, truths, seed, truths=truths)
+        return Generated(samples, truths)
 
     def _enlarge(self, small: Tensor) -> Tensor:
         return run_sampler(self.sampler, (small,), BATCH).clamp(-1, 1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gpgan.data import Dataset
 from gpgan.data.facts import Facts
 from gpgan.data.paths import Progress
-from gpgan.metrics.evaluation import Evaluation
+from gpgan.metrics.metric import Generated
 from gpgan.settings.config import RunConfig
 from gpgan.util.processes import Processes
 
@@ -86,6 +86,8 @@ class Task(Protocol):
         samples_per_step: Real samples per step, summed over all processes.
         free_axes: The axes of an input, besides the first, that may have any length.
         penalised: Whether it uses a gradient penalty.
+        score_rises: Whether its score is low for untrained networks too, as a critic's estimate is, so that it counts only
+            from its peak on.
     """
 
     config_class: ClassVar[type[RunConfig]]
@@ -96,6 +98,7 @@ class Task(Protocol):
     warnings: Sequence[str]
     samples_per_step: int
     penalised: bool
+    score_rises: bool
     free_axes: Sequence[int]
 
     def __init__(self, config: Any, facts: Facts, modules: Mapping[str, nn.Module]) -> None:
@@ -134,8 +137,15 @@ class Task(Protocol):
     def held_out(self, n: int) -> Mapping[str, float | None]:
         """Numbers on held-out data after step n. All processes call it; it changes no state."""
 
-    def score(self, numbers: Mapping[str, float | None]) -> float:
-        """What decides the best checkpoint: lower is better."""
+    @classmethod
+    def set_aside(cls, config: Any, dataset: Dataset) -> int:
+        """How many samples are neither trained on nor reported on, so that a checkpoint can be chosen by them."""
+
+    def evaluates(self, n: int) -> bool:
+        """Whether ``held_out`` measures the quality of samples after step n; a checkpoint is then saved."""
+
+    def score(self, numbers: Mapping[str, float | None]) -> float | None:
+        """What decides the best checkpoint: lower is better; None if it is not known at this step."""
 
     def describe(self, numbers: Mapping[str, float | None]) -> str:
         """The numbers as a short text, for the console and the log."""
@@ -195,8 +205,8 @@ class Task(Protocol):
     def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
         """Writes a picture of ``samples``, next to their inputs if those can be shown."""
 
-    def evaluation(self, dataset: Dataset, count: int, seed: int) -> Evaluation:
-        """Samples and the data to compare them with, for the metrics.
+    def generated(self, dataset: Dataset, count: int, seed: int) -> Generated:
+        """Samples for the metrics, with what belongs to them.
 
         Args:
             dataset: The data set, split.

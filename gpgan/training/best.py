@@ -7,18 +7,19 @@ from collections.abc import Mapping
 
 
 class Best:
-    """Tracks the lowest score since the highest one so far.
+    """Tracks the lowest score, or with ``since_peak`` the lowest since the highest one so far.
 
-    An untrained critic's estimate is low for any generator, so scores count only after the estimate's peak.
+    An untrained critic's estimate is low for any generator, so such scores count only after their peak.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, since_peak: bool) -> None:
+        self._since_peak = since_peak
         self._last, self._best, self._peak = math.inf, math.inf, 0.0
 
     def see(self, score: float) -> None:
-        """Adds the score of a tick."""
+        """Adds a score."""
         self._last = score
-        if score > self._peak:
+        if self._since_peak and score > self._peak:
             self._peak, self._best = score, math.inf
 
     def is_new(self) -> bool:

@@ -52,6 +52,9 @@ def check_content(state: Mapping[str, Any], path: Path) -> None:
         names = state.get("names", {"best": False, "keep": False})  # older checkpoints do not have it
         if set(names) != {"best", "keep"} or not all(isinstance(each, bool) for each in names.values()):
             raise ValueError(f"names is {str(names)[:40]!r}")
+        cpu_seconds = state.get("cpu_seconds", 0.0)  # older checkpoints do not have it
+        if not _finite(cpu_seconds) or cpu_seconds < 0:
+            raise ValueError(f"cpu_seconds is {str(cpu_seconds)[:40]!r}")
         facts = Facts.read(state["data"])
         for name, fits in FACTS.items():
             if not fits(getattr(facts, name)):

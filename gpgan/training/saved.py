@@ -64,22 +64,23 @@ class Saved:
                 f"the data of {self.run} changed since it was saved; expected the same data: {self.config.data}"
                 f"{seeds(self.config.data)}"
             )
-        return split(dataset)
+        return split(dataset, type(self.task).set_aside(self.config, dataset))
 
 
-def open_run(run: Path, trust_code: bool = False) -> Saved:
+def open_run(run: Path, trust_code: bool = False, *, best: bool = False) -> Saved:
     """Opens a run's folder. Writes nothing, so the run may be training.
 
     Args:
         run: The folder.
         trust_code: Import the code that the run's settings name as module:attribute, even if there is no record that
             the user trained the run with it.
+        best: Open the best checkpoint, not the newest.
 
     Raises:
         ValueError: It has no intact checkpoint, it was trained with the user's own modules passed as objects, which
             cannot be rebuilt from the run, or its settings name code that is not trusted.
     """
-    state, path, problems = checkpoint.newest(run)
+    state, path, problems = checkpoint.newest(run, best)
     check_content(state, path)
     with reading(path):
         cls, config = from_settings(json.loads(state["config"]))

@@ -119,8 +119,8 @@ class Trainer:
         self.callbacks = list(callbacks)
         self.step = 0
         self.run: Path | None = None
-        self._seconds, self._saved = 0.0, 0
-        self._best = Best()
+        self._seconds, self._cpu_seconds, self._saved = 0.0, 0.0, 0
+        self._best = Best(self.task.score_rises)
         self._stop: Stop = ""
         self._asked = False
         self.problems: list[str] = []
@@ -133,13 +133,15 @@ class Trainer:
         with self.processes.watching():
             shared = {name: value for name, value in flatten(settings_of(config)).items() if name not in OWN}
             self.processes.agree_on("settings", {"task.name": config.task.name, **shared})
-        self.dataset = split(dataset if dataset is not None else load(config.data, size=config.size or None))
         cls = task_class(config.task.name)
         if not isinstance(config, cls.config_class):
             raise TypeError(
                 f"config is a {type(config).__module__}.{type(config).__name__} and task.name is {config.task.name!r}; expected "
                 f"a {cls.config_class.__module__}.{cls.config_class.__name__}: gpgan.configure makes one"
             )
+        whole = dataset if dataset is not None else load(config.data, size=config.size or None)
+        whole = whole.whole or whole
+        self.dataset = split(whole, cls.set_aside(config, whole))
         self.config = config = resolve(config, self.dataset, self.processes)
         self.facts = Facts.of(self.dataset)
         self.task: Task = cls(config, self.facts, modules)
@@ -252,6 +254,7 @@ class Trainer:
         self._states, self._checkpoint = state["random"], path.name
         self._names = state.get("names", {"best": False, "keep": False})
         self.run, self.step, self._saved, self._seconds = run, state["step"], state["step"], state["seconds"]
+        self._cpu_seconds = state.get("cpu_seconds", 0.0)  # older checkpoints do not have it
         self._recorder.id = state.get("id") or identity.of(run) or self._recorder.id
 
     def stop(self) -> None:
@@ -290,6 +293,7 @@ class Trainer:
 
     def _loop(self, interrupt: Interrupt) -> None:
         begun, before = time.monotonic(), self._seconds
+        cpu_begun, cpu_before = time.process_time(), self._cpu_seconds
         told, shown = before, self.step
         while self.step < self.config.steps and not self._stop:
             step = self.step + 1
@@ -297,9 +301,10 @@ class Trainer:
             self.step = step
             self._call("on_step")
             self._seconds = before + time.monotonic() - begun
+            self._cpu_seconds = cpu_before + time.process_time() - cpu_begun
             self._stop = self._agreed(interrupt.asked, time.monotonic() - begun)
             last = step == self.config.steps or bool(self._stop)
-            due = last or step % self.config.checkpoint == 0
+            due = last or self._is_regular(step)
             if last or step % self.config.tick == 0:
                 stats = self._stats(step - shown, self._seconds - told)
                 told, shown = self._seconds, step
@@ -310,6 +315,10 @@ class Trainer:
                 self._save()
             if self.processes.first and (last or step % self.config.snapshot == 0):
                 self._recorder.snapshot(step)
+
+    def _is_regular(self, step: int) -> bool:
+        """Whether a run that is not interrupted saves a checkpoint after this step."""
+        return step % self.config.checkpoint == 0 or self.task.evaluates(step)
 
     def _begin(self) -> None:
         if self.run is None:
@@ -390,6 +399,7 @@ class Trainer:
             step=self.step,
             images=self.step * images,
             seconds=self._seconds,
+            cpu_seconds=self._cpu_seconds,
             images_per_second=steps * images / max(seconds, 1e-9),
             memory=memory(torch.device(self.config.device)),
             numbers={**self.task.summarise(means), **self.task.held_out(self.step)},
@@ -414,8 +424,9 @@ class Trainer:
         return f"{problem}. The checkpoint of step {self._saved} is intact. {self.task.cure()}"
 
     def _tell(self, stats: Stats, last: bool) -> None:
-        if stats.step % self.config.tick == 0:
-            self._best.see(self.task.score(stats.numbers))
+        score = self.task.score(stats.numbers) if stats.step % self.config.tick == 0 else None
+        if score is not None:
+            self._best.see(score)
         if self.processes.first:
             self._recorder.tick(stats, last)
             self._call("on_tick", stats)
@@ -436,7 +447,7 @@ class Trainer:
 
     def _write(self, run: Path) -> Path:
         is_best = self._best.is_new()
-        if self.step % self.config.checkpoint == 0:  # only checkpoints that an uninterrupted run makes too
+        if self._is_regular(self.step):
             self._best.keep()
         keep = self.config.keep > 0 and self.step > 0 and self.step % self.config.keep == 0
         names = {"best": is_best, "keep": keep}
@@ -453,6 +464,7 @@ class Trainer:
             "id": self._recorder.id,
             "step": self.step,
             "seconds": self._seconds,
+            "cpu_seconds": self._cpu_seconds,
             "config": json.dumps(settings_of(self.config)),
             "data": {
                 **self.facts.as_json(),

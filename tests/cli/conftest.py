@@ -9,7 +9,7 @@ from gpgan.cli import main
 
 QUICK = [
     "--steps", "4", "--batch", "8", "--n-critic", "1", "--network.width", "4", "--network.latent", "4", "--tick", "2",
-    "--checkpoint", "2", "--threads", "1",
+    "--checkpoint", "2", "--threads", "1", "--eval", "0",
 ]  # fmt: skip
 
 RUNS = {

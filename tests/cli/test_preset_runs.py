@@ -162,7 +162,7 @@ def trained(tmp_path_factory):
 def state_of(run):
     """The content of a checkpoint, without times."""
     state = torch.load(run / "checkpoints" / "latest.pt", weights_only=True)
-    return {name: value for name, value in state.items() if name not in ("seconds", "sha256")}
+    return {name: value for name, value in state.items() if name not in ("seconds", "cpu_seconds", "sha256")}
 
 
 def same(a, b):
@@ -259,12 +259,12 @@ def test_eval_and_sample(cli, trained, undrawn, tmp_path, monkeypatch, preset, d
     status, out, err = cli("eval", run, "-n", 60, "--json")
     assert (status, err) == (0, "")
     metrics = last_json(out)
-    assert (metrics["step"], metrics["samples"]) == (6, 60)
-    distances = [metrics[name] for name in ("w1", "w1_floor", "norm_mean", "norm_max")]
-    assert all(value > 0 and math.isfinite(value) for value in distances)
+    assert all(math.isfinite(metrics["coverage"][name]) for name in ("score", "floor"))
+    assert (metrics["coverage"]["n"], metrics["gradient_norm"]["score"] > 0) == (60, True)
     if preset == "sngan" and data == "ring":  # a perceptron of weights of norm 1, and of LeakyReLU
-        assert metrics["norm_max"] < 1.2
-    assert json.loads((run / "eval.json").read_text()) == {name: metrics[name] for name in metrics if name != "run"}
+        assert metrics["gradient_norm"]["details"]["max"] < 1.2
+    line = json.loads((run / "metrics.jsonl").read_text("utf-8").splitlines()[-1])
+    assert (line["step"], line["metrics"]) == (6, metrics)
     assert cli("eval", run, "-n", 2)[0] == 0  # fewer than a pack
 
     status, out, err = cli("sample", run, "-n", 7, "--out", tmp_path / "x.npy")

@@ -109,7 +109,7 @@ def test_times_and_memory(tmp_path):
         assert 50 < line["memory"] < 100_000
         before = line
     assert list(line) == [
-        "step", "images", "seconds", "critic_loss", "generator_loss", "estimate", "held_out", "penalty", "norm_mean", "norm_std",
+        "step", "images", "seconds", "cpu_seconds", "critic_loss", "generator_loss", "estimate", "held_out", "penalty", "norm_mean", "norm_std",
         "norm_max", "images_per_second", "memory",
     ]  # fmt: skip
 

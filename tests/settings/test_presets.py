@@ -44,7 +44,7 @@ def test_defaults_follow_the_data():
     large = configure("made", Dataset("made", torch.zeros(1000, 1, 28, 28)))
     assert (points.batch, points.n_critic, points.network.latent, points.penalty.weight) == (256, 5, 2, 0.1)
     assert (small.batch, small.network.latent, small.optimizer.lr, small.threads) == (64, 16, 2e-3, 1)
-    assert large == dataclasses.replace(Config(), data="made")
+    assert large == dataclasses.replace(Config(), data="made", eval=500)
 
 
 @pytest.mark.parametrize("count", [5, 40])

@@ -35,8 +35,8 @@ def test_a_run_from_the_command(tmp_path, capsys, kind):
     assert (run / "fakes.gif").exists() == (kind == "points")
     assert main(["sample", str(run), "-n", "5", "--out", str(tmp_path / "b.npy")]) == 0
     assert np.load(tmp_path / "b.npy").shape == (5, *SHAPES[kind])
-    assert main(["eval", str(run), "-n", "4", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["w1"] > 0
+    assert main(["eval", str(run), "-n", "4", "--json", "--features", "raw", "--metrics", "w1,kd"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["w1"]["score"] > 0
 
 
 def test_long_signals_have_small_networks_that_upsample(tmp_path):

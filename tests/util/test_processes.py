@@ -33,19 +33,20 @@ STEPS, TICK = 50, 10
 # steps.
 ROUNDING, UNLUCKY, FAULT = 1e-5, 1e-2, 3e-2
 # Numbers that depend on the clock and the machine, not on the training.
-TIMES = ("seconds", "images_per_second", "memory")
+TIMES = ("seconds", "cpu_seconds", "images_per_second", "memory")
 SMALL: dict[str, Any] = {
     "steps": STEPS, "tick": TICK, "checkpoint": TICK, "keep": TICK, "snapshot": STEPS, "batch": 16, "n_critic": 2, "threads": 1,
     "network": {"latent": 4, "width": 8, "depth": 2},
 }  # fmt: skip
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "points": ("ring", {"optimizer": {"clip": 1.0}}),
-    "convolutions": ("digits", {"network": {"kind": "conv", "latent": 4, "width": 4}}),
-    "lazy": ("digits", {"penalty": {"lazy": 3}}),
+    "convolutions": ("digits", {"eval": 0, "network": {"kind": "conv", "latent": 4, "width": 4}}),
+    "lazy": ("digits", {"eval": 0, "penalty": {"lazy": 3}}),
     "super-resolution": ("digits", {"task": "superresolve", "network": {"width": 4, "depth": 1, "critic_width": 4}}),
     "conditional": (
         "digits",
         {
+            "eval": 0,
             "network": {"kind": "conv", "latent": 4, "width": 4},
             "conditional": True,
             "optimizer": {"schedule": "linear"},

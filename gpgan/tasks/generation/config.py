@@ -42,6 +42,7 @@ class Config(AdversarialConfig):
 
     conditional: bool = switch("condition on the data's labels")
     pack: int = whole(1, "samples that the critic sees at once (PacGAN)", 1)
+    eval: int = whole(0, "steps between evaluations, which choose the best checkpoint; 0: none", 0)
     task: GenerationConfig = field(default_factory=GenerationConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
 

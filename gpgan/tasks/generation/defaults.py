@@ -7,8 +7,13 @@ from dataclasses import replace
 
 from gpgan.data import Dataset
 from gpgan.data.kinds import SMALL
+from gpgan.data.split import selection_size
+from gpgan.metrics.features.registry import default_name, is_available
 from gpgan.settings.config import OptimizerConfig, PenaltyConfig
 from gpgan.tasks.generation.config import Config, NetworkConfig
+
+# Steps between evaluations, which then take a few hundredths of the time of training.
+EVAL = 500
 
 
 def for_data(data: str, dataset: Dataset) -> Config:
@@ -16,7 +21,9 @@ def for_data(data: str, dataset: Dataset) -> Config:
     count, numbers = len(dataset), math.prod(dataset.shape)
     # A second thread hardly speeds up such small networks, and slows them down many times if the core is busy.
     threads = 1 if numbers <= SMALL else 0
-    config = Config(data, batch=max(2, min(Config.batch, count)), threads=threads)
+    # The features of other kinds of data are the samples themselves, whose distances say less.
+    evaluated = dataset.kind.name == "images" and selection_size(dataset) and is_available(default_name(dataset))
+    config = Config(data, batch=max(2, min(Config.batch, count)), threads=threads, eval=EVAL if evaluated else 0)
     if dataset.kind.name == "points":
         return replace(
             config,

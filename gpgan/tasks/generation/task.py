@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from gpgan.data import Dataset
 from gpgan.data.facts import Facts
 from gpgan.data.kinds import kind_of
 from gpgan.data.paths import Progress
-from gpgan.metrics.evaluation import CriticPairs, Evaluation
+from gpgan.data.split import SELECTION_FEWEST, SELECTION_SHARE, selection_size
+from gpgan.metrics.metric import CriticPairs, Generated
+from gpgan.metrics.registry import cheap_names
 from gpgan.nn.mlp import MLPCritic, MLPGenerator
 from gpgan.nn.packing import pack
 from gpgan.tasks.adversarial import NUMBERS, Adversarial, adversarial_panels, describe_critic
@@ -24,15 +26,18 @@ from gpgan.tasks.generation.config import Config, NetworkConfig
 from gpgan.tasks.generation.defaults import for_data
 from gpgan.tasks.generation.held_out import held_out_samples
 from gpgan.tasks.generation.networks import build_networks, check_networks
+from gpgan.tasks.generation.selection import Selection, selection_numbers, selection_panels
 from gpgan.tasks.known_problems import known_problems, without_effect
 from gpgan.tasks.sampling import BATCH, buffers_kept, run_sampler
-from gpgan.tasks.task import Number
+from gpgan.tasks.task import Number, Panel
 from gpgan.util import random_states
 from gpgan.util.processes import Processes
 
 WIDTHS = {"conv": 16, "mlp": 256, "resnet": 64}
 # The number of fakes for the estimate on held-out data.
 FAKES = 512
+# Of the latents of the evaluations during training.
+SEED = 1
 # ``gpgan eval`` computes gradient norms at this many interpolates.
 NORMS = 512
 
@@ -62,7 +67,11 @@ class Generation(Adversarial):
         self.modules = {"critic": self.critic, "generator": self.generator}
         self.sampler = self.generator
         self.objective = objectives.get(config.objective)
-        self.panels = adversarial_panels(config)
+        self.panels: Sequence[Panel] = adversarial_panels(config)
+        if config.eval:
+            self.numbers = {**NUMBERS, **selection_numbers(self.kind.name)}
+            self.panels = [*selection_panels(self.kind.name), *self.panels]
+        self.score_rises = not config.eval
         self.warnings: list[str] = []
 
     @classmethod
@@ -86,13 +95,23 @@ class Generation(Adversarial):
             raise ValueError(
                 f"conditional is True and {config.data} has no labels; expected data with labels, or no --conditional"
             )
+        if config.eval and dataset.selection is None:
+            raise ValueError(
+                f"eval is {config.eval} and {config.data} has {len(dataset.whole or dataset)} samples, too few to set some aside "
+                f"for an evaluation; expected {SELECTION_SHARE * SELECTION_FEWEST} or more, or --eval 0"
+            )
         net = config.network
         if net.kind == "auto":
             net = replace(net, kind=dataset.kind.network(dataset.shape))
         return replace(config, network=replace(net, width=net.width or WIDTHS[net.kind]))
 
+    @classmethod
+    def set_aside(cls, config: Config, dataset: Dataset) -> int:
+        return selection_size(dataset) if config.eval else 0
+
     def prepare(self, dataset: Dataset, processes: Processes) -> None:
         config = self.config
+        self._selection = Selection(dataset, config.device) if dataset.selection is not None else None
         check_networks(config, self.generator, self.critic, self.facts.shape, self.classes)
         self.warnings = [*known_problems(config, self.critic), *without_effect(config), *self._depth_without_effect()]
         self._held_out = held_out_samples(dataset, config)
@@ -130,7 +149,21 @@ class Generation(Adversarial):
         return list(zip(latents, [*labels, labels[-1]], strict=True))
 
     def held_out(self, n: int) -> dict[str, float | None]:
-        return {"held_out": None if self._held_out is None else self.held_out_estimate(*self._held_out, n)}
+        estimate = None if self._held_out is None else self.held_out_estimate(*self._held_out, n)
+        return {"held_out": estimate, **(self._quality() if self.evaluates(n) else {})}
+
+    def evaluates(self, n: int) -> bool:
+        # At the first tick from each multiple on.
+        config = self.config
+        return config.eval > 0 and n % config.tick == 0 and n % config.eval < config.tick
+
+    def _quality(self) -> dict[str, float | None]:
+        """The quality of samples, whose latents are the same at every evaluation."""
+        if self._selection is None or not self.processes.first:
+            return {}
+        return self._selection.measure(
+            self._drawn(self._selection.count, torch.Generator().manual_seed(SEED), self.dataset.labels)
+        )
 
     @torch.no_grad()
     def held_out_estimate(self, real: Tensor, labels: Tensor | None, step: int) -> float:
@@ -157,13 +190,17 @@ class Generation(Adversarial):
         estimate = self.objective.estimate(torch.cat(reals).double(), torch.cat(fakes).double())
         return float(self.processes.mean(estimate.cpu()))
 
-    def score(self, numbers: Mapping[str, float | None]) -> float:
+    def score(self, numbers: Mapping[str, float | None]) -> float | None:
+        if self.config.eval:
+            return numbers.get(cheap_names(self.kind.name)[0])
         held_out, estimate = numbers["held_out"], numbers["estimate"]
         assert estimate is not None
         return estimate if held_out is None else held_out
 
     def describe(self, numbers: Mapping[str, float | None]) -> str:
-        return describe_critic(numbers, self.objective.symbol, self.apart)
+        words = describe_critic(numbers, self.objective.symbol, self.apart)
+        first = cheap_names(self.kind.name)[0]
+        return words if numbers.get(first) is None else f"{words}  {first} {numbers[first]:.4g}"
 
     def signature(self) -> dict[str, Any]:
         return {"latent": self.config.network.latent}
@@ -213,24 +250,32 @@ class Generation(Adversarial):
     def draw(self, path: Path, inputs: tuple[Tensor, ...], samples: Tensor, title: str) -> None:
         self.kind.draw(path, samples, None, None, title)
 
-    def evaluation(self, dataset: Dataset, count: int, seed: int) -> Evaluation:
-        _, samples = self.sample(count, torch.Generator().manual_seed(seed), lambda: dataset)
+    def generated(self, dataset: Dataset, count: int, seed: int) -> Generated:
         rng = torch.Generator().manual_seed(seed)
-        held_out = dataset.held_out
-        is_held_out = held_out is not None and len(held_out) >= 2
-        pool = dataset.scaled(held_out) if held_out is not None and is_held_out else dataset.samples()
-        reals = pool[torch.randperm(len(pool), generator=rng)[:count]]
-        every = dataset.samples(torch.randperm(len(dataset), generator=rng)[: 2 * len(reals)])
-        # Between real and generated samples of the same class, as in training. Whole packs, at least one.
-        size = self.pack
-        chosen = torch.randperm(len(dataset), generator=rng)[: max(min(len(dataset), count, NORMS) // size, 1) * size]
-        labels = dataset.labels[chosen] if self.classes and dataset.labels is not None else None
-        latents = torch.randn(len(chosen), self.config.network.latent, generator=torch.Generator().manual_seed(seed))
-        fakes = run_sampler(self.sampler, self._with_labels(latents, labels), BATCH)
-        pairs = CriticPairs(
-            self.critic,
-            pack(dataset.samples(chosen), size),
-            pack(fakes, size),
-            () if labels is None else (labels,),
+        samples = self._drawn(count, rng, dataset.labels)
+        return Generated(samples, critic=self._pairs(dataset, count, rng))
+
+    def _drawn(self, count: int, rng: torch.Generator, labels: Tensor | None) -> Tensor:
+        """Samples ``[count, ...]``; in a conditional run their classes are as frequent as in ``labels``."""
+        latents = torch.randn(count, self.config.network.latent, generator=rng)
+        if labels is not None:
+            labels = labels[torch.randint(len(labels), (count,), generator=rng)]
+        return run_sampler(self.sampler, self._with_labels(latents, labels), BATCH)
+
+    def _pairs(self, dataset: Dataset, count: int, rng: torch.Generator) -> CriticPairs:
+        """Real and generated samples for the critic, of the same classes as in training; held out, if there are such."""
+        held_out, classes = dataset.held_out, dataset.held_out_labels
+        if held_out is None or len(held_out) < self.pack or (self.classes and classes is None):
+            held_out, classes = None, dataset.labels
+        total = len(dataset) if held_out is None else len(held_out)
+        # Whole packs, at least one.
+        chosen = torch.randperm(total, generator=rng)
+        chosen = chosen[: max(min(total, count, NORMS) // self.pack, 1) * self.pack]
+        real = dataset.samples(chosen) if held_out is None else dataset.scaled(held_out[chosen])
+        labels = classes[chosen] if self.classes and classes is not None else None
+        latents = torch.randn(len(chosen), self.config.network.latent, generator=rng)
+        fake = run_sampler(self.sampler, self._with_labels(latents, labels), BATCH)
+        own = () if labels is None else (labels,)
+        return CriticPairs(
+            self.critic, pack(real, self.pack), pack(fake, self.pack), own, objective=self.config.objective
         )
-        return Evaluation(dataset, samples, reals, is_held_out, every, seed, pairs)
