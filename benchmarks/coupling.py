@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -193,6 +194,13 @@ def table(rows: list[dict[str, object]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def block(record: dict[str, Any], numbers: str) -> str:
+    """What the document shows; ``numbers`` is the name of the record's file."""
+    about = record["machine"]
+    where = f"[numbers](../benchmarks/results/{numbers})"
+    return f"torch {about['torch']}, {record['date']}: `{about['command']}`; {where}\n\n{table(record['rows'])}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coupling", description=__doc__)
     parser.add_argument("--doc", type=Path, help="document to write the table into")
@@ -212,9 +220,7 @@ def main() -> int:
     numbers.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     sys.stdout.write(table(rows))
     if options.doc is not None:
-        where = f"[numbers](../benchmarks/results/{numbers.name})"
-        head = f"torch {described['torch']}, {date}: `{described['command']}`; {where}\n\n"
-        write_into(options.doc, BEGIN, END, head + table(rows))
+        write_into(options.doc, BEGIN, END, block(record, numbers.name))
     return 0
 
 

@@ -29,7 +29,8 @@ from benchmarks import machine
 from benchmarks.documents import write_into
 from gpgan import CriticStep, gradient_penalty
 from gpgan.critic.common import CriticStats
-from gpgan.metrics.registry import measure
+from gpgan.metrics.modes import mode_coverage
+from gpgan.metrics.transport import wasserstein1
 from gpgan.tasks.adversarial import Adversarial, penalty_of
 from gpgan.tasks.configure import configure
 from gpgan.training.callbacks import Callback
@@ -115,9 +116,20 @@ class Measured(Callback):
 
     def on_step(self, trainer: Trainer) -> None:
         if trainer.step % (trainer.config.steps // MOMENTS) == 0:
-            metrics = measure(trainer.task.evaluation(trainer.dataset, COUNT, 0))
-            kept = {name: metrics[name] for name in ("w1", "modes_captured", "modes_high_quality") if name in metrics}
-            self.history.append({"step": trainer.step, **kept})
+            self.history.append({"step": trainer.step, **measured(trainer)})
+
+
+def measured(trainer: Trainer) -> dict[str, Any]:
+    """W1 to held-out samples and, for a mixture, its modes."""
+    data = trainer.dataset
+    assert data.held_out is not None
+    chosen = torch.randperm(len(data.held_out), generator=torch.Generator().manual_seed(0))[:COUNT]
+    samples = trainer.task.generated(data, len(chosen), 0).samples
+    numbers: dict[str, Any] = {"w1": wasserstein1(samples, data.scaled(data.held_out[chosen]))}
+    if data.modes is not None:
+        found = mode_coverage(samples * data.scale + data.offset, data.modes)
+        numbers |= {"modes_captured": found.captured, "modes_high_quality": found.high_quality}
+    return numbers
 
 
 def jobs(options: argparse.Namespace) -> list[Job]:
@@ -138,15 +150,15 @@ def train(job: Job) -> dict[str, Any]:
             job.data, preset="stylegan-r1", seed=job.seed, threads=1, steps=job.steps, out=Path(folder),
             tick=max(job.steps // 10, job.k), snapshot=job.steps, checkpoint=job.steps, penalty={"lazy": job.k},
         )  # fmt: skip
-        measured = Measured()
-        trainer = Trainer(config, callbacks=[measured])
+        kept = Measured()
+        trainer = Trainer(config, callbacks=[kept])
         if job.way in (SHARED, OWN):
             trainer.task.critic_step = Corrected(trainer.task, own=job.way == OWN)
         begun = time.process_time()
         trainer.fit()
     shown = {"data": job.data, "way": job.way, "k": job.k, "seed": job.seed}
-    sys.stderr.write(f"{shown} {measured.history[-1]}\n")
-    return {**shown, "seconds": time.process_time() - begun, "history": measured.history}
+    sys.stderr.write(f"{shown} {kept.history[-1]}\n")
+    return {**shown, "seconds": time.process_time() - begun, "history": kept.history}
 
 
 def recorded(numbers: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -168,6 +180,16 @@ def table(runs: list[dict[str, Any]]) -> str:
         half, end = (_spread([curve[i] for curve in curves]) for i in (MOMENTS // 2 - 1, MOMENTS - 1))
         lines.append(f"| {data} | {k} | {way} | {half} | {end} | {len(curves)} |")
     return "\n".join(lines) + "\n"
+
+
+def block(record: dict[str, Any], numbers: str) -> str:
+    """What the document shows; ``numbers`` is the name of the record's file."""
+    about = record["machine"]
+    head = (
+        f"{about['cpu']}, one thread, torch {about['torch']}, {record['date']}: `{about['command']}`; "
+        f"[every run](../benchmarks/results/{numbers})\n\n"
+    )
+    return head + table(record["runs"])
 
 
 def _spread(values: list[float]) -> str:
@@ -200,14 +222,9 @@ def main() -> int:
             runs.append(run)
             write()  # kept if the rest is interrupted
     write()
-    text = table(runs)
-    sys.stdout.write(text)
+    sys.stdout.write(table(runs))
     if options.doc is not None:
-        head = (
-            f"{described['cpu']}, one thread, torch {described['torch']}, {date}: `{described['command']}`; "
-            f"[every run](../benchmarks/results/{numbers.name})\n\n"
-        )
-        write_into(options.doc, BEGIN, END, head + text)
+        write_into(options.doc, BEGIN, END, block(json.loads(numbers.read_text("utf-8")), numbers.name))
     return 0
 
 

@@ -22,6 +22,7 @@ from benchmarks.documents import write_into
 from gpgan.data import load, split
 from gpgan.data.degrade import downscale, upscale
 from gpgan.metrics.restoration import detail, psnr, ssim
+from gpgan.records.evaluations import evaluations
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- superresolve: written by python -m benchmarks.superresolve -->", "<!-- superresolve: end -->"
@@ -80,12 +81,12 @@ def title(weight: float) -> str:
 
 def recorded(folder: Path, weight: float) -> dict[str, Any]:
     """The numbers of a run that was trained and evaluated, with its history on held-out images."""
-    measured = json.loads((folder / "eval.json").read_text("utf-8"))
+    measured = evaluations(folder)[-1]
     config = json.loads((folder / "config.json").read_text("utf-8"))["config"]
     lines = [json.loads(line) for line in (folder / "stats.jsonl").read_text("utf-8").splitlines()]
     history = [{key: line[key] for key in ("step", "psnr", "ssim", "detail")} for line in lines]
-    numbers = {key: measured[key] for key in ("step", "psnr", "ssim", "detail")}
-    return {"name": title(weight), **numbers, "config": config, "history": history}
+    numbers = {key: measured["metrics"][key]["score"] for key in ("psnr", "ssim", "detail")}
+    return {"name": title(weight), "step": measured["step"], **numbers, "config": config, "history": history}
 
 
 def write(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
@@ -99,6 +100,13 @@ def write(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
     numbers = options.output / f"{machine.slug('cpu')}-superresolve-{date}.json"
     numbers.write_text(json.dumps({"machine": described, "date": date, "rows": rows}, indent=1) + "\n", "utf-8")
     write_into(options.docs / "tasks.md", BEGIN, END, table(rows, described, date, options, numbers.name))
+
+
+def block(record: dict[str, Any], numbers: str) -> str:
+    """What the document shows; ``numbers`` is the name of the record's file."""
+    config = next(row["config"] for row in record["rows"] if "config" in row)
+    options = argparse.Namespace(data=config["data"], minutes=config["minutes"])
+    return table(record["rows"], record["machine"], record["date"], options, numbers)
 
 
 def table(

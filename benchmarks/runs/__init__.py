@@ -1,0 +1,1 @@
+"""``python -m benchmarks.runs``: benchmarked training runs, told in docs/runs.md."""
