@@ -53,7 +53,8 @@ class Ladder:
         sign = -1 if metric.better == "higher" else 1
         if len(rungs) < 2:
             return ""
-        if sign * score <= sign * rungs[0][1]:
+        # Within the chance of real samples.
+        if sign * score <= sign * rungs[0][1] + 2 * self.deviations.get(metric.name, 0.0):
             return "as good as real samples"
         for (low, at_low), (high, at_high) in itertools.pairwise(rungs):
             if sign * score <= sign * at_high:

@@ -113,6 +113,14 @@ def test_places_on_a_ladder(monkeypatch, values, place):
     assert (result["m0"].place, result["m1"].place) == (place, "")
 
 
+def test_a_score_within_the_chance_of_the_floor_is_as_good_as_real_samples(monkeypatch):
+    ladder = Ladder({"n": 2}, LADDER.rungs, {"m0": 0.6})
+    for values, place in (((2.0, 2.0), "as good as real samples"), ((2.4, 2.4), "as blur 0.35")):
+        evaluation = Evaluation(samples(*values), samples(0.0, 0.0))
+        result = measured(monkeypatch, {"sees": ("blur",)}, evaluation=evaluation, ladder=ladder)
+        assert result["m0"].place == place
+
+
 def test_places_of_metrics_where_more_is_better(monkeypatch):
     ladder = Ladder({"n": 2}, {"repeats": {"m0": [(0, 0.9), (2, 0.5), (4, 0.1)]}})
     evaluation = Evaluation(samples(0.3, 0.3), samples(0.0, 0.0))
