@@ -107,7 +107,6 @@ class Metric:
         measure: Computes it.
         refuses: Why an evaluation cannot be measured, with the fix, or "". If the user named the metric, the reason is an
             error; otherwise the metric is left out.
-        needs: What it is computed from: "features", "probabilities" or "" (the samples themselves, or the critic).
         most: At most this many samples of each set are used; 0: all.
         floored: Whether the floor is its score for real samples in place of the fakes.
         floor: Computes a floor of another kind from an evaluation whose fakes are real samples; None: ``measure``.
@@ -122,7 +121,6 @@ class Metric:
     measure: Callable[[Evaluation], Score]
     better: Literal["lower", "higher", ""] = "lower"
     refuses: Callable[[Evaluation], str] = lambda evaluation: ""
-    needs: Literal["features", "probabilities", ""] = "features"
     most: int = 0
     floored: bool = True
     floor: Callable[[Evaluation], Score] | None = None

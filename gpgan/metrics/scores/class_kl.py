@@ -55,6 +55,4 @@ def _measure(evaluation: Evaluation) -> Score:
     return Score(value, details, {"classifier": classifier.name})
 
 
-METRIC = Metric(
-    "class_kl", "Class KL, nats", _measure, refuses=needs_classifier, needs="probabilities", sees=("missing",)
-)
+METRIC = Metric("class_kl", "Class KL, nats", _measure, refuses=needs_classifier, sees=("missing",))

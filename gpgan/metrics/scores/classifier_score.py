@@ -52,6 +52,4 @@ def needs_classifier(evaluation: Evaluation) -> str:
     )
 
 
-METRIC = Metric(
-    "classifier_score", "Classifier score", _measure, "higher", refuses=needs_classifier, needs="probabilities"
-)
+METRIC = Metric("classifier_score", "Classifier score", _measure, "higher", refuses=needs_classifier)

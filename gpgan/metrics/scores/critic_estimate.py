@@ -33,4 +33,4 @@ def _refuses(evaluation: Evaluation) -> str:
     return f"the objective is {objective}, whose critic does not estimate W1; expected wasserstein"
 
 
-METRIC = Metric("critic_estimate", "Critic's estimate of W1", _measure, refuses=_refuses, needs="", floored=False)
+METRIC = Metric("critic_estimate", "Critic's estimate of W1", _measure, refuses=_refuses, floored=False)

@@ -10,4 +10,4 @@ def _measure(evaluation: Evaluation) -> Score:
     return Score(detail(*pairs(evaluation)))
 
 
-METRIC = Metric("detail", "Detail", _measure, "", refuses=needs_truths, needs="", floored=False)
+METRIC = Metric("detail", "Detail", _measure, "", refuses=needs_truths, floored=False)

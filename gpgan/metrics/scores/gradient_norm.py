@@ -38,4 +38,4 @@ def needs_critic(evaluation: Evaluation) -> str:
     return "" if evaluation.critic is not None else "there is no critic; expected a run of a task that trains one"
 
 
-METRIC = Metric("gradient_norm", "Gradient norm", _measure, "", refuses=needs_critic, needs="", floored=False)
+METRIC = Metric("gradient_norm", "Gradient norm", _measure, "", refuses=needs_critic, floored=False)

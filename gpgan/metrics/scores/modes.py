@@ -53,4 +53,4 @@ def _refuses(evaluation: Evaluation) -> str:
     return "" if evaluation.mixture is not None else needs_classifier(evaluation)
 
 
-METRIC = Metric("modes", "Modes", _measure, "higher", refuses=_refuses, needs="probabilities")
+METRIC = Metric("modes", "Modes", _measure, "higher", refuses=_refuses)

@@ -22,7 +22,7 @@ class Neighbourhoods:
     """Attributes:
     precision: Share of the fakes that lie in the neighbourhood of a real sample.
     recall: Share of the real samples that lie in the neighbourhood of a fake.
-    density: Neighbourhoods of real samples that a fake lies in, on average, divided by K. It may exceed 1.
+    density: The mean number of real neighbourhoods around a fake, divided by K; it can be above 1.
     coverage: Share of the real samples whose neighbourhood holds a fake.
     """
 
@@ -39,7 +39,7 @@ _MEASURED: WeakKeyDictionary[SampleSet, WeakKeyDictionary[SampleSet, Neighbourho
 def neighbourhoods(fake: Tensor, real: Tensor, k: int = K) -> Neighbourhoods:
     """Compares features of generated and real samples.
 
-    A sample at exactly the radius lies in the neighbourhood, so that sets of equal samples cover each other.
+    The radius itself belongs to the neighbourhood, so that sets of equal samples cover each other.
 
     Args:
         fake: ``[N, d]``, N above k.

@@ -10,4 +10,4 @@ def _measure(evaluation: Evaluation) -> Score:
     return Score(float(psnr(*pairs(evaluation)).clamp(max=MOST).mean()))
 
 
-METRIC = Metric("psnr", "PSNR, dB", _measure, "higher", refuses=needs_truths, needs="", floored=False)
+METRIC = Metric("psnr", "PSNR, dB", _measure, "higher", refuses=needs_truths, floored=False)

@@ -10,4 +10,4 @@ def _measure(evaluation: Evaluation) -> Score:
     return Score(float(ssim(*pairs(evaluation)).mean()))
 
 
-METRIC = Metric("ssim", "SSIM", _measure, "higher", refuses=needs_truths, needs="", floored=False)
+METRIC = Metric("ssim", "SSIM", _measure, "higher", refuses=needs_truths, floored=False)
