@@ -8,6 +8,7 @@
 # make torch-versions   runs the tests of everything that depends on torch's internals on other versions of torch
 # make results-toy      trains the presets on mixtures of Gaussians and writes the table; resumes where it was interrupted
 # make results-runs     trains the tables of docs/runs.md and docs/presets.md, about 3 hours on two quiet cores; resumes likewise
+# make results-default  trains fashion with no option for 4 and 20 minutes, three seeds; resumes likewise
 # make results-labs     runs all labs and writes docs/labs.html
 # make results-superresolve   trains super-resolution with and without a critic, 5 minutes each, and writes its table into docs/tasks.md
 # make clean   removes .venv and everything that was built
@@ -25,7 +26,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 TORCH_VERSIONS := 2.11.0 2.14.1
 TORCH_TESTS := tests/ops tests/pruning tests/penalty tests/schedule tests/critic tests/objectives
 
-.PHONY: train test fuzz lint format debian torch-versions results-toy results-runs results-labs results-superresolve native clean
+.PHONY: train test fuzz lint format debian torch-versions results-toy results-runs results-default results-labs results-superresolve native clean
 
 train: .venv/.ready gpgan/_C.abi3.so
 	gpgan train digits
@@ -74,6 +75,10 @@ results-toy: .venv/.ready gpgan/_C.abi3.so
 
 results-runs: .venv/.ready gpgan/_C.abi3.so
 	python -m benchmarks.runs
+
+results-default: .venv/.ready gpgan/_C.abi3.so
+	python -m benchmarks.default
+	python -m benchmarks.runs --documents
 
 results-superresolve: .venv/.ready gpgan/_C.abi3.so
 	python -m benchmarks.superresolve

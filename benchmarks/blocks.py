@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import coupling, lazy, reliability, superresolve
+from benchmarks import coupling, default, lazy, reliability, superresolve
 from benchmarks.critic_step import report
 from benchmarks.documents import write_into
 from benchmarks.runs.tables import TABLES
@@ -42,7 +42,9 @@ def newest(kind: str, render: Callable[[Results, str], str]) -> Callable[[Path],
     """Renders the newest result whose name matches a pattern, given its content and the name of its file."""
 
     def text(results: Path) -> str:
-        path = max(results.glob(kind), key=lambda path: path.stem[-10:])
+        path = max(results.glob(kind), key=lambda path: path.stem[-10:], default=None)
+        if path is None:
+            return "Not run yet.\n"
         return render(json.loads(path.read_text("utf-8")), path.name)
 
     return text
@@ -69,10 +71,10 @@ def run_block(document: str, name: str) -> Block:
     return Block(document, begin, f"<!-- runs {name}: end -->", run_table(name))
 
 
+ON_PRESETS = ("presets", "choices")
 CRITIC_STEP = "*-critic-step-*.json"
 BLOCKS = (
-    *(run_block("docs/runs.md", name) for name in TABLES if name != "presets"),
-    run_block("docs/presets.md", "presets"),
+    *(run_block("docs/presets.md" if name in ON_PRESETS else "docs/runs.md", name) for name in TABLES),
     Block("README.md", report.BEGIN, report.END, newest(CRITIC_STEP, lambda result, name: report.summary(result))),
     Block(
         "docs/performance.md",
@@ -86,6 +88,7 @@ BLOCKS = (
         toy.END,
         newest("toy-*.json", lambda result, name: toy.summary(result, f"{Path(name).stem}.md")),
     ),
+    Block("docs/presets.md", default.BEGIN, default.END, newest("*-default-*.json", default.block)),
     Block("docs/penalty.md", coupling.BEGIN, coupling.END, newest("*-coupling-*.json", coupling.block)),
     Block("docs/objectives.md", lazy.BEGIN, lazy.END, newest("*-lazy-*.json", lazy.block)),
     Block("docs/tasks.md", superresolve.BEGIN, superresolve.END, newest("*-superresolve-*.json", superresolve.block)),

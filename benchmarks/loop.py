@@ -40,6 +40,7 @@ from gpgan import CriticStep
 from gpgan.data import load
 from gpgan.tasks.configure import configure
 from gpgan.tasks.generation.config import Config
+from gpgan.tasks.updates import verdict
 from gpgan.training.callbacks import Callback
 from gpgan.training.trainer import Trainer
 
@@ -105,8 +106,13 @@ class Steps:
             torch.optim.Adam, lr=config.optimizer.lr, betas=(config.optimizer.beta1, config.optimizer.beta2), fused=True
         )
         self.optimizer = adam(self.generator.parameters())
+        self.objective = trainer.task.objective
         self.critic_step = CriticStep(
-            self.critic, adam(self.critic.parameters()), penalty=trainer.task.critic_step.penalty
+            self.critic,
+            adam(self.critic.parameters()),
+            penalty=trainer.task.critic_step.penalty,
+            objective=self.objective.critic,
+            lazy=config.penalty.lazy,
         )
         self.real = trainer.dataset.samples(torch.arange(config.batch)).to(device)
         self.latents = torch.randn(config.batch, config.network.latent).to(device)
@@ -131,7 +137,7 @@ class Steps:
     def _update_generator(self) -> None:
         self.critic.requires_grad_(False)
         self.optimizer.zero_grad()
-        (-self.critic(self.generator(self.latents)).mean()).backward()
+        verdict(self.objective, self.critic, self.generator(self.latents), self.real, ()).backward()
         self.optimizer.step()
         self.critic.requires_grad_(True)
 

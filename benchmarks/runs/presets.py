@@ -52,6 +52,7 @@ def settings(config: Record) -> list[str]:
         "sgd": f"({own['beta1']:g})",
     }
     rate = f"{own['kind']} {own['lr']:g} {memory[own['kind']]}, batch {config['batch']}, n_critic {config['n_critic']}"
+    rate += "" if own["schedule"] == "constant" else f", {own['schedule']}"
     return [objectives.get(config["objective"]).name, regularisation(config), rate]
 
 

@@ -100,8 +100,8 @@ class OptimizerConfig:
 
     kind: Literal["adam", "rmsprop", "sgd"] = text("adam", "adam, rmsprop or sgd", "KIND")
     lr: float = number(1e-3, "initial learning rate", 0, above=True)
-    schedule: Literal["constant", "linear", "cosine"] = text(
-        "constant", "constant, or linear or cosine decay to 0 at --steps", "S"
+    schedule: Literal["constant", "inverse-sqrt", "linear", "cosine"] = text(
+        "constant", "constant, inverse-sqrt, or linear or cosine decay to 0 at --steps", "S"
     )
     beta1: float = number(0.0, "adam: decay of the gradient's mean; sgd: momentum", 0, 1)
     beta2: float = number(0.9, "adam, rmsprop: decay of the gradient's square", 0, 1)
@@ -184,12 +184,6 @@ class AdversarialConfig(RunConfig):
             raise ValueError(
                 f"weight-clip is {self.weight_clip:g} and penalty.weight is {self.penalty.weight:g}: two ways to "
                 "regularise the critic; expected one of them, e.g. --penalty.weight 0"
-            )
-        if self.penalty.weight and self.penalty.lazy > self.tick * self.n_critic:
-            raise ValueError(
-                f"penalty.lazy is {self.penalty.lazy} and a line of statistics covers {self.tick * self.n_critic} critic "
-                f"steps (--tick times --n-critic), one of which must have a penalty; expected at most "
-                f"{self.tick * self.n_critic}"
             )
 
 

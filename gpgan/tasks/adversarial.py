@@ -45,6 +45,8 @@ WHERE = {
     "both": "at real and fake samples",
     "noisy": "at noisy real samples",
 }
+# Steps after which the schedule "inverse-sqrt" has divided the learning rate by the square root of 2.
+TIMESCALE = 5000
 NUMBERS = {
     "critic_loss": Number("Critic loss"),
     "generator_loss": Number("Generator loss"),
@@ -404,6 +406,8 @@ def penalty_of(config: AdversarialConfig, critic: nn.Module) -> Penalty | None:
 
 def learning_rate_factor(schedule: str, done: int, steps: int) -> float:
     """The learning rate after ``done`` of ``steps`` steps, relative to the initial one."""
+    if schedule == "inverse-sqrt":
+        return 1 / math.sqrt(1 + done / TIMESCALE)
     if schedule == "linear":
         return 1 - done / steps
     if schedule == "cosine":

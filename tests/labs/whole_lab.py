@@ -8,7 +8,6 @@ import torch
 from gpgan.labs.lab import Findings
 from gpgan.util.threads import cpu_threads
 
-
 # A lab takes less than a minute on an ordinary machine; a shared one may be half as fast.
 LIMIT = 120
 

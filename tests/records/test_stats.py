@@ -88,15 +88,16 @@ def test_a_lazy_penalty(tmp_path, seen):
     assert [s.penalty is not None for s in seen["critic"][:7]] == [True, False, False, True, False, False, True]
 
 
-def test_steps_without_a_penalty_leave_it_open(tmp_path):
-    """Checkpoints between two penalties, and a last line without one."""
-    config = small(tmp_path, steps=9, tick=8, n_critic=1, checkpoint=2, **{"penalty.lazy": 7})
-    lines = stats_of(Trainer(config).fit().run)
-    assert [line["step"] for line in lines] == [8, 9]
-    first, last = lines
-    assert all(math.isfinite(first[name]) for name in ("penalty", "norm_mean", "norm_std", "norm_max"))
-    assert [last[name] for name in ("penalty", "norm_mean", "norm_std", "norm_max")] == [None] * 4
-    assert math.isfinite(last["critic_loss"])
+@pytest.mark.parametrize(("tick", "lazy"), [(8, 7), (2, 5)])
+def test_lines_without_a_penalty_leave_it_open(tmp_path, tick, lazy):
+    """Penalties at the steps 1, 1 + lazy, ..., and checkpoints between them."""
+    config = small(tmp_path, steps=9, tick=tick, n_critic=1, checkpoint=2, **{"penalty.lazy": lazy})
+    for line in stats_of(Trainer(config).fit().run):
+        begun = (line["step"] - 1) // tick * tick
+        penalised = any(step % lazy == 0 for step in range(begun, line["step"]))
+        for name in ("penalty", "norm_mean", "norm_std", "norm_max"):
+            assert math.isfinite(line[name]) if penalised else line[name] is None
+        assert math.isfinite(line["critic_loss"])
 
 
 def test_times_and_memory(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gpgan.data import Dataset
-from gpgan.settings.config import options
+from gpgan.settings.config import OptimizerConfig, PenaltyConfig, options
 from gpgan.settings.merging import settings_of
 from gpgan.settings.presets import PRESETS, presets_of
 from gpgan.tasks.configure import configure, from_settings
@@ -19,6 +19,7 @@ from gpgan.tasks.generation.task import Generation
 
 RING = Dataset("ring", torch.randn(1000, 2))
 DIGITS = Dataset("digits", torch.randn(1000, 1, 8, 8))
+IMAGES = Dataset("made", torch.zeros(1000, 1, 28, 28))
 
 
 @pytest.fixture
@@ -41,10 +42,21 @@ def value(config, name):
 
 def test_defaults_follow_the_data():
     points, small = configure("ring", RING), configure("digits", DIGITS)
-    large = configure("made", Dataset("made", torch.zeros(1000, 1, 28, 28)))
+    large = configure("made", IMAGES)
     assert (points.batch, points.n_critic, points.network.latent, points.penalty.weight) == (256, 5, 2, 0.1)
     assert (small.batch, small.network.latent, small.optimizer.lr, small.threads) == (64, 16, 2e-3, 1)
-    assert large == dataclasses.replace(Config(), data="made", eval=500)
+    assert (large.batch, large.n_critic, large.objective, large.eval) == (16, 1, "non-saturating", 2500)
+    assert large.penalty == PenaltyConfig(weight=0.1, target=0.0, points="real", lazy=16)
+    sound = configure("made", Dataset("made", torch.zeros(1000, 1, 1024)))
+    assert sound == dataclasses.replace(Config(), data="made")
+
+
+def test_defaults_that_were_tuned_for_what_is_replaced_are_dropped():
+    """A weight of 0 leaves points, target and interval without effect, another optimizer Adam's decay."""
+    bare = configure("made", IMAGES, **{"penalty.weight": 0, "optimizer.kind": "sgd"})
+    assert bare.penalty == PenaltyConfig(weight=0)
+    assert bare.optimizer == OptimizerConfig(kind="sgd")
+    assert configure("made", IMAGES, **{"penalty.weight": 2}).penalty.points == "real"
 
 
 @pytest.mark.parametrize("count", [5, 40])

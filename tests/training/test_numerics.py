@@ -55,6 +55,7 @@ def test_the_average_also_has_the_buffers(tmp_path):
 
 SCHEDULES = {
     "constant": lambda done: 1.0,
+    "inverse-sqrt": lambda done: (5000 / (5000 + done)) ** 0.5,
     "linear": lambda done: 1 - done / 20,
     "cosine": lambda done: (1 + math.cos(math.pi * done / 20)) / 2,
 }

@@ -12,8 +12,8 @@ from gpgan.metrics.features.registry import default_name, is_available
 from gpgan.settings.config import OptimizerConfig, PenaltyConfig
 from gpgan.tasks.generation.config import Config, NetworkConfig
 
-# Steps between evaluations, which then take a few hundredths of the time of training.
-EVAL = 500
+# Steps between evaluations, of tiny images and of others; they then take a few hundredths of the time of training.
+EVAL, EVAL_LARGE = 500, 2500
 
 
 def for_data(data: str, dataset: Dataset) -> Config:
@@ -23,7 +23,8 @@ def for_data(data: str, dataset: Dataset) -> Config:
     threads = 1 if numbers <= SMALL else 0
     # The features of other kinds of data are the samples themselves, whose distances say less.
     evaluated = dataset.kind.name == "images" and selection_size(dataset) and is_available(default_name(dataset))
-    config = Config(data, batch=max(2, min(Config.batch, count)), threads=threads, eval=EVAL if evaluated else 0)
+    every = EVAL if numbers <= SMALL else EVAL_LARGE
+    config = Config(data, batch=max(2, min(Config.batch, count)), threads=threads, eval=every if evaluated else 0)
     if dataset.kind.name == "points":
         return replace(
             config,
@@ -41,4 +42,18 @@ def for_data(data: str, dataset: Dataset) -> Config:
     if numbers <= SMALL:
         optimizer = OptimizerConfig(lr=2e-3)
         return replace(config, steps=4500, tick=250, network=NetworkConfig(latent=16), optimizer=optimizer)
+    if dataset.kind.name == "images":
+        return replace(
+            config,
+            steps=200_000,
+            # At equal CPU time many small steps are better than few large ones; see the trials in docs/presets.md.
+            batch=max(2, min(16, count)),
+            n_critic=1,
+            tick=50,
+            snapshot=1000,
+            checkpoint=1000,
+            objective="non-saturating",
+            penalty=PenaltyConfig(weight=0.1, target=0.0, points="real", lazy=16),
+            optimizer=OptimizerConfig(lr=2e-3, schedule="inverse-sqrt", beta2=0.99),
+        )
     return config
