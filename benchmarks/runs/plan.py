@@ -80,7 +80,7 @@ class Table:
     n: int = 0
     selects: bool = False
     sizes: Mapping[int, Sequence[str]] = field(default_factory=dict)
-    tick: int = 25
+    tick: int = 100
     prepare: Callable[[Trainer, str], None] = lambda trainer, method: None
     own: Callable[[Trainer, int], Record] | None = None
     own_n: int = 0

@@ -35,8 +35,12 @@ def _floor(panel: Axes, result: Record, metric: str) -> None:
     """A line at what real samples score."""
     known = [run["quality"]["last"].get(metric, {}).get("floor") for run in result["runs"] if run.get("quality")]
     value = next((each for each in known if each is not None), None)
-    if value is not None:  # unseen on a logarithmic axis if it is not positive
-        panel.axhline(value, color="0.4", linestyle=":", linewidth=1, label=f"real samples: {value:.0f}")
+    if value is None:
+        return
+    lowest, _ = panel.get_ylim()
+    panel.axhline(value, color="0.4", linestyle=":", linewidth=1, label=f"real samples: {value:.0f}")
+    if value < lowest / 10:  # far below what was measured, or not positive: the axis is for the runs
+        panel.set_ylim(bottom=lowest)
 
 
 def _logarithmic(axis: Axis, ticks: Sequence[float] = ()) -> None:
@@ -60,8 +64,8 @@ def quality_curves(result: Record, path: Path) -> None:
             (line,) = panel.plot(x.mean(0), scores.mean(0), marker="o", markersize=4, label=method)
             panel.fill_between(x.mean(0), scores.min(0), scores.max(0), color=line.get_color(), alpha=0.2, linewidth=0)
     for panel, name in zip(panels, (_unit(result), "real images seen by the critic"), strict=True):
-        _floor(panel, result, "kd")
         panel.set(xlabel=name, yscale="log")
+        _floor(panel, result, "kd")
         _logarithmic(panel.yaxis)
     panels[0].set(ylabel="KD x 1000, selection part (lower is better)")
     panels[1].set(xscale="log")

@@ -49,7 +49,8 @@ def for_data(data: str, dataset: Dataset) -> Config:
             # At equal CPU time many small steps are better than few large ones; see the trials in docs/presets.md.
             batch=max(2, min(16, count)),
             n_critic=1,
-            tick=50,
+            # A line has the critic's estimate on held-out samples, which takes as long as 8 steps.
+            tick=200,
             snapshot=1000,
             checkpoint=1000,
             objective="non-saturating",
