@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import time
 
 import numpy as np
 import pytest
@@ -182,7 +183,11 @@ def test_every_page_continues_its_own_answers(chromium, tmp_path):
     answer(chromium, "1")
     chromium.wait(f"{POSITION} === 'Pair 2 of 4'")
     for path, label in ((second, "Start"), (first, "Continue with pair 2")):
-        chromium.open(path)
+        for _ in range(20):  # Chromium may open a page in another process, which sees the storage a moment later
+            chromium.open(path)
+            if chromium.run("document.activeElement.textContent") == label:
+                break
+            time.sleep(0.1)
         assert chromium.run("document.activeElement.textContent") == label
 
 
