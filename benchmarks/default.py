@@ -111,6 +111,7 @@ def block(result: dict[str, Any], name: str) -> str:
         markdown(header, rows),
         f"Cells: mean ± deviation over the seeds (real samples' score; place on the ladder), {result['n']} samples against as "
         "many test images.",
+        *(f"![{picture} of seed 0](images/default_{picture}.png)" for picture in PICTURES),
     )
 
 

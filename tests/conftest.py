@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -34,11 +35,14 @@ def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fixes the seed, resets the warnings already given, and restores torch's process-wide switches."""
+    """Fixes the seed, resets the warnings already given, and restores torch's process-wide switches and the process's cores."""
     torch.manual_seed(0)
     monkeypatch.setattr(warn, "_given", set())
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
     yield
+    if cores:  # benchmarks limit them
+        os.sched_setaffinity(0, cores)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
 

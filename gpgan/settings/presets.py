@@ -4,14 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-# WGAN-GP's penalty at every critic step; the defaults for images have another.
-WGAN_GP: dict[str, Any] = {
-    "penalty.weight": 10.0,
-    "penalty.target": 1.0,
-    "penalty.points": "between",
-    "penalty.one_sided": False,
-    "penalty.lazy": 1,
-}
 # Each sets everything that its paper calls the method; the rest comes from the defaults for the data.
 PRESETS: dict[str, dict[str, Any]] = {
     # The defaults for the data.
@@ -26,7 +18,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.kind": "sgd",
         "optimizer.lr": 0.005,
         "optimizer.beta1": 0.5,
-        "optimizer.schedule": "constant",
     },
     # The same paper's non-saturating generator loss, with the optimizer of Radford et al., arXiv 1511.06434, section 4.
     "nsgan": {
@@ -37,7 +28,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.lr": 2e-4,
         "optimizer.beta1": 0.5,
         "optimizer.beta2": 0.999,
-        "optimizer.schedule": "constant",
     },
     # Arjovsky et al., arXiv 1701.07875, algorithm 1; beta2 is PyTorch's default, as in its published code.
     "wgan": {
@@ -49,7 +39,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.kind": "rmsprop",
         "optimizer.lr": 5e-5,
         "optimizer.beta2": 0.99,
-        "optimizer.schedule": "constant",
     },
     # Gulrajani et al., arXiv 1704.00028, algorithm 1 and section 5.
     "wgan-gp": {
@@ -58,7 +47,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_critic": 5,
         "batch": 64,
         "network.latent": 128,
-        **WGAN_GP,
+        "penalty.weight": 10.0,
         "optimizer.lr": 1e-4,
         "optimizer.beta1": 0.0,
         "optimizer.beta2": 0.9,
@@ -73,7 +62,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "network.kind": "mlp",
         "network.latent": 2,
         "network.width": 512,
-        **WGAN_GP,
         "penalty.weight": 0.1,
         "optimizer.lr": 1e-4,
         "optimizer.beta1": 0.5,
@@ -85,24 +73,22 @@ PRESETS: dict[str, dict[str, Any]] = {
         "objective": "wasserstein",
         "n_critic": 5,
         "batch": 64,
-        **WGAN_GP,
+        "penalty.weight": 10.0,
         "penalty.one_sided": True,
         "optimizer.lr": 1e-4,
         "optimizer.beta1": 0.0,
         "optimizer.beta2": 0.9,
-        "optimizer.schedule": "constant",
     },
     # Kodali et al., arXiv 1705.07215, with the settings of its published code.
     "dragan": {
         "objective": "non-saturating",
         "n_critic": 1,
         "batch": 128,
-        **WGAN_GP,
+        "penalty.weight": 10.0,
         "penalty.points": "noisy",
         "optimizer.lr": 1e-4,
         "optimizer.beta1": 0.5,
         "optimizer.beta2": 0.9,
-        "optimizer.schedule": "constant",
     },
     # Mao et al., arXiv 1611.04076, section 4.
     "lsgan": {
@@ -113,7 +99,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.lr": 2e-4,
         "optimizer.beta1": 0.5,
         "optimizer.beta2": 0.999,
-        "optimizer.schedule": "constant",
     },
     # Miyato et al., arXiv 1802.05957, section 4: the hinge loss of its residual networks.
     "sngan": {
@@ -125,7 +110,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.lr": 2e-4,
         "optimizer.beta1": 0.0,
         "optimizer.beta2": 0.9,
-        "optimizer.schedule": "constant",
     },
     # Karras et al., arXiv 1812.04948, appendix C (R1 with gamma 10), lazy as in arXiv 1912.04958, appendix B.
     "stylegan-r1": {
@@ -139,7 +123,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.lr": 1e-3,
         "optimizer.beta1": 0.0,
         "optimizer.beta2": 0.99,
-        "optimizer.schedule": "constant",
     },
     # Huang et al., arXiv 2501.05441: R1 and R2, whose gamma the paper tunes per data set.
     "r3gan": {
@@ -149,11 +132,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "penalty.weight": 1.0,
         "penalty.target": 0.0,
         "penalty.points": "both",
-        "penalty.lazy": 1,
         "optimizer.lr": 2e-4,
         "optimizer.beta1": 0.0,
         "optimizer.beta2": 0.9,
-        "optimizer.schedule": "constant",
     },
     # L1 and a critic with a gradient penalty; Ledig et al., arXiv 1609.04802, use a content loss and a critic without
     # one.

@@ -11,7 +11,7 @@ from typing import Any
 from gpgan import ops
 from gpgan.data import BUILT_IN, Dataset, load, split
 from gpgan.data.paths import Progress
-from gpgan.settings.config import OptimizerConfig, PenaltyConfig, RunConfig
+from gpgan.settings.config import RunConfig
 from gpgan.settings.merging import apply, flatten, read_file, typed
 from gpgan.settings.presets import PRESETS, presets_of
 from gpgan.tasks.registry import DEFAULT, task_class
@@ -41,16 +41,7 @@ def configure(data: str, dataset: Dataset | None = None, *, file: Path | None = 
         values["batch"] = len(dataset)
     if data not in BUILT_IN and Path(data).exists():  # absolute, as a run may be resumed from another folder
         values["data"] = str(Path(data).resolve())
-    return apply(_fitting(task.defaults(data, dataset), values), values)
-
-
-def _fitting(defaults: Any, values: Mapping[str, Any]) -> Any:
-    """The defaults, without those that were tuned for a penalty or an optimizer that the values replace."""
-    if values.get("penalty.weight") == 0:
-        defaults = replace(defaults, penalty=PenaltyConfig())
-    if values.get("optimizer.kind", "adam") != "adam":
-        defaults = replace(defaults, optimizer=OptimizerConfig())
-    return defaults
+    return apply(task.defaults(data, dataset, values), values)
 
 
 def gather(file: Path | None, settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

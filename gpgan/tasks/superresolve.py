@@ -140,7 +140,7 @@ class SuperResolution(Adversarial):
         self.warnings: list[str] = []
 
     @classmethod
-    def defaults(cls, data: str, dataset: Dataset) -> Config:
+    def defaults(cls, data: str, dataset: Dataset, values: Mapping[str, Any]) -> Config:
         count = len(dataset)
         return Config(
             data,

@@ -111,8 +111,8 @@ class Task(Protocol):
         """
 
     @classmethod
-    def defaults(cls, data: str, dataset: Dataset) -> Any:
-        """The settings for a data set, as a ``config_class``."""
+    def defaults(cls, data: str, dataset: Dataset, values: Mapping[str, Any]) -> Any:
+        """The settings for a data set, as a ``config_class``; ``values``, by dotted name, will override them."""
 
     @classmethod
     def resolve(cls, config: Any, dataset: Dataset, processes: Processes) -> Any:

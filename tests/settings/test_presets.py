@@ -51,6 +51,17 @@ def test_defaults_follow_the_data():
     assert sound == dataclasses.replace(Config(), data="made")
 
 
+def test_presets_do_not_have_the_defaults_that_were_tuned_for_small_steps():
+    paper, usual = configure("made", IMAGES, preset="wgan-gp"), Config()
+    assert (paper.tick, paper.snapshot, paper.checkpoint, paper.eval) == (
+        usual.tick,
+        usual.snapshot,
+        usual.checkpoint,
+        500,
+    )
+    assert (paper.penalty, paper.optimizer.schedule) == (PenaltyConfig(), "linear")
+
+
 def test_defaults_that_were_tuned_for_what_is_replaced_are_dropped():
     """A weight of 0 leaves points, target and interval without effect, another optimizer Adam's decay."""
     bare = configure("made", IMAGES, **{"penalty.weight": 0, "optimizer.kind": "sgd"})

@@ -75,8 +75,8 @@ class Generation(Adversarial):
         self.warnings: list[str] = []
 
     @classmethod
-    def defaults(cls, data: str, dataset: Dataset) -> Config:
-        return for_data(data, dataset)
+    def defaults(cls, data: str, dataset: Dataset, values: Mapping[str, Any]) -> Config:
+        return for_data(data, dataset, values)
 
     @classmethod
     def resolve(cls, config: Config, dataset: Dataset, processes: Processes) -> Config:
