@@ -23,6 +23,7 @@ from benchmarks.command import gpgan
 from benchmarks.runs import text
 from benchmarks.table import markdown
 from gpgan.records.evaluations import at_step, evaluations
+from gpgan.util.files import append
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- default: written by python -m benchmarks.default -->", "<!-- default: end -->"
@@ -30,6 +31,8 @@ METRICS = ("kd", "precision", "recall", "coverage", "class_kl", "copied_share")
 PICTURES = ("samples", "curves")
 # The load of other processes that is published at most.
 OTHERS = 0.5
+# In the folder of a run: the load before or after each part of its training, the larger one.
+LOADS = "loads.txt"
 
 
 def main() -> int:
@@ -73,24 +76,24 @@ def main() -> int:
 def run(folder: Path, data: str, seed: int, minutes: Sequence[float], n: int) -> dict[str, Any]:
     """Trains for each number of minutes in turn, and evaluates after each; does what is missing."""
     own = folder / f"seed-{seed}"
-    load = 0.0
     for done, until in enumerate(minutes):
         if len(evaluations(own)) > done:
             continue
         sys.stderr.write(f"seed {seed}: to {until:g} minutes\n")
-        load = max(load, os.getloadavg()[0])
+        load = os.getloadavg()[0]
         limit = ["--minutes", f"{until - (minutes[done - 1] if done else 0):g}"]
         if done:
             gpgan("resume", str(own), *limit)
         else:
             shutil.rmtree(own, ignore_errors=True)
             gpgan("train", data, *limit, "--seed", str(seed), "--out", str(folder), "--name", own.name)
-        load = max(load, os.getloadavg()[0])
+        append(own / LOADS, f"{max(load, os.getloadavg()[0]):.2f}")
         gpgan("eval", str(own), "-n", str(n), "--metrics", ",".join(METRICS))
     found = evaluations(own)[: len(minutes)]
     config = json.loads((own / "config.json").read_text("utf-8"))["config"]
     states = [{"step": each["step"], **at_step(own, each["step"])} for each in found]
     quality = {str(order): each["metrics"] for order, each in enumerate(found)}
+    load = max(map(float, (own / LOADS).read_text("utf-8").split()))
     return {"seed": seed, "load": load, "config": config, "states": states, "quality": quality}
 
 
