@@ -22,7 +22,7 @@ from benchmarks.runs.slice import done
 from gpgan.util.files import write_json
 
 ROOT = Path(__file__).parents[2]
-# The most load per core that other processes may put on the machine while a table is measured.
+# The most load that other processes may put on a core while a table is measured.
 LOAD = 0.5
 # Lines of a run's history that its result keeps.
 LINES = 60
@@ -176,7 +176,7 @@ class Runner:
     def again(self) -> None:
         """Forgets the runs that were trained beside other work."""
         for job in self.table.jobs:
-            if loaded(done(self.folder / job.name), self.workers, len(self.cores)):
+            if max((each["others"] for each in done(self.folder / job.name)), default=0.0) > LOAD:
                 shutil.rmtree(self.folder / job.name)
 
 
@@ -187,24 +187,14 @@ def best(records: Sequence[Record]) -> int:
     return min(known)[1] if known else len(records) - 1
 
 
-def others(slice_: Record, workers: int, cores: int) -> float:
-    """The load per core that was not the table's own."""
-    return float(max(0.0, slice_["load"]["most"] - workers) / cores)
-
-
-def loaded(slices: Sequence[Record], workers: int, cores: int) -> bool:
-    return any(others(each, workers, cores) > LOAD for each in slices)
-
-
 def check_load(result: Record) -> None:
     """Raises LoadedError if other processes put more than ``LOAD`` per core on the machine during a run."""
-    workers, cores = result["workers"], result["cores"]
-    busy = [run for run in result["runs"] if loaded(run["slices"], workers, cores)]
+    most = [max(each["others"] for each in run["slices"]) for run in result["runs"]]
+    busy = sum(each > LOAD for each in most)
     if busy:
-        most = max(others(each, workers, cores) for run in busy for each in run["slices"])
         raise LoadedError(
-            f"{len(busy)} of {len(result['runs'])} runs of the table {result['table']} were trained while other processes put a "
-            f"load of up to {most:.2f} on each core; expected at most {LOAD} for a table that is published: repeat those "
+            f"{busy} of {len(result['runs'])} runs of the table {result['table']} were trained while other processes put a "
+            f"load of up to {max(most):.2f} on a core; expected at most {LOAD} for a table that is published: repeat those "
             f"runs on a quiet machine with --again"
         )
 

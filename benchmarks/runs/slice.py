@@ -52,6 +52,7 @@ class Clock(Callback):
         self.marks: list[float] = []
         self.history: list[Record] = []
         self.load = {"before": load(), "most": load()}
+        self.wall_begun = self.wall_now = time.monotonic()
 
     @property
     def spent(self) -> float:
@@ -59,10 +60,11 @@ class Clock(Callback):
 
     def on_begin(self, trainer: Trainer) -> None:
         self.added = memory_added(self.device)
-        self.begun = self.now()
+        self.begun, self.wall_begun = self.now(), time.monotonic()
 
     def on_step(self, trainer: Trainer) -> None:
         self.marks.append(self.now())
+        self.wall_now = time.monotonic()
         if self.spent >= self.seconds or trainer.step >= self.steps:
             trainer.stop()
 
@@ -70,6 +72,14 @@ class Clock(Callback):
         self.load["most"] = max(self.load["most"], load())
         numbers = {name: stats.numbers.get(name) for name in KEPT}
         self.history.append({"step": stats.step, "images": stats.images, "seconds": self.spent, **numbers})
+
+    def others(self) -> float:
+        """The load that other processes put on the core: the time that they took, per time that this one had. A GPU's
+        work is not on a core: there it is the load beside one of its own, per core."""
+        if self.now is time.process_time:
+            own = self.spent - self.before
+            return max(0.0, (self.wall_now - self.wall_begun) / own - 1) if own else 0.0
+        return max(0.0, self.load["most"] - 1) / (os.cpu_count() or 1)
 
     def step_seconds(self) -> float | None:
         """The median time of a step; on a GPU, which runs behind the host, the mean."""
@@ -130,7 +140,7 @@ def train(table: Table, job: Job, index: int, device: str, folder: Path) -> None
         config = configure(table.data, **settings(table, job, device), out=folder, name=run.name)
         trainer = Trainer(config, callbacks=[clock])
     table.prepare(trainer, job.method)
-    begun, diverged = time.monotonic(), ""
+    diverged = ""
     try:
         if trainer.fit().reason == "signal":
             raise SystemExit(130)
@@ -138,7 +148,7 @@ def train(table: Table, job: Job, index: int, device: str, folder: Path) -> None
         diverged = str(error)
     record = {
         "seconds": clock.spent - clock.before,
-        "wall_seconds": time.monotonic() - begun,
+        "others": clock.others(),
         "step_seconds": clock.step_seconds(),
         "step": trainer.step,
         "images": trainer.step * trainer.task.samples_per_step,

@@ -111,7 +111,7 @@ TABLE = Table(
         "PacGAN (nsgan, packs of 2)": {"preset": "nsgan", "pack": 2},
     },
     seeds=3,
-    seconds=330,
+    seconds=200,
     slices=4,
     own=count_modes,
     own_n=SAMPLES,
