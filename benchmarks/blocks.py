@@ -88,6 +88,7 @@ BLOCKS = (
         toy.END,
         newest("toy-*.json", lambda result, name: toy.summary(result, f"{Path(name).stem}.md")),
     ),
+    Block("README.md", default.BEGIN, default.END, newest("*-default-*.json", default.summary)),
     Block("docs/presets.md", default.BEGIN, default.END, newest("*-default-*.json", default.block)),
     Block("docs/penalty.md", coupling.BEGIN, coupling.END, newest("*-coupling-*.json", coupling.block)),
     Block("docs/objectives.md", lazy.BEGIN, lazy.END, newest("*-lazy-*.json", lazy.block)),

@@ -1,7 +1,7 @@
 """What ``gpgan train fashion`` reaches without an option: ``python -m benchmarks.default``, on a quiet machine.
 
 For each seed it trains, evaluates, resumes and evaluates again; after an interruption the same command continues.
-docs/presets.md shows the result.
+README.md and docs/presets.md show the result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks import machine
 from benchmarks.command import gpgan
 from benchmarks.runs import text
 from benchmarks.table import markdown
-from gpgan.records.evaluations import at_step, evaluations
+from gpgan.records.evaluations import evaluations
 from gpgan.util.files import append
 
 ROOT = Path(__file__).parent.parent
@@ -91,7 +91,9 @@ def run(folder: Path, data: str, seed: int, minutes: Sequence[float], n: int) ->
         gpgan("eval", str(own), "-n", str(n), "--metrics", ",".join(METRICS))
     found = evaluations(own)[: len(minutes)]
     config = json.loads((own / "config.json").read_text("utf-8"))["config"]
-    states = [{"step": each["step"], **at_step(own, each["step"])} for each in found]
+    for local in ("out", "name"):  # paths of this machine
+        config.pop(local)
+    states = [{name: each[name] for name in ("step", "images", "seconds", "cpu_seconds")} for each in found]
     quality = {str(order): each["metrics"] for order, each in enumerate(found)}
     load = max(map(float, (own / LOADS).read_text("utf-8").split()))
     return {"seed": seed, "load": load, "config": config, "states": states, "quality": quality}
@@ -105,8 +107,7 @@ def block(result: dict[str, Any], name: str) -> str:
         states = [each["states"][order] for each in runs]
         cost = [text.spread([each[key] for each in states], "{:.0f}") for key in ("step", "cpu_seconds")]
         rows.append([f"{minutes:g}", *cost, *(text.cell(runs, each, str(order)) for each in METRICS)])
-    floors = text.floors({"runs": [{"quality": {"last": runs[0]["quality"]["0"]}}]}, METRICS)
-    rows.append(["real samples", "-", "-", *floors])
+    rows.append(["real samples", "-", "-", *_floors(result)])
     return text.joined(
         f"{result['data']}, {len(runs)} seeds; {result['machine']['cpu']}, {result['machine']['cpu_threads']} threads, torch "
         f"{result['machine']['torch']}, {result['date']}: `{result['machine']['command']}`; "
@@ -115,6 +116,29 @@ def block(result: dict[str, Any], name: str) -> str:
         f"Cells: mean ± deviation over the seeds (real samples' score; place on the ladder), {result['n']} samples against as "
         "many test images.",
         *(f"![{picture} of seed 0](images/default_{picture}.png)" for picture in PICTURES),
+    )
+
+
+def _floors(result: dict[str, Any]) -> list[str]:
+    """What real samples score, by the order of METRICS."""
+    return text.floors({"runs": [{"quality": {"last": result["runs"][0]["quality"]["0"]}}]}, METRICS)
+
+
+def summary(result: dict[str, Any], name: str) -> str:
+    """The picture and a sentence, for the README."""
+    order = max(range(len(result["minutes"])), key=lambda each: result["minutes"][each])
+    said = ", ".join(
+        f"{text.LABELS[each][0]} {text.spread(text.scores(result['runs'], each, str(order)), text.LABELS[each][1])}"
+        for each in ("kd", "recall", "coverage")
+    )
+    floors = dict(zip(METRICS, _floors(result), strict=True))
+    real = ", ".join(floors[each].partition(" ")[0] for each in ("kd", "recall", "coverage"))
+    return text.joined(
+        f"![generated samples of {result['data']}](docs/images/default_samples.png)",
+        f"`gpgan train {result['data']} --minutes {result['minutes'][order]:g}`, no other option, on "
+        f"{result['machine']['cpu_threads']} CPU threads: {said} (real samples: {real}), {len(result['runs'])} seeds. "
+        f"[What these mean](docs/metrics.md), [how it grows with time](docs/presets.md#the-default), "
+        f"[settings and numbers](benchmarks/results/{name}).",
     )
 
 

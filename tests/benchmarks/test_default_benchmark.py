@@ -15,7 +15,7 @@ from gpgan.cli import main
 from gpgan.records.evaluations import evaluations
 
 FEW = {
-    "train": ["--steps", "8", "--tick", "1", "--batch", "8", "--threads", "1", "--network.width", "4"],
+    "train": ["--steps", "8", "--tick", "3", "--batch", "8", "--threads", "1", "--network.width", "4"],
     "resume": ["--steps", "12"],
 }
 
@@ -50,10 +50,14 @@ def test_runs_are_trained_evaluated_resumed_and_written(tmp_path: Path, commands
         assert [run["quality"]["0"], run["quality"]["1"]] == [each["metrics"] for each in measured]
         assert run["config"]["seed"] == seed
         assert all(each["cpu_seconds"] > 0 for each in run["states"])
+    assert str(tmp_path) not in path.read_text()
     table = default.block(result, path.name)
     kds = [run["quality"]["1"]["kd"]["score"] for run in result["runs"]]
     assert "| 20 | 12 ± 0 |" in table
     assert f"{sum(kds) / 2:.0f} ± " in table
+    recalls = [run["quality"]["1"]["recall"]["score"] for run in result["runs"]]
+    assert f"KD x 1000 {sum(kds) / 2:.0f} ± " in default.summary(result, path.name)
+    assert f"recall {sum(recalls) / 2:.2f} ± " in default.summary(result, path.name)
     for picture in default.PICTURES:
         with Image.open(tmp_path / "docs" / "images" / f"default_{picture}.png") as image:
             assert image.width > 100
