@@ -11,6 +11,7 @@
 # make results-default  trains fashion with no option for 4 and 20 minutes, three seeds; resumes likewise
 # make results-labs     runs all labs and writes docs/labs.html
 # make results-superresolve   trains super-resolution with and without a critic, 5 minutes each, and writes its table into docs/tasks.md
+# make results-wedge    simulates, fits and measures missing-wedge restoration, about 90 minutes on two quiet cores; resumes likewise
 # make clean   removes .venv and everything that was built
 #
 # Each target does only what is out of date. PYTHON names the interpreter (>= 3.10) that .venv is made from.
@@ -26,7 +27,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 TORCH_VERSIONS := 2.11.0 2.14.1
 TORCH_TESTS := tests/ops tests/pruning tests/penalty tests/schedule tests/critic tests/objectives
 
-.PHONY: train test fuzz lint format debian torch-versions results-toy results-runs results-default results-labs results-superresolve native clean
+.PHONY: train test fuzz lint format debian torch-versions results-toy results-runs results-default results-labs results-superresolve results-wedge native clean
 
 train: .venv/.ready gpgan/_C.abi3.so
 	gpgan train digits
@@ -82,6 +83,10 @@ results-default: .venv/.ready gpgan/_C.abi3.so
 
 results-superresolve: .venv/.ready gpgan/_C.abi3.so
 	python -m benchmarks.superresolve
+
+results-wedge: .venv/.ready gpgan/_C.abi3.so
+	python -m benchmarks.wedge
+	python -m benchmarks.runs --documents
 
 results-labs: .venv/.ready gpgan/_C.abi3.so
 	gpgan lab --all --out build/labs

@@ -16,6 +16,7 @@ from benchmarks.critic_step import report
 from benchmarks.documents import write_into
 from benchmarks.runs.tables import TABLES
 from benchmarks.toy import table as toy
+from benchmarks.wedge import table as wedge
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -93,6 +94,7 @@ BLOCKS = (
     Block("docs/penalty.md", coupling.BEGIN, coupling.END, newest("*-coupling-*.json", coupling.block)),
     Block("docs/objectives.md", lazy.BEGIN, lazy.END, newest("*-lazy-*.json", lazy.block)),
     Block("docs/tasks.md", superresolve.BEGIN, superresolve.END, newest("*-superresolve-*.json", superresolve.block)),
+    Block("docs/missing_wedge.md", wedge.BEGIN, wedge.END, newest("*-wedge-*.json", wedge.block)),
     Block(
         "docs/reliability.md",
         reliability.BEGIN,

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up: a folder imports from itself and from those before it.
 ORDER = (
     *("torch_private", "util", "ops", "objectives", "nn", "pruning", "penalty", "schedule", "critic"),
-    *("data", "metrics", "settings", "tasks", "records", "training", "preference", "labs", "cli"),
+    *("data", "metrics", "wedge", "settings", "tasks", "records", "training", "preference", "labs", "cli"),
 )
 
 

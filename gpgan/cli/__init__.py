@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": "one table and one plot of several runs",
     "ladder": "measure what known corruptions of the data score",
     "prefer": "let people compare two runs or folders of images, blind",
+    "wedge": "restore the missing wedge of tomograms",
     "export": "write a run's network for use without gpgan",
     "lab": "run a theory demo: a picture and its numbers",
     "ls": "list the runs",
@@ -39,6 +40,7 @@ EXTRA = {
     "mlxtend": "mlxtend",
     "fontTools": "fonttools",
     "mrcfile": "mrcfile",
+    "gemmi": "gemmi",
     **({"tomli": "tomli"} if sys.version_info < (3, 11) else {}),
 }
 # Packages that hold the weights of feature networks.

@@ -17,7 +17,7 @@ from gpgan.settings.config import NAMES, RunConfig, options
 from gpgan.settings.merging import read_file
 from gpgan.settings.presets import PRESETS, presets_of
 from gpgan.tasks.configure import configure, gather, load_data, task_of
-from gpgan.tasks.registry import DEFAULT, TASKS
+from gpgan.tasks.registry import DEFAULT, TASKS, WEDGE
 from gpgan.util.nearest import nearest
 
 TASK = "task.name"
@@ -115,7 +115,8 @@ def train_parser(task: Any, defaults: RunConfig | None = None, of: str = "images
             "" if default in (None, "", False) else f" ({default:g})" if isinstance(default, float) else f" ({default})"
         )
         settings: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": field.metadata["help"] + shown}
-        names = {"preset": presets, "objective": list(objectives.OBJECTIVES), TASK: list(TASKS)}
+        tasks = [each for each in TASKS if each not in WEDGE]
+        names = {"preset": presets, "objective": list(objectives.OBJECTIVES), TASK: tasks}
         if name in names:
             settings["help"] = f"{', '.join(names[name])}: {settings['help']}"
         settings["help"] = settings["help"].replace("%", "%%")

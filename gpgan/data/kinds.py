@@ -157,7 +157,7 @@ KINDS = (
         picture="gpgan.data.drawing:volume_grid",
         pictured=16,
         network=_conv_unless_small,
-        suffixes=(".mrc", ".mrcs", ".map"),
+        suffixes=(".mrc", ".mrcs", ".map", ".star"),
         loader="gpgan.data.volumes:load_mrc",
         single=True,
     ),

@@ -8,6 +8,7 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import numpy as np
 
 from gpgan.data.arrays import Array, dataset_of
 from gpgan.data.dataset import Dataset
-from gpgan.data.kinds import KINDS_BY_NAME
 from gpgan.data.paths import (
     Progress,
     check_file,
@@ -26,6 +26,7 @@ from gpgan.data.paths import (
     skipped_line,
     test_folders,
 )
+from gpgan.data.star import read_star
 from gpgan.util.errors import first_line
 from gpgan.util.words import counted
 
@@ -34,10 +35,14 @@ CUBE = 32
 HEADER = 1024
 BYTES = {0: 1, 1: 2, 2: 4, 3: 4, 4: 8, 6: 2, 12: 2, 101: 0.5}
 WANTED = "an MRC file with a volume, or a stack of volumes or images"
+# Suffixes of MRC files, and of a list of such files.
+MRC, STAR = (".mrc", ".mrcs", ".map"), ".star"
+# Voxel sizes are quotients of float32 numbers in a header.
+SAME_VOXEL = 1e-3
 
 
 def load_mrc(path: Path, size: int | None = None, progress: Progress | None = None) -> Dataset:
-    """Volumes ``[1, size, size, size]`` or stacks from an MRC file or a folder of them, read into memory.
+    """Volumes ``[1, size, size, size]`` or stacks from an MRC file, a folder of them or a STAR file, read into memory.
 
     Files in test folders are held out: see ``test_folders``.
 
@@ -53,7 +58,9 @@ def load_mrc(path: Path, size: int | None = None, progress: Progress | None = No
         ValueError: A file cannot be read or holds a single image, sizes are mixed, or the values are not samples.
         ModuleNotFoundError: mrcfile is not installed.
     """
-    suffixes = KINDS_BY_NAME["volumes"].suffixes
+    if path.suffix.lower() == STAR and path.is_file():
+        return _load_star(path, progress)
+    suffixes = MRC
     names, tests = [""], list[str]()
     if path.is_dir():
         names, tests, _ = test_folders([name for name in files_under(path) if name.lower().endswith(suffixes)])
@@ -96,12 +103,90 @@ def load_mrc(path: Path, size: int | None = None, progress: Progress | None = No
     return dataclasses.replace(dataset, skipped=tuple(skipped), notes=(*dataset.notes, *part_note(names, tests)))
 
 
+def _load_star(path: Path, progress: Progress | None) -> Dataset:
+    """The volumes that a STAR file lists, ``[1, D, H, W]``, or ``[2, D, H, W]`` if it lists their halves."""
+    rows = read_star(path)
+    found: list[Array] = []
+    for number, files in enumerate(rows.files, 1):
+        parts = [_read(file)[0] for file in files]
+        for file, part in zip(files, parts, strict=True):
+            first = found[0][0] if found else parts[0]
+            if part.shape != first.shape:
+                raise ValueError(
+                    f"{file} has a volume of shape {part.shape}, and {rows.files[0][0]} {first.shape}; expected one shape"
+                )
+        found.append(np.stack(parts))
+        if progress:
+            progress(number, len(rows.files))
+    if rows.halved and np.array_equal(found[0][0], found[0][1]):
+        raise ValueError(f"{rows.files[0][1]} has the values of {rows.files[0][0]}; expected the other half")
+    return dataset_of(np.stack(found), f"{path} lists", name_of(path))
+
+
+def voxel_size(path: Path) -> float:
+    """The voxel size in angstroms of MRC files, from their headers alone.
+
+    Args:
+        path: A file, a folder of such files, or a STAR file.
+
+    Raises:
+        ValueError: A header has no voxel size or unequal ones, two files differ, or a file cannot be read.
+        ModuleNotFoundError: mrcfile, or for a STAR file gemmi, is not installed.
+    """
+    import mrcfile  # type: ignore[import-untyped,unused-ignore]
+
+    first: tuple[Path, float] | None = None
+    for file in volume_files(path):
+        if not file.name.lower().removesuffix(".gz").endswith(MRC):
+            raise ValueError(f"{file} is no MRC file, so that its voxel size is not known; expected --voxel")
+        check_file(file, WANTED)
+        check_header(file)
+        with mrcfile.open(file, header_only=True) as opened:
+            size = cubic(file, [float(opened.voxel_size[axis]) for axis in "xyz"])
+        if first is not None and abs(size - first[1]) > SAME_VOXEL * first[1]:
+            raise ValueError(
+                f"{file} has voxels of {size:g} angstroms, and {first[0]} of {first[1]:g}; expected one size: resample them, or "
+                "pass --voxel if the headers are wrong"
+            )
+        first = first or (file, size)
+    if first is None:
+        raise ValueError(f"{path} holds no MRC file; expected {WANTED}")
+    return first[1]
+
+
+def cubic(path: Path, sizes: Sequence[float]) -> float:
+    """The side in angstroms of voxels (x, y, z) of a file's header.
+
+    Raises:
+        ValueError: They are not above 0, or unequal.
+    """
+    shown = " x ".join(f"{size:g}" for size in sizes)
+    if not all(math.isfinite(size) and size > 0 for size in sizes):
+        raise ValueError(
+            f"{path} has the voxel size {shown} angstroms in its header; expected sizes above 0: pass --voxel"
+        )
+    if max(sizes) - min(sizes) > SAME_VOXEL * max(sizes):
+        raise ValueError(
+            f"{path} has unequal voxels, {shown} angstroms; expected cubes: resample it, or pass --voxel if the header is wrong"
+        )
+    return sizes[0]
+
+
+def volume_files(path: Path) -> list[Path]:
+    """The files of volumes that a path stands for: itself, those in a folder, or those that a STAR file lists."""
+    if path.suffix.lower() == STAR:
+        return [file for row in read_star(path).files for file in row]
+    if path.is_dir():
+        return [path / name for name in files_under(path) if name.lower().endswith(MRC)]
+    return [path]
+
+
 def _read(path: Path) -> tuple[Array, bool]:
     """A file's values, and whether they are one volume rather than a stack."""
     import mrcfile  # type: ignore[import-untyped,unused-ignore]
 
     check_file(path, WANTED)
-    _check_header(path)
+    check_header(path)
     try:
         with mrcfile.open(path) as file:
             data, volume = np.array(file.data), file.is_volume()
@@ -112,7 +197,7 @@ def _read(path: Path) -> tuple[Array, bool]:
     return data, volume
 
 
-def _check_header(path: Path) -> None:
+def check_header(path: Path) -> None:
     """Raises ValueError if a file is not as its header says, before memory is taken for what the header says."""
     with path.open("rb") as file:
         packed: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}.get(file.read(2), open)

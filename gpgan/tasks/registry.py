@@ -7,10 +7,20 @@ from typing import Any
 
 from gpgan.util.nearest import nearest
 
-# Each is imported on use.
+# Each is imported on use. Those of gpgan wedge fit are chosen there, by their method.
+WEDGE = {
+    "cryowgen": "gpgan.tasks.wedge.shared:SharedPlan",
+    "cryogen-2": "gpgan.tasks.wedge.shared:SharedPlan",
+    "cryogen-1": "gpgan.tasks.wedge.critic:SharedCritic",
+    **dict.fromkeys(
+        ("amortised-cryogen-1", "amortised-cryogen-2", "amortised-cryowgen", "self-supervised", "supervised"),
+        "gpgan.tasks.wedge.amortised:Amortised",
+    ),
+}
 TASKS = {
     "generation": "gpgan.tasks.generation.task:Generation",
     "superresolve": "gpgan.tasks.superresolve:SuperResolution",
+    **WEDGE,
 }
 DEFAULT = "generation"
 

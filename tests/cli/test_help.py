@@ -135,7 +135,7 @@ from gpgan.cli import EXTRA, main
 assert main([]) == 0
 assert not set(EXTRA) & set(sys.modules), "importing gpgan needs no package of the trainer"
 for module, package in EXTRA.items():
-    if module in ("ot", "mlxtend", "fontTools", "mrcfile", "tomli", "PIL"):
+    if module in ("ot", "mlxtend", "fontTools", "mrcfile", "gemmi", "tomli", "PIL"):
         continue  # needed only by some data and one command
     for name in list(sys.modules):
         if name.startswith(("gpgan.cli.", "gpgan.training", "gpgan.data", "gpgan.metrics", module)):

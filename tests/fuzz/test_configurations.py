@@ -82,7 +82,9 @@ def outcome(number: int) -> str:
     given = flags(rng, task)
     # What an option would make large, unless it is among those chosen.
     names = {flag.partition("=")[0] for flag in given}
-    usual = {"--batch": "4", "--n-critic": "1", "--network.width": "4"}
+    known = {f"--{name.replace('_', '-')}" for name, *_ in options(task_class(task).config_class)}
+    usual = {"--batch": "4", "--n-critic": "1", "--network.width": "4", "--task.voxel": "10", "--task.poses": "4"}
+    usual = {flag: value for flag, value in usual.items() if flag in known}
     bounded = [f"{flag}={value}" for flag, value in usual.items() if flag not in names]
     with tempfile.TemporaryDirectory(dir=".") as out:
         line = ["train", data, "--task", task, *given, *bounded, "--steps=1", "--threads=1", "--out", out, "--name=run"]

@@ -1,0 +1,1 @@
+"""Tasks that restore the missing wedge: see docs/missing_wedge.md."""
