@@ -32,6 +32,7 @@ def task_class(name: str) -> Any:
         ValueError: There is no task of this name; the message gives the nearest one.
     """
     if name not in TASKS:
-        raise ValueError(f"task is {name!r}; expected {' or '.join(TASKS)}{nearest(str(name), TASKS)}")
+        usual = " or ".join(each for each in TASKS if each not in WEDGE)
+        raise ValueError(f"task is {name!r}; expected {usual}, or one of gpgan wedge fit{nearest(str(name), TASKS)}")
     module, _, attribute = TASKS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -78,7 +78,7 @@ def test_every_setting_that_has_a_range_was_tried():
 
 
 CASES = {
-    "unknown command": (["trian"], "unknown command 'trian'; expected train or resume or sample or eval or compare or ladder or prefer or export or lab or ls or doctor; did you mean train?"),
+    "unknown command": (["trian"], "unknown command 'trian'; expected train or resume or sample or eval or compare or ladder or prefer or wedge or export or lab or ls or doctor; did you mean train?"),
     "no command like it": (["zzz"], "unknown command 'zzz'; expected train or"),
     "no data": (["train"], "DATA is missing; expected digits, ring"),
     "no data, but flags": (["train", "--steps", "3"], "DATA is missing"),

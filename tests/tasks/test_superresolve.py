@@ -246,7 +246,7 @@ def test_resume_by_the_command_and_ls(run, tmp_path, capsys):
     (["digits", "--task", "superresolve", "--task.scale", "1"], "task.scale is 1; expected a whole number from 2 to 8"),
     (["digits", "--task", "superresolve", "--conditional"], "unrecognized arguments: --conditional"),
     (["digits", "--task.scale", "2"], "unrecognized arguments: --task.scale"),
-    (["digits", "--task", "superesolve"], "task is 'superesolve'; expected generation or superresolve; did you mean superresolve?"),
+    (["digits", "--task", "superesolve"], "task is 'superesolve'; expected generation or superresolve, or one of gpgan wedge fit; did you mean superresolve?"),
     (["digits", "--task", "superresolve", "--preset", "wgan-gp"], "a preset of the task generation"),
     (["digits", "--task", "generation", "--preset", "superresolve"], "a preset of the task superresolve"),
 ])  # fmt: skip
