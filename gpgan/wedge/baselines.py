@@ -12,7 +12,7 @@ from gpgan.wedge.frequencies import vectors
 from gpgan.wedge.observe import shell_mean
 from gpgan.wedge.operators import inverse, transform
 
-# Iterations of Gerchberg-Papoulis: further ones change S by less than a hundredth.
+# Of Gerchberg-Papoulis.
 ITERATIONS = 60
 
 

@@ -63,7 +63,7 @@ def rotate(volumes: Tensor, rotations: Tensor) -> Tensor:
 
 def interpolate(volumes: Tensor, rotations: Tensor) -> Tensor:
     """As ``rotate``, always by interpolation: without a look at the rotations, so that it can be exported."""
-    volumes = volumes.expand(len(rotations), *volumes.shape[1:])
+    volumes = volumes.expand(rotations.shape[0], *volumes.shape[1:])
     sources = grid(rotations.to(volumes), volumes.shape[2:])
     return torch.nn.functional.grid_sample(volumes, sources, align_corners=True, padding_mode="zeros")
 
@@ -85,7 +85,7 @@ def grid(rotations: Tensor, shape: Sequence[int]) -> Tensor:
     points = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], -1)
     scale = torch.tensor([max(middle, 0.5) for middle in half[::-1]]).to(rotations)
     sources = points.reshape(-1, len(shape)) @ (rotations / scale)  # rows p^T R = (R^T p)^T
-    return sources.reshape(len(rotations), *shape, len(shape))
+    return sources.reshape(rotations.shape[0], *shape, len(shape))
 
 
 def _permuted(volume: Tensor, rotation: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ def wedge_correlation(restored: Tensor, truth: Tensor, wedge: Wedge, voxel: floa
     """The correlation over the components that were not measured, per volume; 1 is perfect, 0 is chance.
 
     With a voxel size it is the headline score S, from 120 to 40 angstroms. Without, over all frequencies, it is no
-    measure of success: a spherical mean already scores .77 on ribosomes, as low frequencies outweigh the rest.
+    measure of success: low frequencies outweigh the rest, and a spherical mean has those already.
 
     Args:
         restored, truth: ``[N, *shape]``.

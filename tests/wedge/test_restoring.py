@@ -97,9 +97,9 @@ def test_tiles_blend_without_seams_or_borders(shape: tuple[int, ...]):
 
 
 def test_tiles_fit_into_memory():
-    assert tiles_at_once(32, 200) == (200 << 20) // (600 * 32**3)
+    assert tiles_at_once(32, 200) == (200 << 20) // (700 * 32**3)
     with pytest.raises(
-        ValueError, match="memory is 1 MiB, and a tile of 32 voxels takes 19; expected at least as much"
+        ValueError, match="memory is 1 MiB, and a tile of 32 voxels takes 22; expected at least as much"
     ):
         tiles_at_once(32, 1)
 

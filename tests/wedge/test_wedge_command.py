@@ -91,6 +91,9 @@ def test_a_fit_is_recorded_restored_and_measured(run: Run, simulated: Path, tmp_
         volume = read_volume(tmp_path / "restored" / part / f"{name}.mrc")
         assert volume.voxel == 26
         assert volume.data.shape == (16, 16, 16)
+    assert run("sample", folder, "-n", "3")[0] == 0
+    assert run("eval", folder, "-n", "3", "--features", "raw", "--metrics", "w1")[0] == 0
+    assert way not in ("cryowgen", "cryogen-1") or run("export", folder)[0] == 0
     status, out, err = run("wedge", "eval", folder, "--json")
     assert status == 0, err
     measured = json.loads(out.splitlines()[-1])
@@ -152,7 +155,7 @@ def test_a_tomogram_is_cut_trained_on_and_restored_in_tiles(run: Run, tmp_path: 
     )
     assert status == 0, err
     even, odd = (tmp_path / "tomo.v1" / f"{half}.mrc" for half in ("even", "odd"))
-    more = ("--steps", "2", "--size", "16", "--odd", odd, "--task.ball", "1")
+    more = ("--steps", "2", "--size", "16", "--odd", odd)
     status, _, err = fit(run, even, "self-supervised", tmp_path, *more)
     assert status == 0, err
     status, _, err = run(
@@ -357,3 +360,17 @@ def test_relion_5_finds_what_it_needs_in_a_star_file(simulated: Path):
         *(f"rlnAngle{name}" for name in ("Rot", "Tilt", "Psi")),
     }
     assert all(len(blocks["particles"].find_values(f"_{name}")) == 44 for name in particles)
+
+
+def test_a_tilt_range_is_never_assumed(run: Run, simulated: Path, tmp_path: Path):
+    status, _, err = run("train", simulated / "particles.star", "--task", "cryowgen", "--out", tmp_path)
+    assert (status, "has no missing wedge; expected the tilt range: --tilt MIN MAX" in err) == (2, True)
+
+
+def test_shared_volumes_restore_no_tomogram(run: Run, simulated: Path, tmp_path: Path):
+    assert fit(run, simulated / "particles.star", "cryowgen", tmp_path, "--steps", "2")[0] == 0
+    data = np.random.default_rng(0).normal(size=(24, 32, 32))
+    path = volume(tmp_path / "tomogram.mrc", data, 26.0)
+    status, _, err = run("wedge", "restore", tmp_path / "run", path, "--out", tmp_path / "out")
+    assert (status, "or a run of --amortised for a tomogram" in err) == (2, True)
+    assert not (tmp_path / "out").exists()

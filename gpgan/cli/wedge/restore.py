@@ -111,6 +111,12 @@ def _from_run(given: argparse.Namespace) -> tuple[Restore, list[Particle], str]:
     data = Path(paths[1]) if len(paths) == 2 else Path(saved.config.data)
     own = Path(saved.config.task.odd) if len(paths) == 1 and saved.config.task.odd else None
     particles = particles_of(data, given.odd or own)
+    _, first = particles[0].read(given.voxel)
+    if hasattr(task.sampler, "volumes") and first.shape[1:] != task.shape:
+        raise ValueError(
+            f"{particles[0].files[0]} has the shape {tuple(first.shape[1:])}, and the run's shared volumes {task.shape}; expected "
+            "particles of that box, or a run of --amortised for a tomogram"
+        )
     _write_shared(task, particles[0], given.out, given.voxel)
     wanted = max(given.samples, 16) if given.samples or given.spread else 0
 

@@ -8,7 +8,7 @@ a critic compares them with observations (CryoGEN-I), or a transport plan does (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from gpgan import objectives
 from gpgan.data import Dataset
 from gpgan.data.facts import Facts
+from gpgan.data.volumes import MRC, volume_files
+from gpgan.metrics.metric import Generated
 from gpgan.nn.conv import ConvCritic
 from gpgan.nn.initialise import initialise
 from gpgan.settings.config import OptimizerConfig, PenaltyConfig
@@ -33,6 +35,7 @@ from gpgan.util.processes import Processes
 from gpgan.wedge.averaging import ball
 from gpgan.wedge.baselines import signal_share
 from gpgan.wedge.coupling import minibatch
+from gpgan.wedge.files import read_volume
 from gpgan.wedge.langevin import langevin
 from gpgan.wedge.operators import interpolate, inverse, transform
 from gpgan.wedge.restored import Restored
@@ -53,7 +56,7 @@ LOSSES = {
 }
 # By task: what compares re-degraded volumes with observations, and whether the truth is shown.
 CRITIC, TRANSPORT = "amortised-cryogen-1", "amortised-cryogen-2"
-ENTROPIC, SELF, SUPERVISED = "amortised-cryowgen", "self-supervised", "supervised"
+SUPERVISED = "supervised"
 
 
 class Redegraded(nn.Module):
@@ -77,7 +80,7 @@ class Redegraded(nn.Module):
         self.register_buffer("variance", torch.ones(half, dtype=torch.float64))
         self.register_buffer("error", torch.ones(half))  # of the network, the power in each component
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
-        self.register_buffer("seen", ball(shape, share))
+        self.register_buffer("seen", ball(shape, share) if share else torch.ones(shape))
         self.restored = self.turned = torch.empty(0)
 
     def forward(self, observations: Tensor, rotations: Tensor, noise: Tensor) -> Tensor:
@@ -148,7 +151,8 @@ class Amortised(Restoration, Adversarial):
             checkpoint=250,
             penalty=PenaltyConfig(weight=1.0) if name == CRITIC else PenaltyConfig(),
             optimizer=OptimizerConfig(lr=1e-3, beta1=0.5, beta2=0.99),
-            task=AmortisedConfig(name=name),
+            # A single file is a tomogram, whose tiles are full of what is in it.
+            task=AmortisedConfig(name=name, ball=0.0 if Path(data).suffix.lower() in MRC else AmortisedConfig.ball),
         )
 
     @classmethod
@@ -171,6 +175,7 @@ class Amortised(Restoration, Adversarial):
         module.variance.copy_(model.variance)
         module.scale.fill_(self.observed.scale)
         measured = model.transfer != 0
+        self.half_deviation = 2**0.5 * self.observed.deviation  # the noise of a half
         whole = self.observed.train.whole
         share = signal_share(transform(whole), measured, 2 * model.variance, self.observed.train.whole.shape[1:])
         module.restorer.gain.copy_(share)
@@ -183,9 +188,6 @@ class Amortised(Restoration, Adversarial):
 
     def _read_teacher(self) -> Tensor:
         """The teacher's volumes, ``[K, D, H, W]``, divided by ``scale``."""
-        from gpgan.data.volumes import volume_files
-        from gpgan.wedge.files import read_volume
-
         path, voxel = Path(self.config.task.teacher), self.config.task.voxel
         found = [(file, read_volume(file)) for file in volume_files(path)]
         for file, volume in found:
@@ -204,13 +206,6 @@ class Amortised(Restoration, Adversarial):
     @property
     def model(self) -> Model:
         return model_of(self.config, self.shape, self.redegraded_by.variance)
-
-    @property
-    def half_deviation(self) -> float:
-        """The noise of a half."""
-        measured = self.redegraded_by.transfer != 0
-        mean = self.redegraded_by.variance[measured].mean()
-        return float((2 * mean / torch.Size(self.shape).numel()).sqrt())
 
     @property
     def samples_per_step(self) -> int:
@@ -341,6 +336,20 @@ class Amortised(Restoration, Adversarial):
         chosen = torch.randint(len(part), (count,), generator=rng).to(part.halves.device)
         restored = self.restore(part.halves[chosen], 0, 0).mean
         return interpolate(restored[:, None], random_rotations(count, 3, rng).float().to(restored.device))[:, 0]
+
+    def sample(
+        self,
+        count: int,
+        rng: torch.Generator,
+        data: Callable[[], Dataset],
+        truncation: float | None = None,
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        self.observe(data())  # what is restored
+        return super().sample(count, rng, data, truncation)
+
+    def generated(self, dataset: Dataset, count: int, seed: int) -> Generated:
+        self.observe(dataset)
+        return super().generated(dataset, count, seed)
 
     def inputs(self, count: int, rng: torch.Generator) -> tuple[Tensor, ...]:
         return (torch.randn(count, 1, *self.shape, generator=rng).to(self.config.device),)

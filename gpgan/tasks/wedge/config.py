@@ -80,7 +80,7 @@ class AmortisedConfig(ObservedConfig):
     equivariance: float = number(1.0, "weight of the equivariance term; 0: none", 0)
     teacher: str = text("", "a run of shared volumes to distil", "RUN")
     distil: float = number(1.0, "weight of the distance to the teacher's volumes", 0)
-    ball: float = number(0.85, "share of the largest ball that the critic sees", 0, 1.0001, above=True)
+    ball: float = number(0.85, "share of the largest ball that particles fill; 0: all of a tile", 0, 1.0001)
 
 
 @dataclass(frozen=True)

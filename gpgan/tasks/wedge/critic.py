@@ -97,7 +97,6 @@ class SharedCritic(Restoration, Adversarial):
         self.sampler = self.simulator
         self.objective = objectives.get(config.objective)
         self.panels = (*PANELS[:2], *adversarial_panels(config))
-        self._fit: SharedVolumes | None = None
 
     @classmethod
     def defaults(cls, data: str, dataset: Dataset, values: Mapping[str, Any]) -> CriticRunConfig:

@@ -19,7 +19,7 @@ from gpgan.wedge.observe import Observation, noise_spectrum, shell_mean
 from gpgan.wedge.operators import Filter, transform
 from gpgan.wedge.shared import Model
 
-# The names of the parts of simulated data.
+# The channels of halves.
 EVEN, ODD = 0, 1
 
 

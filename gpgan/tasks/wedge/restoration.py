@@ -131,6 +131,8 @@ class Restoration(abc.ABC):
                 "pad them, or cut a tomogram with --size"
             )
         wedge = config.task.wedge
+        if (wedge.low, wedge.high) == (-90, 90):
+            raise ValueError("tilt is -90 to 90, which has no missing wedge; expected the tilt range: --tilt MIN MAX")
         if not bool(wedge.mask(shape).flatten()[1:].any()):
             raise ValueError(
                 f"tilt is {wedge.low:g} to {wedge.high:g}, which measures nothing at {shape[0]} voxels; expected a wider range"
