@@ -117,3 +117,12 @@ def test_shells_and_bands_are_in_units_of_the_shortest_side_and_of_angstroms():
     wavelengths = 15.0 / radius((24, 24, 24))[inside]
     assert 40 <= wavelengths.min() < 42
     assert 110 < wavelengths.max() <= 120
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_a_frequency_and_its_opposite_are_measured_alike(axis: str):
+    """They are conjugates; an unequal range is where a sign could be lost."""
+    k = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    measured = Wedge(-40, 60, axis).contains(k)  # type: ignore[arg-type]
+    assert torch.equal(measured, Wedge(-40, 60, axis).contains(-k))  # type: ignore[arg-type]
+    assert float(measured.double().mean()) == pytest.approx(100 / 180, abs=0.05)
